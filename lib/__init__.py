@@ -1,0 +1,1 @@
+"""Vecscope: see how well a pgvector search works, and make it better."""
