@@ -1,0 +1,172 @@
+"""Distances and storage types, and what pgvector calls them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pgvector import sqlalchemy as pgvector_types
+from sqlalchemy import ColumnElement, Double, cast
+from sqlalchemy.types import TypeEngine
+
+from lib.errors import DimensionMismatch, InvalidInput, InvalidVector
+
+FloatArray = npt.NDArray[np.float32]
+
+HALFVEC_MAX = 65504.0  # the largest finite IEEE 754 binary16
+
+
+class Storage(StrEnum):
+    """How a column stores an embedding: 4 bytes a dimension, or 2."""
+
+    VECTOR = "vector"
+    HALFVEC = "halfvec"
+
+    @property
+    def max_index_dimensions(self) -> int:
+        """The most dimensions an IVFFlat or HNSW index takes (pgvector README, "Reference")."""
+        return 2000 if self is Storage.VECTOR else 4000
+
+    @property
+    def max_dimensions(self) -> int:
+        """The most dimensions a column can hold (pgvector README, "Reference")."""
+        return 16000
+
+    def bytes_per_row(self, dimensions: int) -> int:
+        """Bytes that one stored embedding takes (pgvector README: 4·d + 8 and 2·d + 8)."""
+        return (4 if self is Storage.VECTOR else 2) * dimensions + 8
+
+    def column_type(self, dimensions: int | None) -> TypeEngine[Any]:
+        kind = pgvector_types.VECTOR if self is Storage.VECTOR else pgvector_types.HALFVEC
+        return kind(dimensions)
+
+    @classmethod
+    def for_dimensions(cls, dimensions: int) -> Storage:
+        """The storage that keeps full precision where that can still be indexed."""
+        return cls.VECTOR if dimensions <= cls.VECTOR.max_index_dimensions else cls.HALFVEC
+
+
+class Distance(StrEnum):
+    """The three distances that Vecscope searches by; smaller is closer for each of them."""
+
+    COSINE = "cosine"
+    L2 = "l2"
+    INNER_PRODUCT = "inner_product"
+
+    @property
+    def operator(self) -> str:
+        return {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}[self.value]
+
+    @property
+    def label(self) -> str:
+        return {
+            "cosine": "cosine distance",
+            "l2": "Euclidean distance (L2)",
+            "inner_product": "negative inner product",
+        }[self.value]
+
+    def operator_class(self, storage: Storage) -> str:
+        """The operator class that an index must have to serve :attr:`operator`."""
+        suffix = {"cosine": "cosine_ops", "l2": "l2_ops", "inner_product": "ip_ops"}[self.value]
+        return f"{storage.value}_{suffix}"
+
+    @property
+    def widest(self) -> float | None:
+        """The largest value that the distance can take; None where it has no bound."""
+        return 2.0 if self is Distance.COSINE else None
+
+    @property
+    def never_negative(self) -> bool:
+        return self is not Distance.INNER_PRODUCT
+
+    def similarity(self, distance: float) -> float:
+        """What people read, larger is closer.
+
+        cosine: 1 − distance, in −1…1. l2: 1 / (1 + distance), in 0…1. inner_product: the inner
+        product itself, since pgvector's operator returns its negative.
+        """
+        if self is Distance.COSINE:
+            return 1.0 - distance
+        if self is Distance.L2:
+            return 1.0 / (1.0 + distance)
+        return -distance
+
+    def similarity_expression(self, distance: ColumnElement[Any]) -> ColumnElement[Any]:
+        """:meth:`similarity` as SQL."""
+        if self is Distance.COSINE:
+            return cast(1.0, Double) - distance
+        if self is Distance.L2:
+            return cast(1.0, Double) / (cast(1.0, Double) + distance)
+        return -distance
+
+    def between(self, query: FloatArray, rows: FloatArray) -> npt.NDArray[np.float64]:
+        """Distances (n,) from query (d,) to rows (n, d), in float64; NaN for a zero row
+        under cosine, as pgvector gives it."""
+        q, x = query.astype(np.float64), rows.astype(np.float64)
+        if self is Distance.L2:
+            return np.asarray(np.sqrt(((x - q) ** 2).sum(axis=1)))
+        if self is Distance.INNER_PRODUCT:
+            return np.asarray(-(x @ q))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(1.0 - (x @ q) / (np.linalg.norm(x, axis=1) * np.linalg.norm(q)))
+
+
+def check_embedding(
+    embedding: npt.ArrayLike,
+    *,
+    dimensions: int | None,
+    distance: Distance,
+    storage: Storage = Storage.VECTOR,
+) -> FloatArray:
+    """The embedding as a float32 array (d,) that the distance is defined for.
+
+    Raises InvalidVector (not one row of numbers; empty; NaN or infinite; zero under cosine; out
+    of halfvec's range) and DimensionMismatch.
+    """
+    try:
+        array = np.asarray(embedding, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InvalidVector(
+            "The vector is not a list of numbers.", hint="Give numbers only, such as [0.1, 0.2]."
+        ) from None
+    if array.ndim != 1 or array.size == 0:
+        raise InvalidVector(
+            f"The vector has the shape {array.shape}, not one row of numbers.",
+            hint="Give one vector at a time.",
+        )
+    if dimensions is not None and array.size != dimensions:
+        raise DimensionMismatch(
+            f"The vector has {array.size} dimensions, the column has {dimensions}.",
+            hint="Use the model that the collection was embedded with.",
+        )
+    if not np.isfinite(array).all():
+        place = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise InvalidVector(
+            f"The vector's dimension {place + 1} is not a finite number.",
+            hint="Leave rows with NaN or infinite values out.",
+        )
+    if storage is Storage.HALFVEC and float(np.abs(array).max()) > HALFVEC_MAX:
+        raise InvalidVector(
+            f"The vector has a value beyond ±{HALFVEC_MAX:.0f}, which halfvec cannot hold.",
+            hint="Normalise the vectors, or store them as vector.",
+        )
+    if distance is Distance.COSINE and not array.any():
+        raise InvalidVector(
+            "The vector is all zeros, and a zero vector has no cosine distance to anything.",
+            hint="Check the text that it was made from, or use L2.",
+        )
+    return array
+
+
+def parse_distance(text: str) -> Distance:
+    """Raises InvalidInput, naming the choices."""
+    try:
+        return Distance(text)
+    except ValueError:
+        raise InvalidInput(
+            f"“{text}” is no distance.",
+            hint=f"Take one of {', '.join(d.value for d in Distance)}.",
+            field="distance",
+        ) from None

@@ -1,0 +1,477 @@
+"""IVFFlat and HNSW: what they are, when to take which, and how to make, list and drop them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import Index, MetaData, bindparam, func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.schema import CreateIndex, DropIndex
+
+from lib.errors import IndexRefused, InvalidInput, LimitExceeded, NotFound
+from lib.vectors.sql import printed, quoted_name
+from lib.vectors.table import VectorTable
+from lib.vectors.tuning import (
+    EF_CONSTRUCTION,
+    LISTS,
+    BuildSettings,
+    M,
+    apply_settings,
+)
+
+_NAME_BYTES = 63  # PostgreSQL's NAMEDATALEN − 1
+
+FEW_ROWS = 100_000
+MANY_ROWS = 1_000_000
+
+
+class IndexKind(StrEnum):
+    """The two approximate indexes of pgvector."""
+
+    IVFFLAT = "ivfflat"
+    HNSW = "hnsw"
+
+    @property
+    def label(self) -> str:
+        return "IVFFlat" if self is IndexKind.IVFFLAT else "HNSW"
+
+
+# --- guidelines ---------------------------------------------------------------------------------
+
+
+def recommended_lists(rows: int) -> int:
+    """rows / 1000 up to a million rows, √rows above, at least 10 (pgvector README, "IVFFlat")."""
+    lists = rows / 1000 if rows <= MANY_ROWS else math.sqrt(rows)
+    return min(LISTS.high, max(10, round(lists)))
+
+
+def recommended_probes(lists: int) -> int:
+    """√lists, a place to start from (pgvector README, "IVFFlat")."""
+    return max(1, round(math.sqrt(lists)))
+
+
+def recommended_kind(
+    rows: int, *, high_recall: bool = False, memory_bound: bool = False
+) -> tuple[IndexKind, str]:
+    """The kind to start with, and why.
+
+    Our reading of the pgvector README, "Indexing": IVFFlat builds faster and in less memory,
+    HNSW has the better trade of speed against recall. Measure before you believe it.
+    """
+    if memory_bound:
+        return IndexKind.IVFFLAT, "memory is short: IVFFlat stores no graph"
+    if high_recall:
+        return IndexKind.HNSW, "high recall is wanted: HNSW reaches it at the lower latency"
+    if rows < FEW_ROWS:
+        return IndexKind.IVFFLAT, f"under {FEW_ROWS:,} rows: IVFFlat builds in seconds and is quick"
+    if rows <= MANY_ROWS:
+        return IndexKind.HNSW, f"{FEW_ROWS:,}–{MANY_ROWS:,} rows: either does, HNSW is the quicker"
+    return IndexKind.HNSW, f"over {MANY_ROWS:,} rows: HNSW keeps its speed as the table grows"
+
+
+# --- specifications -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IVFFlat:
+    """Rows sorted into ``lists`` by their nearest centre; a query looks into some of them."""
+
+    lists: int = LISTS.default
+    kind: ClassVar[IndexKind] = IndexKind.IVFFLAT
+
+    def __post_init__(self) -> None:
+        LISTS.check(self.lists, "lists")
+
+    @property
+    def options(self) -> dict[str, int]:
+        return {"lists": self.lists}
+
+    @classmethod
+    def for_rows(cls, rows: int) -> IVFFlat:
+        return cls(lists=recommended_lists(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class HNSW:
+    """A graph in layers with ``m`` links a row; built by looking at ``ef_construction`` rows."""
+
+    m: int = M.default
+    ef_construction: int = EF_CONSTRUCTION.default
+    kind: ClassVar[IndexKind] = IndexKind.HNSW
+
+    def __post_init__(self) -> None:
+        M.check(self.m, "m")
+        EF_CONSTRUCTION.check(self.ef_construction, "ef_construction")
+        if self.ef_construction < 2 * self.m:
+            # hnsw.c: "ef_construction must be greater than or equal to 2 * m"
+            raise LimitExceeded(
+                f"ef_construction is {self.ef_construction}, below 2 · m = {2 * self.m}.",
+                hint=f"Take ef_construction ≥ {2 * self.m}, or a smaller m.",
+                field="ef_construction",
+            )
+
+    @property
+    def options(self) -> dict[str, int]:
+        return {"m": self.m, "ef_construction": self.ef_construction}
+
+
+IndexSpec = IVFFlat | HNSW
+
+
+def check_indexable(table: VectorTable) -> None:
+    """Raises IndexRefused, with the way out, where the column cannot have such an index."""
+    if table.dimensions is None:
+        raise IndexRefused(
+            f"The column {table.embedding} has no fixed number of dimensions.",
+            hint="Give it one: ALTER TABLE … ALTER COLUMN … TYPE vector(n).",
+        )
+    most = table.storage.max_index_dimensions
+    if table.dimensions > most:
+        way_out = (
+            "Store the embeddings as halfvec, which can be indexed up to 4,000 dimensions."
+            if table.dimensions <= 4000
+            else "Take a model with fewer dimensions; halfvec can be indexed up to 4,000."
+        )
+        raise IndexRefused(
+            f"A {table.storage.value} with {table.dimensions:,} dimensions cannot be indexed: "
+            f"pgvector's limit is {most:,}.",
+            hint=way_out,
+        )
+
+
+def check_buildable(table: VectorTable, spec: IndexSpec, rows: int) -> None:
+    """Raises IndexRefused where the index could be built but would be of no use.
+
+    rows: how many rows have an embedding now. IVFFlat takes its centres from the rows that are
+    there: with fewer rows than lists they mean nothing, and stay so when rows are added later.
+    """
+    check_indexable(table)
+    if rows == 0:
+        raise IndexRefused(
+            "There is no row with an embedding yet, so an index would learn nothing.",
+            hint="Load and embed the documents first.",
+        )
+    if isinstance(spec, IVFFlat) and rows < spec.lists:
+        raise IndexRefused(
+            f"{rows:,} rows cannot give {spec.lists:,} lists meaningful centres.",
+            hint=f"Take lists = {min(recommended_lists(rows), rows)}, HNSW, or load more rows.",
+            field="lists",
+        )
+
+
+def index_name(table: VectorTable, spec: IndexSpec) -> str:
+    """A name that says what it is, cut to PostgreSQL's 63 bytes at the table's part."""
+    options = "_".join(str(value) for value in spec.options.values())
+    tail = f"_{table.embedding}_{spec.kind.value}_{table.distance.value}_{options}"
+    room = _NAME_BYTES - len(tail.encode())
+    if room < 8:
+        tail = f"_{spec.kind.value}_{table.distance.value}_{options}"
+        room = _NAME_BYTES - len(tail.encode())
+    return table.name.encode()[:room].decode(errors="ignore") + tail
+
+
+def make_index(
+    table: VectorTable, spec: IndexSpec, name: str | None = None, *, concurrently: bool = False
+) -> Index:
+    """The SQLAlchemy Index, on a copy of the table object, so that no other index is on it."""
+    copy = table.table.to_metadata(MetaData())
+    return Index(
+        name or index_name(table, spec),
+        copy.c[table.embedding],
+        postgresql_using=spec.kind.value,
+        postgresql_with=spec.options,
+        postgresql_ops={table.embedding: table.distance.operator_class(table.storage)},
+        postgresql_concurrently=concurrently,
+    )
+
+
+def create_statement(
+    table: VectorTable, spec: IndexSpec, *, name: str | None = None, concurrently: bool = False
+) -> str:
+    """CREATE INDEX [CONCURRENTLY], to read or to paste."""
+    return printed(CreateIndex(make_index(table, spec, name, concurrently=concurrently)))
+
+
+def _drop(table: VectorTable, name: str) -> DropIndex:
+    copy = table.table.to_metadata(MetaData())
+    index = Index(name, copy.c[table.embedding], postgresql_concurrently=True)
+    return DropIndex(index, if_exists=True)
+
+
+def migration_text(
+    table: VectorTable,
+    spec: IndexSpec,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    down_revision: str | None = None,
+    created: datetime | None = None,
+) -> str:
+    """An Alembic migration that builds the index without locking writers, and its way back.
+
+    CONCURRENTLY cannot run in a transaction, hence the autocommit block.
+    """
+    created = created or datetime.now(UTC)
+    revision = revision or created.strftime("%Y%m%d%H%M%S")
+    name = name or index_name(table, spec)
+    options = ", ".join(f"{key!r}: {value}" for key, value in spec.options.items())
+    operator_class = table.distance.operator_class(table.storage)
+    return f'''"""{spec.kind.label} index on {table.qualified_name}.{table.embedding}"""
+
+from alembic import op
+
+revision = {revision!r}
+down_revision = {down_revision!r}  # set this to your latest revision
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.create_index(
+            {name!r},
+            {table.name!r},
+            [{table.embedding!r}],
+            schema={table.schema!r},
+            postgresql_using={spec.kind.value!r},
+            postgresql_with={{{options}}},
+            postgresql_ops={{{table.embedding!r}: {operator_class!r}}},
+            postgresql_concurrently=True,
+        )
+
+
+def downgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.drop_index(
+            {name!r},
+            table_name={table.name!r},
+            schema={table.schema!r},
+            postgresql_concurrently=True,
+        )
+'''
+
+
+# --- what is there ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDescription:
+    """An approximate index that exists. valid: False for one whose CONCURRENTLY build broke."""
+
+    name: str
+    kind: IndexKind
+    options: Mapping[str, int]
+    operator_class: str
+    size_bytes: int
+    valid: bool
+
+    @property
+    def label(self) -> str:
+        options = ", ".join(f"{key} {value}" for key, value in self.options.items())
+        return f"{self.kind.label} ({options})" if options else self.kind.label
+
+
+_INDEXES = text(
+    """
+    SELECT i.relname AS name, am.amname AS kind, i.reloptions AS options,
+           oc.opcname AS operator_class, pg_relation_size(i.oid) AS size_bytes,
+           x.indisvalid AS valid
+    FROM pg_index AS x
+    JOIN pg_class AS i ON i.oid = x.indexrelid
+    JOIN pg_am AS am ON am.oid = i.relam
+    JOIN pg_opclass AS oc ON oc.oid = x.indclass[0]
+    JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
+    WHERE x.indrelid = to_regclass(:relation) AND a.attname = :embedding
+      AND am.amname IN ('ivfflat', 'hnsw')
+    ORDER BY i.relname
+    """
+).bindparams(bindparam("relation"), bindparam("embedding"))
+
+
+async def list_indexes(
+    db: AsyncSession | AsyncConnection, table: VectorTable
+) -> list[IndexDescription]:
+    """The approximate indexes on the table's embedding, by name."""
+    parameters = {"relation": quoted_name(table.table), "embedding": table.embedding}
+    rows = await db.execute(_INDEXES, parameters)
+    return [
+        IndexDescription(
+            name=row.name,
+            kind=IndexKind(row.kind),
+            options={
+                key: int(value) for key, _, value in (o.partition("=") for o in row.options or ())
+            },
+            operator_class=row.operator_class,
+            size_bytes=row.size_bytes,
+            valid=row.valid,
+        )
+        for row in rows
+    ]
+
+
+# --- building -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """pg_stat_progress_create_index, in words. share: 0–1 of this phase, None where unknown."""
+
+    phase: str
+    done: int
+    total: int
+
+    @property
+    def share(self) -> float | None:
+        return min(1.0, self.done / self.total) if self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIndex:
+    """What a build left: its notices hold pgvector's word when an HNSW graph outgrew memory."""
+
+    name: str
+    seconds: float
+    index_bytes: int
+    notices: tuple[str, ...]
+
+
+_PROGRESS = text(
+    """
+    SELECT phase, tuples_done, tuples_total, blocks_done, blocks_total
+    FROM pg_stat_progress_create_index WHERE pid = :pid
+    """
+)
+
+# pgvector README, "Index Build Time"; PostgreSQL's own names for a CONCURRENTLY build.
+_PHASES = {
+    "initializing": "Preparing",
+    "building index: performing k-means": "Finding the centres of the lists (k-means)",
+    "building index: assigning tuples": "Sorting rows into lists",
+    "building index: loading tuples": "Loading rows",
+}
+
+
+async def build_index(
+    engine: AsyncEngine,
+    table: VectorTable,
+    spec: IndexSpec,
+    *,
+    name: str | None = None,
+    settings: BuildSettings | None = None,
+    concurrently: bool = False,
+    on_progress: Callable[[BuildProgress], Awaitable[None]] | None = None,
+    poll_seconds: float = 0.5,
+) -> BuiltIndex:
+    """Builds the index and reports progress; cancelling the task cancels it on the server.
+
+    A broken CONCURRENTLY build leaves an invalid index behind, which is dropped here.
+    Raises IndexRefused, AlreadyExists, and what the server says.
+    """
+    name = name or index_name(table, spec)
+    rows = await _count_rows(engine, table)
+    check_buildable(table, spec, rows)
+    create = CreateIndex(make_index(table, spec, name, concurrently=concurrently))
+    loop = asyncio.get_running_loop()
+    notices: list[str] = []
+    async with engine.connect() as plain:
+        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        note = _note_into(notices)
+        driver.add_notice_handler(note)
+        wanted = (settings or BuildSettings()).server_settings()
+        await apply_settings(connection, wanted, for_session=True)
+        pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        started = loop.time()
+        building = asyncio.ensure_future(connection.execute(create))
+        try:
+            while True:
+                finished, _ = await asyncio.wait({building}, timeout=poll_seconds)
+                if finished:
+                    await building
+                    break
+                if on_progress is not None and (now := await build_progress(engine, pid)):
+                    await on_progress(now)
+        except BaseException:
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
+            await asyncio.shield(_drop_broken(engine, table, name))
+            raise
+        finally:
+            if not connection.invalidated and not connection.closed:
+                driver.remove_notice_handler(note)
+                for key in wanted:
+                    await connection.exec_driver_sql(f"RESET {key}")
+        seconds = loop.time() - started
+        built = next(i for i in await list_indexes(connection, table) if i.name == name)
+    return BuiltIndex(name, seconds, built.size_bytes, tuple(notices))
+
+
+def _note_into(notices: list[str]) -> Callable[[Any], None]:
+    def note(diagnostic: Any) -> None:
+        notices.append(str(diagnostic.message_primary))
+
+    return note
+
+
+async def _count_rows(engine: AsyncEngine, table: VectorTable) -> int:
+    async with engine.connect() as connection:
+        statement = select(func.count()).select_from(table.rows)
+        counted = statement.where(table.column(table.embedding).is_not(None))
+        return int((await connection.execute(counted)).scalar_one())
+
+
+async def build_progress(engine: AsyncEngine, pid: int) -> BuildProgress | None:
+    """How far the build in that server process is, None where none runs."""
+    async with engine.connect() as connection:
+        row = (await connection.execute(_PROGRESS, {"pid": pid})).first()
+    if row is None:
+        return None
+    by_tuples = bool(row.tuples_total)
+    return BuildProgress(
+        phase=_PHASES.get(row.phase, row.phase.capitalize()),
+        done=row.tuples_done if by_tuples else row.blocks_done,
+        total=row.tuples_total if by_tuples else row.blocks_total,
+    )
+
+
+async def _drop_broken(engine: AsyncEngine, table: VectorTable, name: str) -> None:
+    """Removes what an interrupted CONCURRENTLY build left, never a valid index."""
+    async with engine.connect() as plain:
+        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+        for found in await list_indexes(connection, table):
+            if found.name == name and not found.valid:
+                await connection.execute(_drop(table, name))
+
+
+async def drop_index(engine: AsyncEngine, table: VectorTable, name: str) -> None:
+    """Raises NotFound where the table has no approximate index of that name."""
+    async with engine.connect() as plain:
+        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+        if name not in {found.name for found in await list_indexes(connection, table)}:
+            raise NotFound(f"{table.qualified_name} has no vector index called {name}.")
+        await connection.execute(_drop(table, name))
+
+
+def parse_spec(kind: str, options: Mapping[str, int]) -> IndexSpec:
+    """Raises InvalidInput for an unknown kind or option, LimitExceeded for a value."""
+    try:
+        chosen = IndexKind(kind)
+    except ValueError:
+        raise InvalidInput(
+            f"“{kind}” is no kind of index.", hint="Take hnsw or ivfflat.", field="kind"
+        ) from None
+    allowed: Sequence[str] = ("lists",) if chosen is IndexKind.IVFFLAT else ("m", "ef_construction")
+    for key in options:
+        if key not in allowed:
+            raise InvalidInput(
+                f"{chosen.label} has no option {key}.",
+                hint=f"It takes {' and '.join(allowed)}.",
+                field=key,
+            )
+    return IVFFlat(**options) if chosen is IndexKind.IVFFLAT else HNSW(**options)

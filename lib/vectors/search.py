@@ -1,0 +1,340 @@
+"""The searches: each runs one statement of :mod:`lib.vectors.statements` and says how it went.
+
+Every function takes the session first and the table second, runs in the session's transaction,
+and returns a :class:`SearchResult`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lib.vectors.distance import FloatArray
+from lib.vectors.plans import Plan, explain
+from lib.vectors.sql import printed
+from lib.vectors.statements import (
+    Fusion,
+    TextQuery,
+    available_statement,
+    hybrid_statement,
+    is_category,
+    nearest_statement,
+    text_statement,
+    threshold_statement,
+)
+from lib.vectors.table import VectorTable
+from lib.vectors.tuning import (
+    POOL,
+    RESULT_LIMIT,
+    IterativeScan,
+    SearchSettings,
+    apply_settings,
+    set_local_text,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One row, as a search returns it; columns that the table lacks are None."""
+
+    id: Any
+    content: str
+    title: str | None = None
+    category: str | None = None
+    external_id: str | None = None
+    part: int | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document and why it is where it is.
+
+    distance, similarity: None where the document has no embedding, or a zero one under cosine.
+    vector_rank, text_rank: 1 is best; None where that leg did not find the document.
+    text_value: ts_rank. fused: the value that a hybrid is ordered by, larger is better.
+    """
+
+    document: Document
+    distance: float | None = None
+    similarity: float | None = None
+    vector_rank: int | None = None
+    text_rank: int | None = None
+    text_value: float | None = None
+    fused: float | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult(Sequence[Hit]):
+    """The hits, best first, and all that is needed to believe them.
+
+    settings: what was set for the transaction, by PostgreSQL's names. plan: where asked for.
+    database_ms: the statement and its rows, on this side of the wire. matches: how many
+    documents match the text, where a text was searched. truncated_because: why there are fewer
+    hits than asked for, None where there are not.
+    """
+
+    hits: tuple[Hit, ...]
+    statement: Select[Any]
+    asked: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+    plan: Plan | None = None
+    database_ms: float = 0.0
+    embedding_ms: float | None = None
+    matches: int | None = None
+    truncated_because: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.hits[index]
+
+    @property
+    def pairs(self) -> list[tuple[Document, float]]:
+        """(document, distance), for hits that have a distance."""
+        return [(hit.document, hit.distance) for hit in self.hits if hit.distance is not None]
+
+    @property
+    def sql(self) -> str:
+        """The whole transaction with its parameters written in, to paste into psql."""
+        settings = set_local_text(dict(self.settings))
+        return f"BEGIN;\n{settings}{printed(self.statement)};\nCOMMIT;"
+
+
+async def search_similar_documents(
+    db: AsyncSession,
+    table: VectorTable,
+    query_embedding: FloatArray,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    settings: SearchSettings | None = None,
+    where: Sequence[ColumnElement[bool]] = (),
+    with_plan: bool = False,
+) -> SearchResult:
+    """The ``limit`` documents nearest to query_embedding (d,), nearest first; rows without an
+    embedding are left out.
+
+    Raises DimensionMismatch, InvalidVector, LimitExceeded.
+    """
+    statement = nearest_statement(table, query_embedding, limit, where=where)
+    result = await _run(db, table, statement, limit, settings, with_plan)
+    return await _explain_shortfall(db, table, result, settings, where)
+
+
+async def search_with_threshold(
+    db: AsyncSession,
+    table: VectorTable,
+    query_embedding: FloatArray,
+    max_distance: float = 0.3,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    settings: SearchSettings | None = None,
+    where: Sequence[ColumnElement[bool]] = (),
+    with_plan: bool = False,
+) -> SearchResult:
+    """Of the ``limit`` nearest documents those with distance < max_distance, nearest first
+    (:attr:`SearchResult.pairs` gives (document, distance)). The index finds the nearest, the
+    threshold is applied after it.
+
+    Fewer hits than ``limit`` is what a threshold is for, so it is no shortfall.
+    Raises as :func:`search_similar_documents`, and InvalidInput for an impossible threshold.
+    """
+    statement = threshold_statement(table, query_embedding, max_distance, limit, where=where)
+    return await _run(db, table, statement, limit, settings, with_plan)
+
+
+async def search_in_category(
+    db: AsyncSession,
+    table: VectorTable,
+    query_embedding: FloatArray,
+    category: str,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    settings: SearchSettings | None = None,
+    with_plan: bool = False,
+) -> SearchResult:
+    """The ``limit`` nearest documents of one category.
+
+    An approximate index finds first and filters then: where that left fewer than ``limit``,
+    ``truncated_because`` says so, and whether iterative scan was on.
+    Raises as :func:`search_similar_documents`, and InvalidInput without a category column.
+    """
+    return await search_similar_documents(
+        db,
+        table,
+        query_embedding,
+        limit,
+        settings=settings,
+        where=(is_category(table, category),),
+        with_plan=with_plan,
+    )
+
+
+async def search_text(
+    db: AsyncSession,
+    table: VectorTable,
+    query_text: str,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    kind: TextQuery = TextQuery.WEB,
+    where: Sequence[ColumnElement[bool]] = (),
+    with_plan: bool = False,
+) -> SearchResult:
+    """The ``limit`` documents that match the text and rank highest by ts_rank.
+
+    Raises InvalidInput for an empty text.
+    """
+    statement = text_statement(table, query_text, limit, kind=kind, where=where)
+    return await _run(db, table, statement, limit, None, with_plan)
+
+
+async def hybrid_search(
+    db: AsyncSession,
+    table: VectorTable,
+    query_text: str,
+    query_embedding: FloatArray,
+    limit: int = RESULT_LIMIT.default,
+    vector_weight: float = 0.7,
+    fusion: Fusion = Fusion.WEIGHTED,
+    *,
+    kind: TextQuery = TextQuery.ANY,
+    pool: int = POOL.default,
+    settings: SearchSettings | None = None,
+    where: Sequence[ColumnElement[bool]] = (),
+    with_plan: bool = False,
+) -> SearchResult:
+    """The ``limit`` best of a vector leg and a text leg, fused in one statement; the formulas
+    are :func:`~lib.vectors.statements.hybrid_statement`'s.
+
+    Raises InvalidInput for an empty text or a weight outside 0–1, and as
+    :func:`search_similar_documents`.
+    """
+    statement = hybrid_statement(
+        table,
+        query_text,
+        query_embedding,
+        limit,
+        vector_weight=vector_weight,
+        fusion=fusion,
+        kind=kind,
+        pool=pool,
+        where=where,
+    )
+    return await _run(db, table, statement, limit, settings, with_plan)
+
+
+# --- running ------------------------------------------------------------------------------------
+
+
+async def _run(
+    db: AsyncSession,
+    table: VectorTable,
+    statement: Select[Any],
+    limit: int,
+    settings: SearchSettings | None,
+    with_plan: bool,
+) -> SearchResult:
+    chosen = (settings or SearchSettings()).server_settings()
+    started = time.perf_counter()
+    await apply_settings(db, chosen)
+    rows = (await db.execute(statement)).mappings().all()
+    database_ms = (time.perf_counter() - started) * 1000
+    hits = tuple(_hits(table, rows))
+    return SearchResult(
+        hits=hits,
+        statement=statement,
+        asked=limit,
+        settings=chosen,
+        plan=await explain(db, statement) if with_plan else None,
+        database_ms=database_ms,
+        matches=_matches(rows),
+    )
+
+
+def _matches(rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """How many documents match the text; a search without a text leg has no such column."""
+    if rows and "matches" in rows[0]:
+        return int(rows[0]["matches"] or 0)
+    return None
+
+
+def _hits(table: VectorTable, rows: Sequence[Mapping[str, Any]]) -> Iterator[Hit]:
+    attributes = tuple(table.document_columns)
+    by_vector_alone = bool(rows) and "distance" in rows[0] and "vector_rank" not in rows[0]
+    for position, row in enumerate(rows, start=1):
+        distance = row.get("distance")
+        if distance is not None and math.isnan(distance):
+            if by_vector_alone:
+                continue  # a zero vector has no cosine distance: it is no neighbour of anything
+            distance = None
+        yield Hit(
+            document=Document(**{name: row[name] for name in attributes}),
+            distance=distance,
+            similarity=None if distance is None else table.distance.similarity(distance),
+            vector_rank=position if by_vector_alone else row.get("vector_rank"),
+            text_rank=row.get("text_rank"),
+            text_value=row.get("text_value"),
+            fused=row.get("fused"),
+        )
+
+
+async def _explain_shortfall(
+    db: AsyncSession,
+    table: VectorTable,
+    result: SearchResult,
+    settings: SearchSettings | None,
+    where: Sequence[ColumnElement[bool]],
+) -> SearchResult:
+    """Says why there are fewer hits than asked for; costs two short statements, only then."""
+    if len(result) >= result.asked:
+        return result
+    available = (await db.execute(available_statement(table, result.asked, where=where))).scalar()
+    plan = result.plan or await explain(db, result.statement)
+    reason = shortfall_reason(
+        found=len(result),
+        asked=result.asked,
+        available=int(available or 0),
+        vector_index=plan.vector_index,
+        settings=settings or SearchSettings(),
+        filtered=bool(where),
+    )
+    return replace(result, truncated_because=reason)
+
+
+def shortfall_reason(
+    *,
+    found: int,
+    asked: int,
+    available: int,
+    vector_index: str | None,
+    settings: SearchSettings,
+    filtered: bool,
+) -> str:
+    """Why a search found fewer documents than asked, in words, and what would help."""
+    which = "that pass the filter" if filtered else "with a usable embedding"
+    if available <= found:
+        return f"Only {found:,} of {asked:,}: there are no more documents {which}."
+    index = f"the index {vector_index}" if vector_index else "the server"
+    found_text = f"Only {found:,} of {asked:,}, though there are more {which}: "
+    iterative = settings.iterative_scan not in (None, IterativeScan.OFF)
+    if filtered:
+        state = "was on, but reached its limit of rows" if iterative else "was off"
+        return (
+            f"{found_text}{index} finds first and filters then, and iterative "
+            f"scan {state}. More probes or a higher ef_search, iterative scan, or the exact scan "
+            "find the rest."
+        )
+    return (
+        f"{found_text}{index} looked at too few of them. Raise ef_search (HNSW) "
+        "or probes (IVFFlat), or take the exact scan."
+    )

@@ -1,0 +1,467 @@
+"""Pure builders of the SELECTs that search: no database is needed to make or read one.
+
+Every distance query keeps the one form that pgvector can answer from an index: ``ORDER BY column
+operator constant LIMIT n``, ascending, on the bare column. A threshold is applied outside of a
+MATERIALIZED CTE, since ``WHERE distance < x`` alone never uses an index. Limits are written into
+the text, not sent as parameters, so that a plan never has to guess how many rows are wanted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Double,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+)
+from sqlalchemy.dialects.postgresql import REGCONFIG, TSQUERY
+
+from lib.errors import InvalidInput
+from lib.vectors.distance import Distance, FloatArray, Storage, check_embedding
+from lib.vectors.table import VectorTable
+from lib.vectors.tuning import POOL, RESULT_LIMIT
+
+RRF_CONSTANT = 60  # Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion"
+
+# Numbers that are part of a formula are written into the SQL, as double precision throughout.
+_ZERO: ColumnElement[Any] = literal_column("0::float8", Double())
+_ONE: ColumnElement[Any] = literal_column("1::float8", Double())
+_NAN: ColumnElement[Any] = literal_column("'NaN'::float8", Double())
+_RRF: ColumnElement[Any] = literal_column(str(RRF_CONSTANT), Double())
+
+
+class TextQuery(StrEnum):
+    """How a question becomes a full-text query."""
+
+    WEB = "web"
+    PLAIN = "plain"
+    ANY = "any"
+
+    @property
+    def label(self) -> str:
+        return {
+            "web": "Web style: quotes, OR, minus",
+            "plain": "All words",
+            "any": "Any word",
+        }[self.value]
+
+
+class Fusion(StrEnum):
+    """How the ranks or values of two legs become one order."""
+
+    WEIGHTED = "weighted"
+    RRF = "rrf"
+    RAW = "raw"
+
+    @property
+    def label(self) -> str:
+        return {
+            "weighted": "Weighted, each leg scaled to 0–1",
+            "rrf": "By rank (RRF)",
+            "raw": "Raw sum (textbook)",
+        }[self.value]
+
+
+# --- the pieces ---------------------------------------------------------------------------------
+
+
+def distance_to(table: VectorTable, query_embedding: FloatArray) -> ColumnElement[Any]:
+    """``embedding <operator> query``: the expression that the index is made for."""
+    query = bindparam("query_embedding", query_embedding, type_=table.embedding_type)
+    column = table.column(table.embedding)
+    distance: ColumnElement[Any] = column.op(table.distance.operator, return_type=Double())(query)
+    return distance
+
+
+def is_category(table: VectorTable, category: str) -> ColumnElement[bool]:
+    """Raises InvalidInput where the table has no category column."""
+    if table.category is None:
+        raise InvalidInput(
+            f"The table {table.qualified_name} has no category column to filter by.",
+            hint="Name one when you attach the table.",
+            field="category",
+        )
+    return table.column(table.category) == bindparam("category", category, type_=Text())
+
+
+def text_match(
+    table: VectorTable, query_text: str, kind: TextQuery
+) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """The document's tsvector and the question's tsquery.
+
+    ANY joins the words of the ALL form by OR: lexemes hold no spaces, so " & " is the operator
+    only. All of it is immutable, so that the planner sees the words and can use a GIN index.
+    """
+    config = literal_column(f"'{table.text_config}'::regconfig", REGCONFIG)
+    document = (
+        table.column(table.search_vector)
+        if table.search_vector is not None
+        else func.to_tsvector(config, func.coalesce(table.column(table.content), ""))
+    )
+    words = bindparam("query_text", query_text, type_=Text())
+    if kind is TextQuery.WEB:
+        return document, func.websearch_to_tsquery(config, words, type_=TSQUERY)
+    all_words = func.plainto_tsquery(config, words, type_=TSQUERY)
+    if kind is TextQuery.PLAIN:
+        return document, all_words
+    either = func.replace(cast(all_words, Text), literal_column("' & '"), literal_column("' | '"))
+    return document, cast(either, TSQUERY)
+
+
+def _document(table: VectorTable) -> list[ColumnElement[Any]]:
+    return [
+        table.column(name).label(attribute) for attribute, name in table.document_columns.items()
+    ]
+
+
+def _count(value: int) -> ColumnElement[int]:
+    """A number that is written into the SQL itself."""
+    return literal_column(str(int(value)), Integer)
+
+
+def _checked(table: VectorTable, query_embedding: FloatArray) -> FloatArray:
+    return check_embedding(
+        query_embedding,
+        dimensions=table.dimensions,
+        distance=table.distance,
+        storage=table.storage,
+    )
+
+
+def check_query_text(query_text: str) -> str:
+    """Raises InvalidInput for an empty question; PostgreSQL cannot take NUL."""
+    text = query_text.replace("\x00", " ").strip()
+    if not text:
+        raise InvalidInput("The question is empty.", hint="Type some words.", field="query")
+    return text
+
+
+# --- by vector ----------------------------------------------------------------------------------
+
+
+def nearest_statement(
+    table: VectorTable,
+    query_embedding: FloatArray,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    where: Sequence[ColumnElement[bool]] = (),
+) -> Select[Any]:
+    """The ``limit`` rows nearest to query_embedding (d,), nearest first, with ``distance``.
+
+    Raises LimitExceeded, DimensionMismatch, InvalidVector.
+    """
+    RESULT_LIMIT.check(limit, "limit")
+    distance = distance_to(table, _checked(table, query_embedding))
+    return (
+        select(*_document(table), distance.label("distance"))
+        .where(table.column(table.embedding).is_not(None), *where)
+        .order_by(distance)
+        .limit(_count(limit))
+    )
+
+
+def threshold_statement(
+    table: VectorTable,
+    query_embedding: FloatArray,
+    max_distance: float,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    where: Sequence[ColumnElement[bool]] = (),
+) -> Select[Any]:
+    """:func:`nearest_statement`, then only rows with distance < max_distance.
+
+    pgvector README, "Filtering": the MATERIALIZED CTE keeps the threshold out of the index scan.
+    """
+    check_max_distance(table, max_distance)
+    nearest = _materialized(nearest_statement(table, query_embedding, limit, where=where))
+    return (
+        select(nearest)
+        .where(nearest.c.distance < bindparam("max_distance", max_distance, type_=Double()))
+        .order_by(nearest.c.distance)
+    )
+
+
+def check_max_distance(table: VectorTable, max_distance: float) -> float:
+    """Raises InvalidInput for a threshold that is no number, or can never let a row through."""
+    if not math.isfinite(max_distance):
+        raise InvalidInput("The distance threshold is not a number.", field="max_distance")
+    if table.distance.never_negative and max_distance <= 0:
+        raise InvalidInput(
+            f"A distance threshold of {max_distance:g} lets nothing through: "
+            f"the {table.distance.label} is never below 0.",
+            hint="Take a threshold above 0.",
+            field="max_distance",
+        )
+    return max_distance
+
+
+def available_statement(
+    table: VectorTable, at_most: int, *, where: Sequence[ColumnElement[bool]] = ()
+) -> Select[Any]:
+    """How many rows could be found at all, counted no further than ``at_most``: rows with an
+    embedding, and under cosine one that is not zero."""
+    embedding = table.column(table.embedding)
+    findable: list[ColumnElement[Any]] = [embedding.is_not(None), *where]
+    if table.distance is Distance.COSINE:
+        norm = func.vector_norm if table.storage is Storage.VECTOR else func.l2_norm
+        findable.append(norm(embedding) > 0)
+    found = (
+        select(literal_column("1"))
+        .select_from(table.rows)
+        .where(*findable)
+        .limit(_count(at_most))
+        .subquery()
+    )
+    return select(func.count()).select_from(found)
+
+
+# --- by text ------------------------------------------------------------------------------------
+
+
+def text_statement(
+    table: VectorTable,
+    query_text: str,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    kind: TextQuery = TextQuery.WEB,
+    where: Sequence[ColumnElement[bool]] = (),
+) -> Select[Any]:
+    """The ``limit`` rows that match and rank highest by ts_rank, with ``text_value`` (the
+    ts_rank), ``text_rank`` (1 is best) and ``matches`` (how many rows match in all)."""
+    RESULT_LIMIT.check(limit, "limit")
+    matching = _text_leg(table, query_text, limit, kind, where)
+    return (
+        select(
+            *_document(table),
+            matching.c.text_value,
+            matching.c.text_rank,
+            matching.c.matches,
+        )
+        .join_from(matching, table.rows, table.column(table.id) == matching.c.id)
+        .order_by(matching.c.text_rank)
+    )
+
+
+def _text_leg(
+    table: VectorTable,
+    query_text: str,
+    limit: int,
+    kind: TextQuery,
+    where: Sequence[ColumnElement[bool]],
+) -> CTE:
+    """(id, text_value, text_rank, matches) of the ``limit`` best by ts_rank."""
+    document, query = text_match(table, check_query_text(query_text), kind)
+    matching = _materialized(
+        select(
+            table.column(table.id).label("id"),
+            func.ts_rank(document, query, type_=Double()).label("text_value"),
+        ).where(document.bool_op("@@")(query), *where),
+        "text_matches",
+    )
+    order = (matching.c.text_value.desc(), matching.c.id)
+    return (
+        select(
+            matching.c.id,
+            matching.c.text_value,
+            func.row_number().over(order_by=order).label("text_rank"),
+            func.count().over().label("matches"),
+        )
+        .order_by(*order)
+        .limit(_count(limit))
+        .cte("text_leg")
+    )
+
+
+# --- both ---------------------------------------------------------------------------------------
+
+
+def hybrid_statement(
+    table: VectorTable,
+    query_text: str,
+    query_embedding: FloatArray,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    vector_weight: float = 0.7,
+    fusion: Fusion = Fusion.WEIGHTED,
+    kind: TextQuery = TextQuery.ANY,
+    pool: int = POOL.default,
+    where: Sequence[ColumnElement[bool]] = (),
+) -> Select[Any]:
+    """One statement: the ``pool`` best of each leg, joined so that a row which only one leg
+    found stays in, fused, and the ``limit`` best of that.
+
+    Rows: the document, ``distance`` (also of rows that the text leg alone found; NULL without an
+    embedding), ``vector_rank`` and ``text_rank`` (NULL where that leg did not find the row),
+    ``text_value``, ``matches`` and ``fused``, larger is better. Formulas, w = vector_weight:
+
+    - weighted: w·v + (1−w)·t, each leg min-max scaled over its part of the pool, best 1, worst 0,
+      and 0 where the leg did not find the row; a leg of equal values is 1 throughout.
+    - rrf: w/(60+vector_rank) + (1−w)/(60+text_rank); 0 where the leg did not find the row.
+    - raw: w·similarity + (1−w)·ts_rank, only rows that match the text; its two scales are not
+      comparable, and it is here because people know it.
+
+    Raises InvalidInput for a weight outside 0–1 and for an empty question; see
+    :func:`nearest_statement` for the rest.
+    """
+    RESULT_LIMIT.check(limit, "limit")
+    POOL.check(pool, "pool")
+    check_vector_weight(vector_weight)
+    embedding = _checked(table, query_embedding)
+    w: ColumnElement[Any] = bindparam("vector_weight", vector_weight, type_=Double())
+    if fusion is Fusion.RAW:
+        pooled = _raw_pool(table, query_text, embedding, w, kind, where)
+    else:
+        pooled = _ranked_pool(
+            table, query_text, embedding, w, fusion, kind, max(pool, limit), where
+        )
+    top = _materialized(
+        select(pooled)
+        .order_by(pooled.c.fused.desc(), pooled.c.vector_rank.nulls_last(), pooled.c.id)
+        .limit(_count(limit)),
+        "top",
+    )
+    return (
+        select(
+            *_document(table),
+            func.coalesce(top.c.distance, distance_to(table, embedding)).label("distance"),
+            top.c.vector_rank,
+            top.c.text_rank,
+            top.c.text_value,
+            top.c.matches,
+            top.c.fused,
+        )
+        .join_from(top, table.rows, table.column(table.id) == top.c.id)
+        .order_by(top.c.fused.desc(), top.c.vector_rank.nulls_last(), top.c.id)
+    )
+
+
+def check_vector_weight(vector_weight: float) -> float:
+    """Raises InvalidInput outside 0–1."""
+    if not 0.0 <= vector_weight <= 1.0:
+        raise InvalidInput(
+            f"The vector weight is {vector_weight:g}, outside 0–1.", field="vector_weight"
+        )
+    return vector_weight
+
+
+def _vector_leg(
+    table: VectorTable, embedding: FloatArray, pool: int, where: Sequence[ColumnElement[bool]]
+) -> CTE:
+    """(id, distance, vector_rank) of the ``pool`` nearest. A zero row has no cosine distance:
+    NaN, which PostgreSQL sorts last, and which must not be scaled."""
+    distance = distance_to(table, embedding)
+    nearest = _materialized(
+        select(table.column(table.id).label("id"), distance.label("distance"))
+        .where(table.column(table.embedding).is_not(None), *where)
+        .order_by(distance)
+        .limit(_count(pool)),
+        "nearest",
+    )
+    order = (nearest.c.distance, nearest.c.id)
+    return (
+        select(
+            nearest.c.id,
+            nearest.c.distance,
+            func.row_number().over(order_by=order).label("vector_rank"),
+        )
+        .where(nearest.c.distance != _NAN)
+        .cte("vector_leg")
+    )
+
+
+def _scaled(value: ColumnElement[Any], *, smaller_is_better: bool) -> ColumnElement[Any]:
+    """Min-max over the leg: best 1, worst 0; 1 throughout where all are equal; NULL stays NULL
+    (window aggregates pass over the rows that the other leg alone brought)."""
+    low, high = func.min(value).over(), func.max(value).over()
+    distance_from_worst = (high - value) if smaller_is_better else (value - low)
+    return case(
+        (value.is_(None), null()),
+        (high > low, distance_from_worst / func.nullif(high - low, _ZERO, type_=Double())),
+        else_=_ONE,
+    )
+
+
+def _ranked_pool(
+    table: VectorTable,
+    query_text: str,
+    embedding: FloatArray,
+    w: ColumnElement[Any],
+    fusion: Fusion,
+    kind: TextQuery,
+    pool: int,
+    where: Sequence[ColumnElement[bool]],
+) -> CTE:
+    vector = _vector_leg(table, embedding, pool, where)
+    text = _text_leg(table, query_text, pool, kind, where)
+    if fusion is Fusion.RRF:
+        vector_part: ColumnElement[Any] = _ONE / (_RRF + vector.c.vector_rank)
+        text_part: ColumnElement[Any] = _ONE / (_RRF + text.c.text_rank)
+    else:
+        vector_part = _scaled(vector.c.distance, smaller_is_better=True)
+        text_part = _scaled(text.c.text_value, smaller_is_better=False)
+    fused = w * func.coalesce(vector_part, _ZERO) + (_ONE - w) * func.coalesce(text_part, _ZERO)
+    return (
+        select(
+            func.coalesce(vector.c.id, text.c.id).label("id"),
+            vector.c.distance,
+            vector.c.vector_rank,
+            text.c.text_value,
+            text.c.text_rank,
+            func.max(text.c.matches).over().label("matches"),
+            fused.label("fused"),
+        )
+        .join_from(vector, text, vector.c.id == text.c.id, full=True)
+        .cte("pool")
+    )
+
+
+def _raw_pool(
+    table: VectorTable,
+    query_text: str,
+    embedding: FloatArray,
+    w: ColumnElement[Any],
+    kind: TextQuery,
+    where: Sequence[ColumnElement[bool]],
+) -> CTE:
+    document, query = text_match(table, check_query_text(query_text), kind)
+    key = table.column(table.id)
+    distance = distance_to(table, embedding)
+    matching = _materialized(
+        select(
+            key.label("id"),
+            func.nullif(distance, _NAN).label("distance"),
+            func.ts_rank(document, query, type_=Double()).label("text_value"),
+        ).where(document.bool_op("@@")(query), *where),
+        "matching",
+    )
+    similarity = table.distance.similarity_expression(matching.c.distance)
+    by_distance = func.row_number().over(order_by=(matching.c.distance, matching.c.id))
+    return select(
+        matching.c.id,
+        matching.c.distance,
+        case((matching.c.distance.is_not(None), by_distance)).label("vector_rank"),
+        matching.c.text_value,
+        func.row_number()
+        .over(order_by=(matching.c.text_value.desc(), matching.c.id))
+        .label("text_rank"),
+        func.count().over().label("matches"),
+        (w * func.coalesce(similarity, _ZERO) + (_ONE - w) * matching.c.text_value).label("fused"),
+    ).cte("pool")
+
+
+def _materialized(statement: Select[Any], name: str = "nearest") -> CTE:
+    return statement.cte(name).prefix_with("MATERIALIZED")

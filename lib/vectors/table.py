@@ -1,0 +1,111 @@
+"""Which table to search, and which of its columns hold what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, FromClause, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.types import NullType, TypeEngine
+
+from lib.errors import InvalidInput
+from lib.vectors.distance import Distance, Storage
+
+# It is written into statements as a constant, so that the planner can use an expression index.
+_CONFIG_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """A table with one vector column, by the names of its columns.
+
+    id: any column that identifies a row, of any type. Columns that the table does not have are
+    None. ``text_config`` is the full-text configuration (``english``, ``simple``, …) that
+    ``search_vector`` was made with; without a ``search_vector`` the text is parsed at each query.
+    """
+
+    name: str
+    schema: str | None = None
+    id: str = "id"
+    content: str = "content"
+    embedding: str = "embedding"
+    title: str | None = None
+    category: str | None = None
+    search_vector: str | None = None
+    external_id: str | None = None
+    part: str | None = None
+    metadata: str | None = None
+    distance: Distance = Distance.COSINE
+    storage: Storage = Storage.VECTOR
+    dimensions: int | None = None
+    text_config: str = "english"
+
+    def __post_init__(self) -> None:
+        names = [self.id, self.content, self.embedding]
+        if any(not name for name in [self.name, *names]):
+            raise InvalidInput("A vector table needs a name, an id, a content and an embedding.")
+        if self.dimensions is not None and not 1 <= self.dimensions <= self.storage.max_dimensions:
+            raise InvalidInput(
+                f"{self.dimensions} dimensions are outside 1–{self.storage.max_dimensions}.",
+                field="dimensions",
+            )
+        if not _CONFIG_NAME.fullmatch(self.text_config):
+            raise InvalidInput(
+                f"“{self.text_config}” is no name of a full-text configuration.",
+                hint="Take one that PostgreSQL has, such as english or simple.",
+                field="text_config",
+            )
+
+    @cached_property
+    def table(self) -> Table:
+        """The SQLAlchemy table that statements are built on; names are quoted by SQLAlchemy."""
+        columns: dict[str, Column[Any]] = {
+            self.id: Column(self.id, NullType(), primary_key=True),
+        }
+        for name, kind in (
+            (self.content, Text()),
+            (self.embedding, self.embedding_type),
+            (self.title, Text()),
+            (self.category, Text()),
+            (self.search_vector, TSVECTOR()),
+            (self.external_id, Text()),
+            (self.part, Integer()),
+            (self.metadata, JSONB()),
+        ):
+            if name is not None and name not in columns:
+                columns[name] = Column(name, kind)
+        return Table(self.name, MetaData(), *columns.values(), schema=self.schema)
+
+    @cached_property
+    def rows(self) -> FromClause:
+        """The table under the short name that statements read it by."""
+        return self.table.alias("d")
+
+    def column(self, name: str) -> ColumnElement[Any]:
+        return self.rows.c[name]
+
+    @property
+    def embedding_type(self) -> TypeEngine[Any]:
+        return self.storage.column_type(self.dimensions)
+
+    @property
+    def document_columns(self) -> Mapping[str, str]:
+        """Attribute of :class:`~lib.vectors.search.Document` → column, for those there are."""
+        wanted = {
+            "id": self.id,
+            "content": self.content,
+            "title": self.title,
+            "category": self.category,
+            "external_id": self.external_id,
+            "part": self.part,
+            "metadata": self.metadata,
+        }
+        return {attribute: name for attribute, name in wanted.items() if name is not None}
+
+    @property
+    def qualified_name(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name

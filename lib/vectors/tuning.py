@@ -1,0 +1,148 @@
+"""Settings that hold for one transaction, and their limits.
+
+`SET LOCAL x = :p` is a syntax error with server-side parameters, and SET on a pooled connection
+would leak into the next query; `set_config(name, value, is_local => true)` does neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from lib.errors import InvalidInput, LimitExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """An inclusive range of whole numbers, with where to start."""
+
+    low: int
+    high: int
+    default: int
+
+    def check(self, value: int, field: str) -> int:
+        """Raises LimitExceeded, naming the field and the range."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise LimitExceeded(f"{field} must be a whole number, not {value!r}.", field=field)
+        if not self.low <= value <= self.high:
+            raise LimitExceeded(
+                f"{field} is {value:,}, outside {self.low:,}–{self.high:,}.", field=field
+            )
+        return value
+
+
+# pgvector README, "HNSW", "IVFFlat" and "Reference"; the source's HNSW_*/IVFFLAT_* constants.
+LISTS = Limits(1, 32768, 100)
+PROBES = Limits(1, 32768, 1)
+M = Limits(2, 100, 16)
+EF_CONSTRUCTION = Limits(4, 1000, 64)
+EF_SEARCH = Limits(1, 1000, 40)
+MAX_SCAN_TUPLES = Limits(1, 2**31 - 1, 20_000)
+# Ours: more than that is an export, not a search.
+RESULT_LIMIT = Limits(1, 10_000, 10)
+POOL = Limits(1, 10_000, 200)
+
+
+class IterativeScan(StrEnum):
+    """Whether an index scan goes on when a filter left too few rows (pgvector ≥ 0.8)."""
+
+    OFF = "off"
+    STRICT = "strict_order"
+    RELAXED = "relaxed_order"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How one search uses the index; None leaves the server's own value.
+
+    exact: scan every row, whatever indexes there are.
+    iterative_scan: for IVFFlat only OFF and RELAXED exist; STRICT means RELAXED there.
+    """
+
+    probes: int | None = None
+    ef_search: int | None = None
+    iterative_scan: IterativeScan | None = None
+    max_scan_tuples: int | None = None
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        for limits, value, name in (
+            (PROBES, self.probes, "probes"),
+            (EF_SEARCH, self.ef_search, "ef_search"),
+            (MAX_SCAN_TUPLES, self.max_scan_tuples, "max_scan_tuples"),
+        ):
+            if value is not None:
+                limits.check(value, name)
+        if self.exact and (self.probes is not None or self.ef_search is not None):
+            raise InvalidInput(
+                "An exact scan uses no index, so probes and ef_search mean nothing to it.",
+                hint="Choose either the exact scan or an index setting.",
+                field="exact",
+            )
+
+    def server_settings(self) -> dict[str, str]:
+        """PostgreSQL's names → values, only those that were chosen."""
+        chosen: dict[str, str] = {}
+        if self.exact:
+            chosen["enable_indexscan"] = "off"
+        if self.probes is not None:
+            chosen["ivfflat.probes"] = str(self.probes)
+        if self.ef_search is not None:
+            chosen["hnsw.ef_search"] = str(self.ef_search)
+        if self.iterative_scan is not None:
+            relaxed_only = IterativeScan.RELAXED.value
+            off = IterativeScan.OFF
+            chosen["hnsw.iterative_scan"] = self.iterative_scan.value
+            chosen["ivfflat.iterative_scan"] = (
+                off.value if self.iterative_scan is off else relaxed_only
+            )
+        if self.max_scan_tuples is not None:
+            chosen["hnsw.max_scan_tuples"] = str(self.max_scan_tuples)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """Memory and processes for building one index; None leaves the server's own value."""
+
+    maintenance_work_mem_mb: int | None = None
+    parallel_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.maintenance_work_mem_mb is not None:
+            # PostgreSQL's limits are 1 MB (64 kB before version 17) and 2 TB.
+            Limits(1, 2_097_151, 64).check(self.maintenance_work_mem_mb, "maintenance_work_mem_mb")
+        if self.parallel_workers is not None:
+            Limits(0, 1024, 2).check(self.parallel_workers, "parallel_workers")
+
+    def server_settings(self) -> dict[str, str]:
+        chosen: dict[str, str] = {}
+        if self.maintenance_work_mem_mb is not None:
+            chosen["maintenance_work_mem"] = f"{self.maintenance_work_mem_mb}MB"
+        if self.parallel_workers is not None:
+            chosen["max_parallel_maintenance_workers"] = str(self.parallel_workers)
+        return chosen
+
+
+async def apply_settings(
+    db: AsyncSession | AsyncConnection, settings: dict[str, str], *, for_session: bool = False
+) -> None:
+    """Sets PostgreSQL settings for the running transaction, in one round trip.
+
+    for_session: for the whole session, which only a connection that is nobody else's may do
+    (CREATE INDEX CONCURRENTLY cannot run in a transaction).
+    """
+    if settings:
+        await db.execute(
+            select(
+                *(func.set_config(name, value, not for_session) for name, value in settings.items())
+            )
+        )
+
+
+def set_local_text(settings: dict[str, str]) -> str:
+    """The same settings as SET LOCAL lines, for people to paste into psql."""
+    return "".join(f"SET LOCAL {name} = '{value}';\n" for name, value in settings.items())
