@@ -1,0 +1,298 @@
+"""Database: the one event-loop thread and the one async engine of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import select
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy
+from sqlalchemy import URL, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from lib.errors import (
+    DatabaseProblem,
+    DatabaseUnreachable,
+    InvalidInput,
+    StatementCancelled,
+    from_exception,
+)
+
+if TYPE_CHECKING:
+    from lib.settings import Settings
+    from lib.store.embedded import EmbeddedServer
+
+T = TypeVar("T")
+
+DRIVER = "postgresql+psycopg"
+CONNECT_TIMEOUT_SECONDS = 10
+# How long a unit of work waits for a server that is just being restarted.
+RECONNECT_SECONDS = 3.0
+# A connection that was idle for longer is asked before use: a firewall may have forgotten it.
+IDLE_SECONDS = 30.0
+
+
+def database_url(text: str) -> URL:
+    """Any spelling of a PostgreSQL address as the URL that the engine takes.
+
+    Raises InvalidInput (field DATABASE_URL), never showing the text: it may hold a password.
+    """
+    try:
+        url = sqlalchemy.make_url(text.strip())
+    except (ArgumentError, ValueError):
+        raise InvalidInput(
+            "DATABASE_URL cannot be read as an address.",
+            hint="It looks like postgresql://user:password@host:5432/database; special characters "
+            "in the password are percent-encoded.",
+            field="DATABASE_URL",
+        ) from None
+    if url.get_backend_name() not in {"postgres", "postgresql"}:
+        raise InvalidInput(
+            f"DATABASE_URL names a {url.get_backend_name()} database; Vecscope needs PostgreSQL.",
+            hint="It looks like postgresql://user:password@host:5432/database.",
+            field="DATABASE_URL",
+        )
+    if not url.database:
+        raise InvalidInput(
+            "DATABASE_URL does not name a database.",
+            hint="Add its name: postgresql://user:password@host:5432/database.",
+            field="DATABASE_URL",
+        )
+    return url.set(drivername=DRIVER)
+
+
+def connect_defaults(url: URL) -> dict[str, str]:
+    """What every connection of ours says at connecting, where the URL does not say otherwise."""
+    defaults = {
+        "application_name": "vecscope",
+        "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
+    }
+    return {name: value for name, value in defaults.items() if name not in url.query}
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """The arguments of ``psycopg.connect`` for a URL, for what needs no engine."""
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    return {**connect_defaults(url), **arguments}
+
+
+class Database:
+    """The border between sync callers and the async core.
+
+    A daemon thread runs one event loop, which owns one engine: an engine's connections belong to
+    the loop that made them, while Streamlit runs each script in a thread of its own.
+    """
+
+    def __init__(self, url: URL, *, pool_size: int = 8, max_overflow: int = 8) -> None:
+        """Does no I/O: the first connection is made by the first unit of work."""
+        self.url = url
+        self.engine: AsyncEngine = _make_engine(url, pool_size, max_overflow)
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._embedded: EmbeddedServer | None = None
+        self._close_lock = threading.Lock()
+        self._closed = False
+        self._loop = _new_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="database", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    @classmethod
+    def open(cls, settings: Settings, *, migrate: bool = True) -> Database:
+        """Starts the bundled server where DATABASE_URL is not set, checks the server, migrates.
+
+        Raises VecscopeError: what stands in the way, in one sentence.
+        """
+        from lib.store import checks, embedded, migrations
+
+        server = None
+        if settings.database_url is None:
+            server = embedded.start_embedded(settings.home)
+            url = server.url
+        else:
+            url = database_url(settings.database_url.get_secret_value())
+        try:
+            checks.check_server(url)
+            if migrate:
+                migrations.migrate(url)
+        except BaseException:
+            if server is not None:
+                server.release()
+            raise
+        database = cls(url, pool_size=settings.pool_size)
+        database._embedded = server
+        return database
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Starts a coroutine on the loop; cancelling the future cancels it."""
+        if self._closed:
+            coroutine.close()
+            raise DatabaseProblem("The database connection was closed.")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def run(self, coroutine: Coroutine[Any, Any, T], *, timeout_seconds: float | None = None) -> T:
+        """Runs a coroutine on the loop and waits for it, from any thread but the loop's own.
+
+        Where the waiting ends early (Ctrl-C, a time limit), the coroutine is cancelled, and with
+        it the statement on the server, so that no connection stays behind.
+
+        Raises what the coroutine raises, and StatementCancelled after ``timeout_seconds``.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("Database.run() would wait for itself on the loop's own thread")
+        future = self.submit(coroutine)
+        try:
+            return future.result(timeout_seconds)
+        except concurrent.futures.TimeoutError as exc:
+            if future.done():  # the coroutine's own TimeoutError
+                raise
+            future.cancel()
+            raise StatementCancelled(
+                f"The database did not answer within {timeout_seconds:g} s.", hint="Try again."
+            ) from exc
+        except BaseException:
+            future.cancel()
+            raise
+
+    def session(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """One unit of work: commits at the end, rolls back on an error.
+
+        A server that is being restarted is waited for (RECONNECT_SECONDS). Driver errors come out
+        as VecscopeError.
+        """
+        return self._session()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncGenerator[AsyncSession]:
+        try:
+            async with self._sessions() as session:
+                await self._connect(session)
+                yield session
+                await session.commit()
+        except Exception as exc:
+            known = from_exception(exc)
+            if known is None or known is exc:
+                raise
+            raise known from exc
+
+    async def _connect(self, session: AsyncSession) -> None:
+        """Takes a connection now, since only a unit of work that has not begun can be repeated."""
+        give_up = time.monotonic() + RECONNECT_SECONDS
+        while True:
+            try:
+                await session.connection()
+            except sqlalchemy.exc.OperationalError as exc:
+                if not _is_no_connection(exc):
+                    raise
+                if self._embedded is not None:
+                    # Down or recovering: ours to start again, however long that takes.
+                    await asyncio.to_thread(self._embedded.ensure_running)
+                if time.monotonic() > give_up:
+                    raise
+                await session.rollback()
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    def close(self) -> None:
+        """Ends running work, the pool, the thread and the hold on the bundled server. Idempotent.
+
+        Waits at most some seconds for work that does not end.
+        """
+        with self._close_lock:
+            if self._closed:
+                return
+            self._closed = True
+        atexit.unregister(self.close)
+        with suppress(concurrent.futures.TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        if not self._thread.is_alive():
+            self._loop.close()
+        if self._embedded is not None:
+            self._embedded.release()
+
+    async def _wind_up(self) -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.engine.dispose()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":  # psycopg cannot use the Proactor loop
+        return asyncio.SelectorEventLoop()
+    return asyncio.new_event_loop()
+
+
+def _is_no_connection(exc: sqlalchemy.exc.OperationalError) -> bool:
+    return isinstance(from_exception(exc), DatabaseUnreachable)
+
+
+# ------------------------------------------------------------------ the engine
+
+
+def _make_engine(url: URL, pool_size: int, max_overflow: int) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=max_overflow,
+        connect_args=connect_defaults(url),
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def set_constants(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        # A generic plan may differ from the one that EXPLAIN showed for the same statement, and
+        # then a certificate would lie (docs/decisions/plans-and-prepared-statements.md).
+        cursor = connection.cursor()
+        cursor.execute("SET plan_cache_mode = force_custom_plan")
+        cursor.close()
+        connection.commit()
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def note_time(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def replace_stale(
+        connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object
+    ) -> None:
+        """Instead of SQLAlchemy's pre-ping, which costs a round trip on every checkout."""
+        idle_seconds = time.monotonic() - record.info.get("idle_since", time.monotonic())
+        driver_connection: Any = record.driver_connection
+        if _is_quiet(driver_connection.pgconn.socket) and idle_seconds < IDLE_SECONDS:
+            return
+        if not engine.sync_engine.dialect._do_ping_w_event(connection):
+            raise InvalidatePoolError  # all older connections; then a new one is made
+
+    return engine
+
+
+def _is_quiet(socket: int) -> bool:
+    """Whether nothing was said on an idle connection.
+
+    A server that ends a session says so, or closes the socket; both make it readable. There is
+    nothing else to be said to an idle session that listens to no channel.
+    """
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(socket, select.POLLIN)
+        return not poll.poll(0)
+    return not select.select([socket], [], [], 0)[0]

@@ -1,0 +1,117 @@
+"""ORM classes of our own tables, all in the schema ``vecscope``."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import BigInteger, Text
+
+SCHEMA = "vecscope"
+
+
+class Record(DeclarativeBase):
+    """The base of our tables. Text has no length: a limit is checked where the value comes in."""
+
+    metadata = MetaData(
+        schema=SCHEMA,
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        },
+    )
+    type_annotation_map = {  # noqa: RUF012 — SQLAlchemy's own form
+        str: Text,
+        uuid.UUID: UUID(as_uuid=True),
+        datetime: TIMESTAMP(timezone=True),
+        dict[str, Any]: JSONB,
+    }
+
+
+class CollectionRecord(Record):
+    """A named set of documents in one table with one vector column."""
+
+    __tablename__ = "collections"
+    __table_args__ = (
+        CheckConstraint("slug ~ '^[a-z0-9_]{1,48}$'", name="slug"),
+        CheckConstraint("kind IN ('managed', 'attached')", name="kind"),
+        CheckConstraint("distance IN ('cosine', 'l2', 'inner_product')", name="distance"),
+        CheckConstraint("storage IN ('vector', 'halfvec')", name="storage"),
+        CheckConstraint("dimensions > 0", name="dimensions"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    model: Mapped[str]
+    dimensions: Mapped[int]
+    distance: Mapped[str]
+    storage: Mapped[str]
+    text_config: Mapped[str] = mapped_column(server_default="english")
+    columns: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """An attached collection's schema, table and column names; empty for a managed one."""
+    change_mark: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Raised by every write to its documents, so that copies can tell that they are stale."""
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class JobRecord(Record):
+    """Long work with progress, cancel and a record."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(
+            "status IN ('queued', 'running', 'done', 'failed', 'cancelled', 'interrupted')",
+            name="status",
+        ),
+        CheckConstraint("kind ~ '^[a-z_]+$'", name="kind"),
+        CheckConstraint("done >= 0 AND (total IS NULL OR total >= 0)", name="progress"),
+        Index(
+            "uq_jobs_exclusive_key_active",
+            "exclusive_key",
+            unique=True,
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        Index("ix_jobs_created_at", "created_at"),
+        Index("ix_jobs_collection_id", "collection_id"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    kind: Mapped[str]
+    title: Mapped[str]
+    collection_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey(CollectionRecord.id, ondelete="SET NULL")
+    )
+    exclusive_key: Mapped[str | None]
+    """At most one active job has it: what must not run twice at once."""
+    status: Mapped[str] = mapped_column(server_default="queued")
+    done: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    total: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str] = mapped_column(server_default="")
+    parameters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    hint: Mapped[str | None]
+    error_id: Mapped[str | None]
+    """Where the cause is not known: the id under which the log has the traceback."""
+    runner: Mapped[int | None]
+    """The process that runs it, by the number of the advisory lock it holds (jobs.py)."""
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
