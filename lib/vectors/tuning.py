@@ -54,11 +54,30 @@ class IterativeScan(StrEnum):
     RELAXED = "relaxed_order"
 
 
+class Scan(StrEnum):
+    """Who decides how a query is answered: the planner, or the caller.
+
+    On a small table the planner rightly compares every row, and the index settings do nothing;
+    INDEX makes it take the vector index all the same, so that one can see what the index does.
+    """
+
+    AUTO = "auto"
+    INDEX = "index"
+    EXACT = "exact"
+
+
+# A GIN index is read by bitmap scans, so those stay on for the text leg of a hybrid.
+_SCAN_SETTINGS: dict[Scan, dict[str, str]] = {
+    Scan.AUTO: {},
+    Scan.INDEX: {"enable_seqscan": "off", "enable_sort": "off"},
+    Scan.EXACT: {"enable_indexscan": "off"},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
     """How one search uses the index; None leaves the server's own value.
 
-    exact: scan every row, whatever indexes there are.
     iterative_scan: for IVFFlat only OFF and RELAXED exist; STRICT means RELAXED there.
     """
 
@@ -66,7 +85,7 @@ class SearchSettings:
     ef_search: int | None = None
     iterative_scan: IterativeScan | None = None
     max_scan_tuples: int | None = None
-    exact: bool = False
+    scan: Scan = Scan.AUTO
 
     def __post_init__(self) -> None:
         for limits, value, name in (
@@ -76,18 +95,16 @@ class SearchSettings:
         ):
             if value is not None:
                 limits.check(value, name)
-        if self.exact and (self.probes is not None or self.ef_search is not None):
+        if self.scan is Scan.EXACT and not (self.probes is None and self.ef_search is None):
             raise InvalidInput(
                 "An exact scan uses no index, so probes and ef_search mean nothing to it.",
                 hint="Choose either the exact scan or an index setting.",
-                field="exact",
+                field="scan",
             )
 
     def server_settings(self) -> dict[str, str]:
         """PostgreSQL's names → values, only those that were chosen."""
-        chosen: dict[str, str] = {}
-        if self.exact:
-            chosen["enable_indexscan"] = "off"
+        chosen = dict(_SCAN_SETTINGS[self.scan])
         if self.probes is not None:
             chosen["ivfflat.probes"] = str(self.probes)
         if self.ef_search is not None:

@@ -1,0 +1,279 @@
+"""Collections: create, find, look at, drop. Every function takes the session first."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+
+from sqlalchemy import func, literal_column, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.schema import DropTable
+
+from lib.errors import AlreadyExists, InvalidInput, NotFound
+from lib.store.documents import documents_table, managed_vector_table
+from lib.store.records import CollectionRecord
+from lib.vectors.distance import Distance, Storage
+from lib.vectors.indexes import IndexDescription, list_indexes
+from lib.vectors.sql import quoted_name
+from lib.vectors.table import VectorTable
+
+NAME_LENGTH = 80
+_SLUG_LENGTH = 48
+
+
+class CollectionKind(StrEnum):
+    """Whether we made the table or the user did."""
+
+    MANAGED = "managed"
+    ATTACHED = "attached"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A named set of documents in one table with one vector column."""
+
+    id: uuid.UUID
+    slug: str
+    name: str
+    kind: CollectionKind
+    description: str
+    model: str
+    dimensions: int
+    distance: Distance
+    storage: Storage
+    text_config: str
+    change_mark: int
+    created_at: datetime
+
+    @cached_property
+    def table(self) -> VectorTable:
+        return managed_vector_table(
+            self.slug,
+            dimensions=self.dimensions,
+            storage=self.storage,
+            distance=self.distance,
+            text_config=self.text_config,
+        )
+
+
+@dataclass(frozen=True)
+class CollectionSummary:
+    """A collection and its health. size_bytes: table, indexes and all that belongs to them."""
+
+    collection: Collection
+    documents: int
+    embedded: int
+    failed: int
+    size_bytes: int
+    indexes: tuple[IndexDescription, ...]
+
+    @property
+    def missing(self) -> int:
+        return self.documents - self.embedded
+
+    @property
+    def embedded_share(self) -> float | None:
+        """0–1; None for an empty collection."""
+        return self.embedded / self.documents if self.documents else None
+
+    @property
+    def index(self) -> IndexDescription | None:
+        """The production index: the valid one, of which there is at most one."""
+        return next((index for index in self.indexes if index.valid), None)
+
+
+def slugify(name: str) -> str:
+    """The part of a table's name that a collection's name becomes: a–z, 0–9 and _."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    return slug[:_SLUG_LENGTH].strip("_") or "collection"
+
+
+def check_name(name: str) -> str:
+    """Raises InvalidInput for a name that is empty, too long or cannot be shown."""
+    name = " ".join(name.split())
+    if not name:
+        raise InvalidInput("A collection needs a name.", field="name")
+    if len(name) > NAME_LENGTH:
+        raise InvalidInput(
+            f"The name has {len(name)} characters, the most is {NAME_LENGTH}.", field="name"
+        )
+    if not name.isprintable():
+        raise InvalidInput("The name has characters that cannot be shown.", field="name")
+    return name
+
+
+def _collection(record: CollectionRecord) -> Collection:
+    return Collection(
+        id=record.id,
+        slug=record.slug,
+        name=record.name,
+        kind=CollectionKind(record.kind),
+        description=record.description,
+        model=record.model,
+        dimensions=record.dimensions,
+        distance=Distance(record.distance),
+        storage=Storage(record.storage),
+        text_config=record.text_config,
+        change_mark=record.change_mark,
+        created_at=record.created_at,
+    )
+
+
+async def create_collection(
+    db: AsyncSession,
+    name: str,
+    *,
+    model: str,
+    dimensions: int,
+    distance: Distance = Distance.COSINE,
+    storage: Storage | None = None,
+    text_config: str = "english",
+    description: str = "",
+) -> Collection:
+    """Makes the collection and its table.
+
+    storage: by default the one that keeps full precision where that can be indexed.
+    Raises AlreadyExists for a name that is taken, InvalidInput for the rest.
+    """
+    name = check_name(name)
+    storage = storage or Storage.for_dimensions(dimensions)
+    if text_config not in await list_text_configs(db):
+        raise InvalidInput(
+            f"The server has no full-text configuration called “{text_config}”.",
+            hint="Take one that it has, such as english or simple.",
+            field="text_config",
+        )
+    # One at a time: a name and a slug are looked up and then taken.
+    await db.execute(text("LOCK TABLE vecscope.collections IN SHARE ROW EXCLUSIVE MODE"))
+    taken = await db.execute(select(CollectionRecord.name, CollectionRecord.slug))
+    names, slugs = set(), set()
+    for row in taken:
+        names.add(row.name.casefold())
+        slugs.add(row.slug)
+    if name.casefold() in names:
+        raise AlreadyExists(
+            f"There is a collection called “{name}” already.",
+            hint="Take another name, or load into that one.",
+            field="name",
+        )
+    record = CollectionRecord(
+        slug=_free_slug(slugify(name), slugs),
+        name=name,
+        kind=CollectionKind.MANAGED.value,
+        description=description,
+        model=model,
+        dimensions=dimensions,
+        distance=distance.value,
+        storage=storage.value,
+        text_config=text_config,
+    )
+    db.add(record)
+    await db.flush()
+    await db.refresh(record)
+    collection = _collection(record)
+    table = documents_table(
+        collection.slug, dimensions=dimensions, storage=storage, text_config=text_config
+    )
+    connection = await db.connection()
+    await connection.run_sync(table.create)
+    return collection
+
+
+def _free_slug(slug: str, taken: set[str]) -> str:
+    """The slug, or the slug with the first number that makes it free."""
+    candidate, number = slug, 1
+    while candidate in taken:
+        number += 1
+        tail = f"_{number}"
+        candidate = slug[: _SLUG_LENGTH - len(tail)] + tail
+    return candidate
+
+
+async def get_collection(db: AsyncSession, name: str) -> Collection:
+    """By name (capitals do not matter) or by slug. Raises NotFound, naming what there is."""
+    records = (
+        await db.scalars(
+            select(CollectionRecord).where(
+                (func.lower(CollectionRecord.name) == name.lower())
+                | (CollectionRecord.slug == name)
+            )
+        )
+    ).all()
+    exact = sorted(records, key=lambda record: record.name.lower() != name.lower())
+    if exact:
+        return _collection(exact[0])
+    names = [collection.name for collection in await list_collections(db)]
+    raise NotFound(
+        f"There is no collection called “{name}”.",
+        hint=f"There is: {', '.join(names[:10])}." if names else "Create one first.",
+        field="collection",
+    )
+
+
+async def list_collections(db: AsyncSession) -> list[Collection]:
+    """All of them, by name."""
+    records = await db.scalars(select(CollectionRecord).order_by(func.lower(CollectionRecord.name)))
+    return [_collection(record) for record in records]
+
+
+async def summarise(db: AsyncSession, collection: Collection) -> CollectionSummary:
+    """Counts and sizes, in two statements."""
+    table = collection.table
+    counts = (
+        await db.execute(
+            select(
+                func.count(),
+                func.count(table.column(table.embedding)),
+                func.count(literal_column("d.embedding_error")),
+                func.pg_total_relation_size(quoted_name(table.table)),
+            ).select_from(table.rows)
+        )
+    ).one()
+    documents, embedded, failed, size_bytes = (int(value) for value in counts)
+    indexes = tuple(await list_indexes(db, table))
+    return CollectionSummary(collection, documents, embedded, failed, size_bytes, indexes)
+
+
+async def list_categories(db: AsyncSession, collection: Collection) -> list[tuple[str, int]]:
+    """(category, documents), the largest first."""
+    table = collection.table
+    if table.category is None:
+        return []
+    category, documents = table.column(table.category), func.count()
+    rows = await db.execute(
+        select(category, documents)
+        .where(category.is_not(None))
+        .group_by(category)
+        .order_by(documents.desc(), category)
+    )
+    return [(row[0], int(row[1])) for row in rows]
+
+
+async def list_text_configs(db: AsyncSession) -> list[str]:
+    """The server's full-text configurations, by name."""
+    return list(await db.scalars(text("SELECT cfgname FROM pg_ts_config ORDER BY cfgname")))
+
+
+async def drop_collection(db: AsyncSession, collection: Collection) -> None:
+    """Removes the collection; of a managed one its table too, of an attached one never."""
+    if collection.kind is CollectionKind.MANAGED:
+        await db.execute(DropTable(collection.table.table, if_exists=True))
+    record = await db.get(CollectionRecord, collection.id)
+    if record is None:
+        raise NotFound(f"The collection “{collection.name}” is gone already.")
+    await db.delete(record)
+
+
+async def mark_changed(db: AsyncSession, collection: Collection) -> None:
+    """Notes a write to the documents, so that copies of them can tell that they are stale."""
+    await db.execute(
+        update(CollectionRecord)
+        .where(CollectionRecord.id == collection.id)
+        .values(change_mark=CollectionRecord.change_mark + 1, updated_at=func.now())
+    )
