@@ -1,0 +1,359 @@
+"""Which column of a table is the text, the title, the category and the id; and row → document."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lib.errors import InvalidInput
+from lib.ingest.incoming import IncomingDocument
+
+SAMPLE_ROWS = 1000
+"""How many rows a guess looks at."""
+
+SAMPLE_CHARACTERS = 4_000_000
+"""A guess looks at no more than this, however few rows it is: memory stays bounded."""
+
+MAX_COLUMNS = 2000
+
+# Words of column names, the most telling first. A name counts as a whole ("content") or by one of
+# its words ("article_content", "articleContent").
+_TEXT_NAMES = (
+    "content",
+    "text",
+    "body",
+    "description",
+    "answer",
+    "abstract",
+    "passage",
+    "article",
+    "document",
+    "review",
+    "comment",
+    "message",
+    "summary",
+    "plot",
+    "overview",
+    "details",
+    "story",
+    "transcript",
+    "caption",
+    "context",
+    "paragraph",
+    "notes",
+)
+_TITLE_NAMES = (
+    "title",
+    "headline",
+    "name",
+    "question",
+    "subject",
+    "heading",
+    "query",
+)
+_CATEGORY_NAMES = (
+    "category",
+    "type",
+    "genre",
+    "topic",
+    "label",
+    "class",
+    "section",
+    "source",
+    "kind",
+    "tag",
+    "group",
+    "department",
+    "subject",
+    "collection",
+    "language",
+)
+_ID_NAMES = (
+    "id",
+    "_id",
+    "uuid",
+    "guid",
+    "key",
+    "pk",
+    "docid",
+    "doc_id",
+    "document_id",
+    "external_id",
+    "identifier",
+)
+
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})?(?:\.[0-9]{1,17})?(?:[eE][+-][0-9]{1,3})?")
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """Where a document's fields come from. Several text columns are joined by an empty line; a
+    column that is not named here becomes metadata."""
+
+    text: tuple[str, ...]
+    title: str | None = None
+    category: str | None = None
+    external_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ColumnChoice:
+    """What a person chose: None (for text: nothing) means "guess", "" means "there is none"."""
+
+    text: tuple[str, ...] = ()
+    title: str | None = None
+    category: str | None = None
+    external_id: str | None = None
+
+
+def map_columns(
+    header: Sequence[str], rows: Sequence[Mapping[str, Any]], choice: ColumnChoice
+) -> ColumnMapping:
+    """``choice``, completed by :func:`guess_columns`.
+
+    Raises InvalidInput where a chosen column is not in the header, or where none was chosen for
+    the text and no column looks like one.
+    """
+    chosen = [*choice.text, choice.title, choice.category, choice.external_id]
+    for name in chosen:
+        if name and name not in header:
+            raise InvalidInput(
+                f'There is no column "{name}".',
+                hint=f"The columns are: {_some(header)}.",
+                field=name,
+            )
+    taken = {name for name in chosen if name}
+    free = [name for name in header if name not in taken]
+    guess = guess_columns(free, rows)
+    text = choice.text or guess.text
+    if not text:
+        raise InvalidInput(
+            "No column looks like the text of a document.",
+            hint=f"Choose the text column; the columns are: {_some(header)}.",
+        )
+
+    def pick(chosen_name: str | None, guessed: str | None) -> str | None:
+        return guessed if chosen_name is None else chosen_name or None
+
+    return ColumnMapping(
+        text,
+        pick(choice.title, guess.title),
+        pick(choice.category, guess.category),
+        pick(choice.external_id, guess.external_id),
+    )
+
+
+def guess_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> ColumnMapping:
+    """The mapping that names and contents suggest; ``text`` is empty where no column holds words.
+
+    - id: a telling name, no value empty or repeated in ``rows``, and where only a part of the
+      name tells ("show_id"), the first column: others are mostly references to other tables.
+    - text: the longest on average; a telling name counts four times the length. Numbers and
+      addresses are no text.
+    - title: the most telling name whose values are of a title's length.
+    - category: a telling name and values that repeat; the fewer different ones, the better.
+    """
+    columns = {name: [as_text(row.get(name)).strip() for row in rows] for name in header}
+
+    external_id = next(
+        (
+            name
+            for exact in (True, False)
+            for position, name in enumerate(header)
+            if (name.lower() in _ID_NAMES if exact else position == 0 and "id" in _words(name))
+            and _is_key(columns[name])
+        ),
+        None,
+    )
+    lengths = {
+        name: _average_length(values) * (4 if _rank(name, _TEXT_NAMES) is not None else 1)
+        for name, values in columns.items()
+        if name != external_id and _holds_words(values, name)
+    }
+    text = max(lengths, key=lambda name: lengths[name], default=None)
+    taken = {external_id, text}
+
+    titles = [
+        (rank, name)
+        for name, values in columns.items()
+        if name not in taken
+        and (rank := _rank(name, _TITLE_NAMES)) is not None
+        and _average_length(values) <= 200
+    ]
+    title = min(titles, key=lambda item: item[0])[1] if titles else None
+    taken.add(title)
+
+    categories = []
+    for name, values in columns.items():
+        rank = _rank(name, _CATEGORY_NAMES)
+        filled = [value for value in values if value]
+        different = len(set(filled))
+        if name in taken or rank is None or _average_length(values) > 80:
+            continue
+        if different > max(20, len(filled) // 2):
+            continue
+        # One value for all rows tells nothing: last resort.
+        categories.append((different == 1 and len(filled) > 1, rank[0], different, name))
+    category = min(categories, key=lambda item: item[:3])[3] if categories else None
+
+    return ColumnMapping((text,) if text else (), title, category, external_id)
+
+
+def number_columns(
+    header: Sequence[str], rows: Sequence[Mapping[str, str]]
+) -> dict[str, Callable[[str], int | float]]:
+    """The columns whose every filled cell in ``rows`` is a number → int or float.
+
+    Metadata is filtered by range, so numbers must be numbers. A column with a leading zero or
+    more than 15 digits (postcodes, phone numbers, ids) stays text, because a number would not
+    give it back. "1.10" does become 1.1.
+    """
+    types: dict[str, Callable[[str], int | float]] = {}
+    for name in header:
+        cells = [cell for row in rows if (cell := row[name].strip())]
+        if cells and all(_INTEGER.fullmatch(cell) for cell in cells):
+            types[name] = int
+        elif cells and all(_is_decimal(cell) for cell in cells):
+            types[name] = float
+    return types
+
+
+def unique_names(header: Iterable[str]) -> list[str]:
+    """Names for all columns: an empty one is "column_3", a repeated one gets "_2", "_3"…"""
+    names: list[str] = []
+    taken: set[str] = set()
+    repeats: dict[str, int] = {}
+    for position, cell in enumerate(header, start=1):
+        base = " ".join(cell.split())[:200] or f"column_{position}"
+        name = base
+        while name in taken:
+            repeats[base] = repeats.get(base, 1) + 1
+            name = f"{base}_{repeats[base]}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+class RowMapper:
+    """Turns rows (column → value) into documents by one mapping."""
+
+    def __init__(
+        self,
+        mapping: ColumnMapping,
+        numbers: Mapping[str, Callable[[str], int | float]] | None = None,
+    ) -> None:
+        self._mapping = mapping
+        self._numbers = numbers or {}
+        labels = {mapping.title, mapping.category, mapping.external_id}
+        self._used = labels | set(mapping.text)
+
+    def document(self, row: Mapping[str, Any], fallback_id: str) -> IncomingDocument:
+        """The row's document; ``fallback_id`` where the row brings no id.
+
+        Where the text is empty, the title stands in for it, so that the row can be found.
+        Empty values are left out of the metadata. A cell that is no number in a column of
+        numbers stays text.
+
+        Raises InvalidInput where text and title are both empty, and what IncomingDocument raises.
+        """
+        mapping = self._mapping
+        texts = [as_text(row.get(name)) for name in mapping.text]
+        content = "\n\n".join(text for text in texts if text.strip())
+        title = self._label(row, mapping.title)
+        if not content:
+            content = title
+        if not content.strip():
+            raise InvalidInput(f"There is no text in {_some(mapping.text)}.")
+        metadata = {}
+        for name, value in row.items():
+            if (
+                name in self._used
+                or value is None
+                or (isinstance(value, str) and not value.strip())
+            ):
+                continue
+            convert = self._numbers.get(name)
+            metadata[name] = _converted(value, convert) if convert else value
+        return IncomingDocument(
+            external_id=self._label(row, mapping.external_id).strip() or fallback_id,
+            title=title,
+            content=content,
+            category=self._label(row, mapping.category),
+            metadata=metadata,
+        )
+
+    @staticmethod
+    def _label(row: Mapping[str, Any], name: str | None) -> str:
+        return as_text(row.get(name), separator=", ") if name else ""
+
+
+def as_text(value: Any, separator: str = "\n") -> str:
+    """A cell or a JSON value as text: None is empty, a list of texts is joined by ``separator``,
+    any other list and an object stay JSON."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return separator.join(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _converted(cell: str, convert: Callable[[str], int | float]) -> Any:
+    cell = cell.strip()
+    if _INTEGER.fullmatch(cell) or (convert is float and _is_decimal(cell)):
+        return convert(cell)
+    return cell
+
+
+def _is_decimal(cell: str) -> bool:
+    return (
+        _DECIMAL.fullmatch(cell) is not None
+        and any(character.isdigit() for character in cell.lower().split("e")[0])
+        and math.isfinite(float(cell))
+    )
+
+
+def _words(name: str) -> list[str]:
+    """ "articleTitle" and "article_titles" → article, title."""
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()
+    words = re.findall(r"[^\W_]+", parted)
+    singular = [
+        word[:-3] + "y" if word.endswith("ies") else word.removesuffix("s") for word in words
+    ]
+    return [*words, *singular]
+
+
+def _rank(name: str, known: Sequence[str]) -> tuple[int, int] | None:
+    """How telling a name is, smaller is better: (0 whole name or 1 one of its words, place)."""
+    if name.lower() in known:
+        return 0, known.index(name.lower())
+    places = [known.index(word) for word in _words(name) if word in known]
+    return (1, min(places)) if places else None
+
+
+def _is_key(values: Sequence[str]) -> bool:
+    return all(values) and len(set(values)) == len(values)
+
+
+def _average_length(values: Sequence[str]) -> float:
+    return sum(map(len, values)) / len(values) if values else 0.0
+
+
+def _holds_words(values: Sequence[str], name: str) -> bool:
+    """False for columns of numbers, addresses and nothing; without rows the name decides."""
+    filled = [value for value in values if value]
+    if not filled:
+        return not values and _rank(name, _TEXT_NAMES) is not None
+    other = sum(_is_decimal(value) or value.startswith(("http://", "https://")) for value in filled)
+    return other < len(filled) / 2
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:20])
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

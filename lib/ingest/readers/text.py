@@ -1,0 +1,181 @@
+"""Bytes → text, for every reader of a text format; and the reader for plain text."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+
+from lib.errors import ReadProblem
+from lib.ingest.incoming import IncomingDocument, IncomingProblem
+from lib.ingest.parts import split_lines
+from lib.ingest.source import ReadOptions, Source
+
+SAMPLE_BYTES = 4_000_000
+"""How much of a file is looked at to find its encoding (UTF-8 is checked at some GB/s)."""
+
+_DETECTION_BYTES = 1 << 16  # charset-normalizer is slower by orders: it sees this much of it
+_LINE_PIECE_CHARACTERS = 1_000_000
+_SHORT_LINE_CHARACTERS = 100
+
+# The longer marks first: UTF-32's begins with UTF-16's.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+# Decoding puts this where bytes fit no character, so that they can be counted apart from a
+# U+FFFD that stands in the file: no decoder gives a lone surrogate for valid bytes.
+_UNDECODABLE = "\udfff"
+
+
+def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return _UNDECODABLE, error.end
+
+
+codecs.register_error("vecscope-mark", _mark_undecodable)
+
+
+def detect_encoding(sample: bytes) -> str | None:
+    """The encoding of a file that begins with ``sample``; None where it looks like no text.
+
+    A byte order mark decides; then UTF-8, if all of the sample is; then charset-normalizer.
+    """
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if sample.startswith(mark):
+            return encoding
+    # NUL and escape are valid UTF-8, but in a text they are signs of UTF-16 and ISO-2022.
+    suspicious = b"\0" in sample or b"\x1b" in sample
+    try:
+        # final=False: the sample may end inside a character.
+        codecs.getincrementaldecoder("utf-8")().decode(sample, final=False)
+        if not suspicious:
+            return "utf-8"
+        start = 0
+    except UnicodeDecodeError as exc:
+        # Up to the first odd byte all is ASCII or so, which says nothing: look around it.
+        start = max(0, exc.start - _DETECTION_BYTES // 2)
+        start = sample.rfind(b"\n", 0, start) + 1 if start else 0
+
+    import charset_normalizer  # not at the top: most files are UTF-8
+
+    best = charset_normalizer.from_bytes(sample[start : start + _DETECTION_BYTES]).best()
+    if best is None:
+        return None
+    # Several code pages can give the very same text; the one most in use is the best name for it.
+    return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
+
+
+class LineStream:
+    """The lines of a source as text, each of bounded length, with their line ends.
+
+    encoding: in use; number: of the line given last, from 1; whole: False where that line was
+    longer than allowed, so that only its beginning was given.
+    """
+
+    def __init__(self, stream: io.TextIOWrapper, source: Source, max_characters: int) -> None:
+        self._stream = stream
+        self.encoding = stream.encoding
+        self._source = source
+        self._max_characters = max_characters
+        self.number = 0
+        self.whole = True
+        self._undecodable = 0
+        self._first_undecodable_line = 0
+
+    def next_line(self) -> str:
+        """The next line, "" at the end; the rest of a too long line is skipped."""
+        line = self._read(self.number + 1)
+        if line:
+            self.number += 1
+            self.whole = _ended(line) or len(line) < self._max_characters
+            rest = "" if self.whole else self._read(self.number)
+            while rest and not _ended(rest):
+                rest = self._read(self.number)
+        return line
+
+    def pieces(self) -> Iterator[str]:
+        """All that is left; a too long line comes in pieces, of which the last has the line end."""
+        while piece := self._read(self.number + 1):
+            yield piece
+            self.number += _ended(piece)
+
+    def problems(self) -> Iterator[IncomingProblem]:
+        """To be asked for at the end: what was replaced while decoding."""
+        if self._undecodable:
+            yield IncomingProblem(
+                self._source.name,
+                f"line {self._first_undecodable_line}"
+                + (" and later" if self._undecodable > 1 else ""),
+                f"{self._undecodable:,} place(s) hold bytes that are no {self.encoding}; "
+                "each became �.",
+                "If the text looks wrong, choose another encoding and load the file again.",
+                stored=True,
+            )
+
+    def _read(self, number: int) -> str:
+        line = self._stream.readline(self._max_characters)
+        if not line.isascii():
+            if number == 1 and line.startswith("\ufeff"):
+                # A byte order mark that the decoder, named without one, left in the text.
+                line = line[1:] or self._stream.readline(self._max_characters)
+            if count := line.count(_UNDECODABLE):
+                self._first_undecodable_line = self._first_undecodable_line or number
+                self._undecodable += count
+                line = line.replace(_UNDECODABLE, "\ufffd")
+        return line
+
+
+@contextmanager
+def open_lines(
+    source: Source, options: ReadOptions, *, newline: str | None, max_characters: int
+) -> Iterator[LineStream]:
+    """``source`` decoded, with ``source.encoding`` set.
+
+    newline: as for open(). Raises ReadProblem where the file looks like no text.
+    """
+    source.encoding = options.encoding or detect_encoding(source.first_bytes(SAMPLE_BYTES))
+    if source.encoding is None:
+        raise ReadProblem(
+            "The file does not look like text.",
+            source=source.name,
+            hint="If it is text, choose its encoding; if not, give the file its right extension.",
+        )
+    with io.TextIOWrapper(
+        source.open(), encoding=source.encoding, errors="vecscope-mark", newline=newline
+    ) as stream:
+        yield LineStream(stream, source, max_characters)
+
+
+def read_text(source: Source, options: ReadOptions) -> Iterator[IncomingDocument | IncomingProblem]:
+    """Plain text: parts at paragraph borders.
+
+    The title is the first line where that is a short one, else the file's name; the external id
+    is the source's name; ``line`` in the metadata is where the part starts.
+    """
+    title = PurePosixPath(source.name).name
+    with open_lines(source, options, newline=None, max_characters=_LINE_PIECE_CHARACTERS) as lines:
+        for number, part in enumerate(split_lines(lines.pieces(), options.part_characters)):
+            if number == 0:
+                first_line = part.text.split("\n", 1)[0].strip()
+                if len(first_line) <= _SHORT_LINE_CHARACTERS:
+                    title = first_line
+            yield IncomingDocument(
+                external_id=source.name,
+                part=number,
+                title=title,
+                content=part.text,
+                metadata={"line": part.line},
+            )
+        yield from lines.problems()
+
+
+def _ended(line: str) -> bool:
+    return line.endswith(("\n", "\r"))

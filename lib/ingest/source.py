@@ -1,0 +1,136 @@
+"""Where bytes come from, and how a person wants them read."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from lib.errors import InvalidInput
+from lib.ingest.columns import ColumnChoice, ColumnMapping
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+# Text codecs by Python's reckoning, but none that a file of documents is written in; some of
+# them refuse an error handler.
+_NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a person chose; None means that the reader finds out.
+
+    delimiter: one character; has_header: whether a table's first row names its columns;
+    part_characters: about how long a part of a text may be.
+
+    Raises InvalidInput for an unknown encoding, a delimiter that is none, a part length < 100.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    has_header: bool = True
+    columns: ColumnChoice = field(default_factory=ColumnChoice)
+    part_characters: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and not _is_text_encoding(self.encoding):
+            raise InvalidInput(
+                f'"{self.encoding}" is not the name of a text encoding.',
+                hint="Take one like utf-8, cp1252 or shift_jis.",
+                field="encoding",
+            )
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n '):
+            raise InvalidInput(
+                "The delimiter must be one character, and no quote, space or line break.",
+                field="delimiter",
+            )
+        if self.part_characters < 100:
+            raise InvalidInput(
+                "A part must have room for at least 100 characters.", field="part_characters"
+            )
+
+
+class Source:
+    """A named stream of bytes, and what is found out about it while it is read.
+
+    name: the file's name or its path inside the folder that is loaded; its extension chooses the
+    reader, and ids of documents are made from it. open_stream: gives the stream from its start;
+    it is called more than once (a first look, then the reading). size_bytes: None if unknown.
+
+    Set by readers: ``encoding``, ``delimiter``, ``header`` and ``mapping``.
+    """
+
+    def __init__(
+        self, name: str, open_stream: Callable[[], BinaryIO], *, size_bytes: int | None = None
+    ) -> None:
+        # A file name that is no UTF-8 holds lone surrogates: kept apart, but storable.
+        self.name = name.encode("utf-8", "backslashreplace").decode("utf-8")
+        self.size_bytes = size_bytes
+        self._open_stream = open_stream
+        self._bytes_read = 0
+        self.encoding: str | None = None
+        self.delimiter: str | None = None
+        self.header: tuple[str, ...] = ()
+        self.mapping: ColumnMapping | None = None
+
+    @classmethod
+    def from_path(cls, path: Path, *, name: str | None = None) -> Source:
+        """A file on disk; raises OSError where it is not there."""
+        size_bytes = path.stat().st_size
+        return cls(name or path.name, lambda: path.open("rb"), size_bytes=size_bytes)
+
+    @classmethod
+    def from_bytes(cls, name: str, content: bytes | memoryview) -> Source:
+        """A file in memory, such as an uploaded one."""
+        return cls(name, lambda: io.BytesIO(content), size_bytes=len(content))
+
+    @property
+    def bytes_read(self) -> int:
+        """How far the reading has come; at the end it is the file's size."""
+        return self._bytes_read
+
+    def first_bytes(self, count: int) -> bytes:
+        """The first ``count`` bytes, or all there are; not counted as progress."""
+        with self._open_stream() as stream:
+            return stream.read(count)
+
+    def open(self) -> io.BufferedReader:
+        """The stream from its start; ``bytes_read`` follows it."""
+        self._bytes_read = 0
+        return io.BufferedReader(_Counted(self._open_stream(), self), buffer_size=1 << 18)
+
+    def _count(self, count: int) -> None:
+        self._bytes_read += count
+
+
+class _Counted(io.RawIOBase):
+    def __init__(self, stream: BinaryIO, source: Source) -> None:
+        self._stream = stream
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        chunk = self._stream.read(len(view))
+        view[: len(chunk)] = chunk
+        self._source._count(len(chunk))
+        return len(chunk)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _is_text_encoding(name: str) -> bool:
+    try:
+        codec = codecs.lookup(name)
+        "".encode(name)  # refuses codecs from bytes to bytes, such as zip and hex
+    except (LookupError, ValueError):
+        return False
+    return codec.name.replace("_", "-") not in _NOT_FOR_FILES
