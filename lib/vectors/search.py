@@ -209,6 +209,7 @@ async def hybrid_search(
     *,
     kind: TextQuery = TextQuery.ANY,
     pool: int = POOL.default,
+    max_distance: float | None = None,
     settings: SearchSettings | None = None,
     where: Sequence[ColumnElement[bool]] = (),
     with_plan: bool = False,
@@ -228,6 +229,7 @@ async def hybrid_search(
         fusion=fusion,
         kind=kind,
         pool=pool,
+        max_distance=max_distance,
         where=where,
     )
     return await _run(db, table, statement, limit, settings, with_plan)

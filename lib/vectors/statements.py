@@ -9,6 +9,7 @@ the text, not sent as parameters, so that a plan never has to guess how many row
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -143,8 +144,11 @@ def _checked(table: VectorTable, query_embedding: FloatArray) -> FloatArray:
 
 
 def check_query_text(query_text: str) -> str:
-    """Raises InvalidInput for an empty question; PostgreSQL cannot take NUL."""
-    text = query_text.replace("\x00", " ").strip()
+    """The question as documents are stored: NFC, and without NUL, which PostgreSQL cannot take.
+
+    Raises InvalidInput for an empty one.
+    """
+    text = unicodedata.normalize("NFC", query_text.replace("\x00", " ")).strip()
     if not text:
         raise InvalidInput("The question is empty.", hint="Type some words.", field="query")
     return text
@@ -299,6 +303,7 @@ def hybrid_statement(
     fusion: Fusion = Fusion.WEIGHTED,
     kind: TextQuery = TextQuery.ANY,
     pool: int = POOL.default,
+    max_distance: float | None = None,
     where: Sequence[ColumnElement[bool]] = (),
 ) -> Select[Any]:
     """One statement: the ``pool`` best of each leg, joined so that a row which only one leg
@@ -314,6 +319,9 @@ def hybrid_statement(
     - raw: w·similarity + (1−w)·ts_rank, only rows that match the text; its two scales are not
       comparable, and it is here because people know it.
 
+    max_distance leaves out what is not nearer, whichever leg found it; ranks and scaling stay
+    those of the whole pool.
+
     Raises InvalidInput for a weight outside 0–1 and for an empty question; see
     :func:`nearest_statement` for the rest.
     """
@@ -328,6 +336,8 @@ def hybrid_statement(
         pooled = _ranked_pool(
             table, query_text, embedding, w, fusion, kind, max(pool, limit), where
         )
+    if max_distance is not None:
+        pooled = _within(table, embedding, pooled, check_max_distance(table, max_distance))
     top = _materialized(
         select(pooled)
         .order_by(pooled.c.fused.desc(), pooled.c.vector_rank.nulls_last(), pooled.c.id)
@@ -346,6 +356,18 @@ def hybrid_statement(
         )
         .join_from(top, table.rows, table.column(table.id) == top.c.id)
         .order_by(top.c.fused.desc(), top.c.vector_rank.nulls_last(), top.c.id)
+    )
+
+
+def _within(table: VectorTable, embedding: FloatArray, pooled: CTE, max_distance: float) -> CTE:
+    """The pool with the distance of every row, and only rows nearer than max_distance."""
+    distance = func.coalesce(pooled.c.distance, distance_to(table, embedding))
+    others = [column for column in pooled.c if column.key != "distance"]
+    return (
+        select(*others, distance.label("distance"))
+        .join_from(pooled, table.rows, table.column(table.id) == pooled.c.id)
+        .where(distance < bindparam("max_distance", max_distance, type_=Double()))
+        .cte("within")
     )
 
 

@@ -6,10 +6,11 @@ would leak into the next query; `set_config(name, value, is_local => true)` does
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from lib.errors import InvalidInput, LimitExceeded
@@ -44,6 +45,9 @@ MAX_SCAN_TUPLES = Limits(1, 2**31 - 1, 20_000)
 # Ours: more than that is an export, not a search.
 RESULT_LIMIT = Limits(1, 10_000, 10)
 POOL = Limits(1, 10_000, 200)
+
+
+ITERATIVE_SCAN_SINCE = (0, 8)
 
 
 class IterativeScan(StrEnum):
@@ -158,6 +162,12 @@ async def apply_settings(
                 *(func.set_config(name, value, not for_session) for name, value in settings.items())
             )
         )
+
+
+async def pgvector_version(db: AsyncSession | AsyncConnection) -> tuple[int, ...]:
+    """Such as (0, 8, 5); empty where the extension is not in this database."""
+    found = await db.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
+    return tuple(int(number) for number in re.findall(r"\d+", found or ""))
 
 
 def set_local_text(settings: dict[str, str]) -> str:

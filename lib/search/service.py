@@ -1,0 +1,200 @@
+"""A question in, a SearchResult out: what pages and the command line call."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lib.embedding.service import create_service
+from lib.errors import InvalidInput
+from lib.settings import Settings
+from lib.store.collections import Collection
+from lib.store.database import Database
+from lib.vectors.distance import FloatArray
+from lib.vectors.search import (
+    SearchResult,
+    hybrid_search,
+    search_similar_documents,
+    search_text,
+    search_with_threshold,
+)
+from lib.vectors.statements import Fusion, TextQuery, check_query_text, is_category
+from lib.vectors.tuning import (
+    EF_SEARCH,
+    ITERATIVE_SCAN_SINCE,
+    POOL,
+    RESULT_LIMIT,
+    IterativeScan,
+    Scan,
+    SearchSettings,
+    pgvector_version,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Mode(StrEnum):
+    """What a question is compared by."""
+
+    SIMILARITY = "similarity"
+    TEXT = "text"
+    HYBRID = "hybrid"
+
+    @property
+    def label(self) -> str:
+        return {"similarity": "Meaning", "text": "Words", "hybrid": "Both"}[self.value]
+
+    @property
+    def uses_vectors(self) -> bool:
+        return self is not Mode.TEXT
+
+    @property
+    def uses_text(self) -> bool:
+        return self is not Mode.SIMILARITY
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One question and all of its settings.
+
+    max_distance: only documents nearer than this; not for TEXT. text_query: None takes WEB for
+    TEXT and ANY for HYBRID, since a hybrid that wants every word finds almost nothing by text.
+    pool: how many each leg of a hybrid fetches.
+    """
+
+    query: str
+    mode: Mode = Mode.HYBRID
+    limit: int = RESULT_LIMIT.default
+    max_distance: float | None = None
+    category: str | None = None
+    vector_weight: float = 0.5
+    fusion: Fusion = Fusion.WEIGHTED
+    text_query: TextQuery | None = None
+    pool: int = POOL.default
+    settings: SearchSettings = field(default_factory=SearchSettings)
+    with_plan: bool = False
+
+    @property
+    def text_kind(self) -> TextQuery:
+        if self.text_query is not None:
+            return self.text_query
+        return TextQuery.WEB if self.mode is Mode.TEXT else TextQuery.ANY
+
+
+class SearchService:
+    """Searches collections."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._pgvector: tuple[int, ...] | None = None
+
+    async def search(self, collection: Collection, request: SearchRequest) -> SearchResult:
+        """Embeds the question where the mode needs it, then runs one statement.
+
+        Raises InvalidInput (and its kinds), EmbeddingProblem, DatabaseProblem.
+        """
+        query = check_query_text(request.query)
+        if request.mode is Mode.TEXT and request.max_distance is not None:
+            raise InvalidInput(
+                "A search by words has no distance to cut at.",
+                hint="Search by meaning or by both, or leave the threshold out.",
+                field="max_distance",
+            )
+        embedding, embedding_ms = None, None
+        if request.mode.uses_vectors:
+            started = time.perf_counter()
+            service = create_service(collection.model, self._settings, collection.dimensions)
+            embedding = await service.get_embedding(query)
+            embedding_ms = (time.perf_counter() - started) * 1000
+        async with self._database.session() as db:
+            result = await self._run(db, collection, replace(request, query=query), embedding)
+        log.info(
+            "search.done",
+            collection=collection.slug,
+            mode=request.mode.value,
+            hits=len(result),
+            embedding_ms=None if embedding_ms is None else round(embedding_ms, 2),
+            database_ms=round(result.database_ms, 2),
+        )
+        return replace(result, embedding_ms=embedding_ms)
+
+    async def _run(
+        self,
+        db: AsyncSession,
+        collection: Collection,
+        request: SearchRequest,
+        embedding: FloatArray | None,
+    ) -> SearchResult:
+        table = collection.table
+        where = () if request.category is None else (is_category(table, request.category),)
+        if embedding is None:
+            return await search_text(
+                db,
+                table,
+                request.query,
+                request.limit,
+                kind=request.text_kind,
+                where=where,
+                with_plan=request.with_plan,
+            )
+        if self._pgvector is None:  # once a process: an extension is not updated under a server
+            self._pgvector = await pgvector_version(db)
+        settings = effective_settings(
+            request, iterative_scan_exists=self._pgvector >= ITERATIVE_SCAN_SINCE
+        )
+        if request.mode is Mode.HYBRID:
+            return await hybrid_search(
+                db,
+                table,
+                request.query,
+                embedding,
+                request.limit,
+                request.vector_weight,
+                request.fusion,
+                kind=request.text_kind,
+                pool=request.pool,
+                max_distance=request.max_distance,
+                settings=settings,
+                where=where,
+                with_plan=request.with_plan,
+            )
+        if request.max_distance is not None:
+            return await search_with_threshold(
+                db,
+                table,
+                embedding,
+                request.max_distance,
+                request.limit,
+                settings=settings,
+                where=where,
+                with_plan=request.with_plan,
+            )
+        return await search_similar_documents(
+            db,
+            table,
+            embedding,
+            request.limit,
+            settings=settings,
+            where=where,
+            with_plan=request.with_plan,
+        )
+
+
+def effective_settings(request: SearchRequest, pgvector_version: tuple[int, ...]) -> SearchSettings:
+    """The request's settings, with what nobody chose filled in so that an index does not return
+    fewer rows than asked for: ef_search at least the rows wanted, and iterative scan on where a
+    filter follows the index. What was chosen stays as it is."""
+    settings = request.settings
+    if settings.scan is Scan.EXACT:
+        return settings
+    wanted = request.limit if request.mode is Mode.SIMILARITY else max(request.pool, request.limit)
+    if settings.ef_search is None and wanted > EF_SEARCH.default:
+        settings = replace(settings, ef_search=min(wanted, EF_SEARCH.high))
+    if settings.iterative_scan is None and request.category is not None and iterative_scan_exists:
+        settings = replace(settings, iterative_scan=IterativeScan.STRICT)
+    return settings
