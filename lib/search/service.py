@@ -185,7 +185,7 @@ class SearchService:
         )
 
 
-def effective_settings(request: SearchRequest, pgvector_version: tuple[int, ...]) -> SearchSettings:
+def effective_settings(request: SearchRequest, *, iterative_scan_exists: bool) -> SearchSettings:
     """The request's settings, with what nobody chose filled in so that an index does not return
     fewer rows than asked for: ef_search at least the rows wanted, and iterative scan on where a
     filter follows the index. What was chosen stays as it is."""

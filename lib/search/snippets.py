@@ -20,68 +20,12 @@ PREVIEW_CHARACTERS = 500
 _WORD = re.compile(r"\w+")
 _BREAK = re.compile(r"(?<=[.!?…])\s+|\n+")
 # Words that mark nothing: PostgreSQL's dictionaries drop them from the query as well.
-_STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "can",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "s",
-        "so",
-        "t",
-        "than",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "you",
-        "your",
-    ]
-)
+_STOP_WORDS = """
+a an and are as at be but by can do does for from had has have how i if in into is it its me my no
+not of on or s so t than that the their then there these they this to was we were what when where
+which who why will with you your
+"""
+_STOPS = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +67,7 @@ def stems(words: Sequence[str], language: str) -> list[str]:
 def question_stems(question: str, language: str) -> frozenset[str]:
     """The stems that a question marks; its stop words only where it has nothing else."""
     words = _WORD.findall(question)
-    telling = [word for word in words if word.lower() not in _STOP_WORDS]
+    telling = [word for word in words if word.lower() not in _STOPS]
     return frozenset(stems(telling or words, language))
 
 
