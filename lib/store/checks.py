@@ -113,7 +113,8 @@ SELECT current_database(), current_user, current_setting('server_version_num')::
        to_regtype('vector') IS NOT NULL,
        CASE WHEN to_regnamespace('vecscope') IS NULL
             THEN has_database_privilege(current_database(), 'CREATE')
-            ELSE has_schema_privilege('vecscope', 'CREATE, USAGE') END,
+            ELSE has_schema_privilege('vecscope', 'CREATE')
+                 AND has_schema_privilege('vecscope', 'USAGE') END,
        NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::bool
 """
 
@@ -123,6 +124,7 @@ def _server_facts(connection: psycopg.Connection[tuple[object, ...]]) -> ServerF
     assert row is not None  # a SELECT without FROM has one row
     database, role, number, version, available, visible, can_use_schema, can_write = row
     assert isinstance(number, int)
+    can_try = version is None and available is not None and bool(can_write)
     return ServerFacts(
         database=str(database),
         role=str(role),
@@ -130,10 +132,22 @@ def _server_facts(connection: psycopg.Connection[tuple[object, ...]]) -> ServerF
         pgvector_version=_version(version),
         pgvector_available=_version(available),
         pgvector_visible=bool(visible),
-        can_create_pgvector=True,
+        can_create_pgvector=not can_try or _can_create_pgvector(connection),
         can_use_schema=bool(can_use_schema),
         can_write=bool(can_write),
     )
+
+
+def _can_create_pgvector(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+    """Tried out and undone: hosting services have rules of their own that no catalogue shows."""
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute("CREATE EXTENSION vector")
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+        return True  # another process has just done it
+    return True
 
 
 def _version(text: object) -> tuple[int, ...]:

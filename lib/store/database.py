@@ -9,7 +9,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,6 +45,8 @@ CONNECT_TIMEOUT_SECONDS = 10
 RECONNECT_SECONDS = 3.0
 # A connection that was idle for longer is asked before use: a firewall may have forgotten it.
 IDLE_SECONDS = 30.0
+# How long close() waits for running work to end.
+CLOSE_SECONDS = 15.0
 
 
 def database_url(text: str) -> URL:
@@ -104,6 +106,7 @@ class Database:
         self.engine: AsyncEngine = _make_engine(url, pool_size, max_overflow)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self._embedded: EmbeddedServer | None = None
+        self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._close_lock = threading.Lock()
         self._closed = False
         self._loop = _new_loop()
@@ -209,6 +212,10 @@ class Database:
             else:
                 return
 
+    def before_close(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Has something done on the loop before running work is cancelled and the pool closed."""
+        self._before_close.append(action)
+
     def close(self) -> None:
         """Ends running work, the pool, the thread and the hold on the bundled server. Idempotent.
 
@@ -220,7 +227,7 @@ class Database:
             self._closed = True
         atexit.unregister(self.close)
         with suppress(concurrent.futures.TimeoutError):
-            asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result(10)
+            asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result(CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         if not self._thread.is_alive():
@@ -229,6 +236,8 @@ class Database:
             self._embedded.release()
 
     async def _wind_up(self) -> None:
+        for action in self._before_close:
+            await action()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

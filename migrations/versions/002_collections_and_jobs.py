@@ -40,13 +40,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_collections"),
         sa.UniqueConstraint("slug", name="uq_collections_slug"),
         sa.UniqueConstraint("name", name="uq_collections_name"),
-        sa.CheckConstraint("slug ~ '^[a-z0-9_]{1,48}$'", name="ck_collections_slug"),
-        sa.CheckConstraint("kind IN ('managed', 'attached')", name="ck_collections_kind"),
+        sa.CheckConstraint("slug ~ '^[a-z0-9_]{1,48}$'", name=op.f("ck_collections_slug")),
+        sa.CheckConstraint("kind IN ('managed', 'attached')", name=op.f("ck_collections_kind")),
         sa.CheckConstraint(
-            "distance IN ('cosine', 'l2', 'inner_product')", name="ck_collections_distance"
+            "distance IN ('cosine', 'l2', 'inner_product')", name=op.f("ck_collections_distance")
         ),
-        sa.CheckConstraint("storage IN ('vector', 'halfvec')", name="ck_collections_storage"),
-        sa.CheckConstraint("dimensions > 0", name="ck_collections_dimensions"),
+        sa.CheckConstraint("storage IN ('vector', 'halfvec')", name=op.f("ck_collections_storage")),
+        sa.CheckConstraint("dimensions > 0", name=op.f("ck_collections_dimensions")),
         schema=SCHEMA,
     )
     op.create_table(
@@ -80,10 +80,12 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint(
             "status IN ('queued', 'running', 'done', 'failed', 'cancelled', 'interrupted')",
-            name="ck_jobs_status",
+            name=op.f("ck_jobs_status"),
         ),
-        sa.CheckConstraint("kind ~ '^[a-z_]+$'", name="ck_jobs_kind"),
-        sa.CheckConstraint("done >= 0 AND (total IS NULL OR total >= 0)", name="ck_jobs_progress"),
+        sa.CheckConstraint("kind ~ '^[a-z_]+$'", name=op.f("ck_jobs_kind")),
+        sa.CheckConstraint(
+            "done >= 0 AND (total IS NULL OR total >= 0)", name=op.f("ck_jobs_progress")
+        ),
         schema=SCHEMA,
     )
     op.create_index(
