@@ -1,0 +1,97 @@
+"""The production index of a managed collection: at most one approximate index, replaced only by
+a valid one."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict
+from typing import Any
+
+from lib.errors import NotFound
+from lib.store.collections import Collection
+from lib.store.database import Database
+from lib.store.jobs import Job, JobContext, JobKind, Jobs
+from lib.vectors.indexes import (
+    BuildProgress,
+    IndexSpec,
+    build_index,
+    drop_index,
+    index_name,
+    list_indexes,
+)
+from lib.vectors.tuning import BuildSettings
+
+_UNITS = 1000
+
+
+async def start_index_build(
+    jobs: Jobs,
+    database: Database,
+    collection: Collection,
+    spec: IndexSpec,
+    settings: BuildSettings | None = None,
+) -> Job:
+    """Builds the index as a job, without locking readers or writers out, then drops the others.
+
+    Raises Busy while another build runs on the collection.
+    """
+
+    async def work(context: JobContext) -> dict[str, Any]:
+        async def report(progress: BuildProgress) -> None:
+            share = progress.share
+            await context.progress(
+                round(_UNITS * (share or 0.0)), _UNITS if share is not None else 0, progress.phase
+            )
+
+        name = await _free_name(database, collection, spec)
+        built = await build_index(
+            database.engine,
+            collection.table,
+            spec,
+            name=name,
+            settings=settings,
+            concurrently=True,
+            on_progress=report,
+        )
+        replaced = await _drop_others(database, collection, keep=built.name)
+        await context.progress(_UNITS, _UNITS, f"Built in {built.seconds:.1f} s", force=True)
+        return {**asdict(built), "kind": spec.kind.value, "replaced": replaced}
+
+    return await jobs.start(
+        JobKind.INDEX,
+        f"Building {spec.kind.label} on {collection.name}",
+        work,
+        collection_id=collection.id,
+        exclusive_key=f"index:{collection.id}",
+        parameters={"kind": spec.kind.value, **spec.options},
+    )
+
+
+async def drop_production_index(database: Database, collection: Collection) -> list[str]:
+    """Drops all approximate indexes of the collection; searches are exact scans then.
+
+    Raises NotFound where there is none.
+    """
+    dropped = await _drop_others(database, collection, keep=None)
+    if not dropped:
+        raise NotFound(f"“{collection.name}” has no vector index.")
+    return dropped
+
+
+async def _free_name(database: Database, collection: Collection, spec: IndexSpec) -> str:
+    """The usual name; another one where an index of just these options is to be built again."""
+    name = index_name(collection.table, spec)
+    async with database.session() as db:
+        taken = {index.name for index in await list_indexes(db, collection.table)}
+    return name if name not in taken else f"{name[:54]}_{uuid.uuid4().hex[:8]}"
+
+
+async def _drop_others(
+    database: Database, collection: Collection, *, keep: str | None
+) -> list[str]:
+    async with database.session() as db:
+        names = [index.name for index in await list_indexes(db, collection.table)]
+    dropped = [name for name in names if name != keep]
+    for name in dropped:
+        await drop_index(database.engine, collection.table, name)
+    return dropped
