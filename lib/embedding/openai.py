@@ -132,7 +132,7 @@ class OpenAIClient:
             tokens = usage.get("prompt_tokens", usage.get("total_tokens"))
             return Answer(vectors, int(tokens) if tokens is not None else None)
         except (ValueError, KeyError, TypeError, AttributeError):
-            begin = redact(content[:200].decode(errors="replace"))
+            begin = redact(content[:5000].decode(errors="replace"))[:200]
             raise ProviderRejected(
                 f"The server at {self._url.host} did not answer as an OpenAI-compatible server "
                 f'does, but with "{begin}".',

@@ -1,6 +1,7 @@
 """The local model: the same vectors as WordLlama's own, and text in capitals."""
 
-import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from lib.embedding.local import lower_if_capitals
 from lib.embedding.models import resolve_model
 from lib.embedding.service import EmbeddingService, Role
 from lib.errors import InvalidInput
-from lib.settings import Settings
+from lib.settings import PROJECT_ROOT, Settings
 
 SETTINGS = Settings(_env_file=None)
 
@@ -104,7 +105,12 @@ async def test_an_empty_batch():
     assert batch.vectors.shape == (0, 256)
 
 
-async def test_loading_leaves_the_logging_alone():
-    before = logging.getLogger().level, logging.getLogger().handlers[:]
-    await _service().get_embedding("word")
-    assert (logging.getLogger().level, logging.getLogger().handlers) == before
+def test_loading_leaves_the_logging_alone():
+    """wordllama configures the root logger at import. In a process of its own, where none is set
+    up yet: pytest's own handlers would hide it."""
+    code = (
+        "import logging; from lib.embedding.local import LocalCounter; "
+        "assert LocalCounter().count('word') == 1; "
+        "assert (logging.getLogger().handlers, logging.getLogger().level) == ([], logging.WARNING)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT_ROOT)
