@@ -122,11 +122,13 @@ def check_embedding(
 ) -> FloatArray:
     """The embedding as a float32 array (d,) that the distance is defined for.
 
-    Raises InvalidVector (not one row of numbers; empty; NaN or infinite; zero under cosine; out
-    of halfvec's range) and DimensionMismatch.
+    Raises InvalidVector (not one row of numbers; empty; NaN or infinite; zero under cosine, also
+    where it is zero only to the storage's precision; out of halfvec's range) and
+    DimensionMismatch.
     """
     try:
-        array = np.asarray(embedding, dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused below
+            array = np.asarray(embedding, dtype=np.float32)
     except (TypeError, ValueError):
         raise InvalidVector(
             "The vector is not a list of numbers.", hint="Give numbers only, such as [0.1, 0.2]."
@@ -152,7 +154,9 @@ def check_embedding(
             f"The vector has a value beyond ±{HALFVEC_MAX:.0f}, which halfvec cannot hold.",
             hint="Normalise the vectors, or store them as vector.",
         )
-    if distance is Distance.COSINE and not array.any():
+    # pgvector adds squares up in float32, of halves under halfvec: too small is zero to it.
+    stored = array.astype(np.float16).astype(np.float32) if storage is Storage.HALFVEC else array
+    if distance is Distance.COSINE and not np.square(stored).any():
         raise InvalidVector(
             "The vector is all zeros, and a zero vector has no cosine distance to anything.",
             hint="Check the text that it was made from, or use L2.",
