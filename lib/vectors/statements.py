@@ -96,7 +96,9 @@ def is_category(table: VectorTable, category: str) -> ColumnElement[bool]:
             hint="Name one when you attach the table.",
             field="category",
         )
-    return table.column(table.category) == bindparam("category", category, type_=Text())
+    # unique: two such filters in one statement must not share their value
+    value = bindparam("category", _sendable(category), type_=Text(), unique=True)
+    return table.column(table.category) == value
 
 
 def text_match(
@@ -105,13 +107,14 @@ def text_match(
     """The document's tsvector and the question's tsquery.
 
     ANY joins the words of the ALL form by OR: lexemes hold no spaces, so " & " is the operator
-    only. All of it is immutable, so that the planner sees the words and can use a GIN index.
+    only. All of it is immutable, so that the planner sees the words and can use a GIN index, be it
+    on the tsvector column or on ``to_tsvector('english', content)``. A NULL content never matches.
     """
     config = literal_column(f"'{table.text_config}'::regconfig", REGCONFIG)
     document = (
         table.column(table.search_vector)
         if table.search_vector is not None
-        else func.to_tsvector(config, func.coalesce(table.column(table.content), ""))
+        else func.to_tsvector(config, table.column(table.content))
     )
     words = bindparam("query_text", query_text, type_=Text())
     if kind is TextQuery.WEB:
@@ -144,14 +147,20 @@ def _checked(table: VectorTable, query_embedding: FloatArray) -> FloatArray:
 
 
 def check_query_text(query_text: str) -> str:
-    """The question as documents are stored: NFC, and without NUL, which PostgreSQL cannot take.
+    """The question as documents are stored: NFC, and only what PostgreSQL can take.
 
     Raises InvalidInput for an empty one.
     """
-    text = unicodedata.normalize("NFC", query_text.replace("\x00", " ")).strip()
+    text = unicodedata.normalize("NFC", _sendable(query_text)).strip()
     if not text:
         raise InvalidInput("The question is empty.", hint="Type some words.", field="query")
     return text
+
+
+def _sendable(text: str) -> str:
+    """PostgreSQL takes no NUL, and UTF-8 no half of a surrogate pair, which is what Python makes
+    of bytes on the command line that are not UTF-8."""
+    return text.replace("\x00", " ").encode("utf-8", "replace").decode()
 
 
 # --- by vector ----------------------------------------------------------------------------------
@@ -191,7 +200,8 @@ def threshold_statement(
     pgvector README, "Filtering": the MATERIALIZED CTE keeps the threshold out of the index scan.
     """
     check_max_distance(table, max_distance)
-    nearest = _materialized(nearest_statement(table, query_embedding, limit, where=where))
+    statement = nearest_statement(table, query_embedding, limit, where=where)
+    nearest = _materialized(table, statement, "nearest")
     return (
         select(nearest)
         .where(nearest.c.distance < bindparam("max_distance", max_distance, type_=Double()))
@@ -270,6 +280,7 @@ def _text_leg(
     """(id, text_value, text_rank, matches) of the ``limit`` best by ts_rank."""
     document, query = text_match(table, check_query_text(query_text), kind)
     matching = _materialized(
+        table,
         select(
             table.column(table.id).label("id"),
             func.ts_rank(document, query, type_=Double()).label("text_value"),
@@ -277,7 +288,7 @@ def _text_leg(
         "text_matches",
     )
     order = (matching.c.text_value.desc(), matching.c.id)
-    return (
+    best = (
         select(
             matching.c.id,
             matching.c.text_value,
@@ -286,8 +297,8 @@ def _text_leg(
         )
         .order_by(*order)
         .limit(_count(limit))
-        .cte("text_leg")
     )
+    return _cte(table, best, "text_leg")
 
 
 # --- both ---------------------------------------------------------------------------------------
@@ -339,9 +350,8 @@ def hybrid_statement(
     if max_distance is not None:
         pooled = _within(table, embedding, pooled, check_max_distance(table, max_distance))
     top = _materialized(
-        select(pooled)
-        .order_by(pooled.c.fused.desc(), pooled.c.vector_rank.nulls_last(), pooled.c.id)
-        .limit(_count(limit)),
+        table,
+        select(pooled).order_by(*_best_first(pooled, vector_weight)).limit(_count(limit)),
         "top",
     )
     return (
@@ -355,20 +365,29 @@ def hybrid_statement(
             top.c.fused,
         )
         .join_from(top, table.rows, table.column(table.id) == top.c.id)
-        .order_by(top.c.fused.desc(), top.c.vector_rank.nulls_last(), top.c.id)
+        .order_by(*_best_first(top, vector_weight))
     )
+
+
+def _best_first(rows: CTE, vector_weight: float) -> list[ColumnElement[Any]]:
+    """By the fused value; equal ones by the heavier leg's rank, then by the other's. So a weight of
+    1 is the order by vector and 0 the order by text, the worst of a leg (scaled to 0) included."""
+    ranks = [rows.c.vector_rank.nulls_last(), rows.c.text_rank.nulls_last()]
+    if vector_weight < 0.5:
+        ranks.reverse()
+    return [rows.c.fused.desc(), *ranks, rows.c.id]
 
 
 def _within(table: VectorTable, embedding: FloatArray, pooled: CTE, max_distance: float) -> CTE:
     """The pool with the distance of every row, and only rows nearer than max_distance."""
     distance = func.coalesce(pooled.c.distance, distance_to(table, embedding))
     others = [column for column in pooled.c if column.key != "distance"]
-    return (
+    nearer = (
         select(*others, distance.label("distance"))
         .join_from(pooled, table.rows, table.column(table.id) == pooled.c.id)
         .where(distance < bindparam("max_distance", max_distance, type_=Double()))
-        .cte("within")
     )
+    return _cte(table, nearer, "within")
 
 
 def check_vector_weight(vector_weight: float) -> float:
@@ -387,6 +406,7 @@ def _vector_leg(
     NaN, which PostgreSQL sorts last, and which must not be scaled."""
     distance = distance_to(table, embedding)
     nearest = _materialized(
+        table,
         select(table.column(table.id).label("id"), distance.label("distance"))
         .where(table.column(table.embedding).is_not(None), *where)
         .order_by(distance)
@@ -394,15 +414,12 @@ def _vector_leg(
         "nearest",
     )
     order = (nearest.c.distance, nearest.c.id)
-    return (
-        select(
-            nearest.c.id,
-            nearest.c.distance,
-            func.row_number().over(order_by=order).label("vector_rank"),
-        )
-        .where(nearest.c.distance != _NAN)
-        .cte("vector_leg")
-    )
+    ranked = select(
+        nearest.c.id,
+        nearest.c.distance,
+        func.row_number().over(order_by=order).label("vector_rank"),
+    ).where(nearest.c.distance != _NAN)
+    return _cte(table, ranked, "vector_leg")
 
 
 def _scaled(value: ColumnElement[Any], *, smaller_is_better: bool) -> ColumnElement[Any]:
@@ -436,19 +453,16 @@ def _ranked_pool(
         vector_part = _scaled(vector.c.distance, smaller_is_better=True)
         text_part = _scaled(text.c.text_value, smaller_is_better=False)
     fused = w * func.coalesce(vector_part, _ZERO) + (_ONE - w) * func.coalesce(text_part, _ZERO)
-    return (
-        select(
-            func.coalesce(vector.c.id, text.c.id).label("id"),
-            vector.c.distance,
-            vector.c.vector_rank,
-            text.c.text_value,
-            text.c.text_rank,
-            func.max(text.c.matches).over().label("matches"),
-            fused.label("fused"),
-        )
-        .join_from(vector, text, vector.c.id == text.c.id, full=True)
-        .cte("pool")
-    )
+    pooled = select(
+        func.coalesce(vector.c.id, text.c.id).label("id"),
+        vector.c.distance,
+        vector.c.vector_rank,
+        text.c.text_value,
+        text.c.text_rank,
+        func.max(text.c.matches).over().label("matches"),
+        fused.label("fused"),
+    ).join_from(vector, text, vector.c.id == text.c.id, full=True)
+    return _cte(table, pooled, "pool")
 
 
 def _raw_pool(
@@ -463,6 +477,7 @@ def _raw_pool(
     key = table.column(table.id)
     distance = distance_to(table, embedding)
     matching = _materialized(
+        table,
         select(
             key.label("id"),
             func.nullif(distance, _NAN).label("distance"),
@@ -472,7 +487,7 @@ def _raw_pool(
     )
     similarity = table.distance.similarity_expression(matching.c.distance)
     by_distance = func.row_number().over(order_by=(matching.c.distance, matching.c.id))
-    return select(
+    pooled = select(
         matching.c.id,
         matching.c.distance,
         case((matching.c.distance.is_not(None), by_distance)).label("vector_rank"),
@@ -482,8 +497,14 @@ def _raw_pool(
         .label("text_rank"),
         func.count().over().label("matches"),
         (w * func.coalesce(similarity, _ZERO) + (_ONE - w) * matching.c.text_value).label("fused"),
-    ).cte("pool")
+    )
+    return _cte(table, pooled, "pool")
 
 
-def _materialized(statement: Select[Any], name: str = "nearest") -> CTE:
-    return statement.cte(name).prefix_with("MATERIALIZED")
+def _cte(table: VectorTable, statement: Select[Any], name: str) -> CTE:
+    """A table of the CTE's name would be hidden by it from the CTEs that follow."""
+    return statement.cte(f"{name}_" if name == table.name else name)
+
+
+def _materialized(table: VectorTable, statement: Select[Any], name: str) -> CTE:
+    return _cte(table, statement, name).prefix_with("MATERIALIZED")
