@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.vectors.distance import FloatArray
@@ -128,7 +128,10 @@ async def search_similar_documents(
     """
     statement = nearest_statement(table, query_embedding, limit, where=where)
     result = await _run(db, table, statement, limit, settings, with_plan)
-    return await _explain_shortfall(db, table, result, settings, where)
+    if len(result) == limit:
+        return result
+    reason = await _why_fewer(db, table, result, settings, where, by_vector=len(result))
+    return replace(result, truncated_because=reason)
 
 
 async def search_with_threshold(
@@ -146,11 +149,24 @@ async def search_with_threshold(
     (:attr:`SearchResult.pairs` gives (document, distance)). The index finds the nearest, the
     threshold is applied after it.
 
-    Fewer hits than ``limit`` is what a threshold is for, so it is no shortfall.
+    Fewer hits than ``limit`` is what a threshold is for, and no shortfall; but where the index
+    brought fewer than ``limit`` before the threshold came, ``truncated_because`` says so.
     Raises as :func:`search_similar_documents`, and InvalidInput for an impossible threshold.
     """
     statement = threshold_statement(table, query_embedding, max_distance, limit, where=where)
-    return await _run(db, table, statement, limit, settings, with_plan)
+    result = await _run(db, table, statement, limit, settings, with_plan)
+    plan = None if len(result) == limit else result.plan or await explain(db, statement)
+    if plan is None or plan.vector_index is None:  # every row was compared: only the threshold cut
+        return result
+    before = select(func.count()).select_from(
+        nearest_statement(table, query_embedding, limit, where=where).subquery()
+    )
+    available = available_statement(table, limit, where=where)
+    brought, there = [(await db.execute(count)).scalar_one() for count in (before, available)]
+    if brought > len(result) or there <= len(result):  # the threshold cut, or that is all there is
+        return result
+    reason = await _why_fewer(db, table, result, settings, where, by_vector=len(result))
+    return replace(result, truncated_because=reason)
 
 
 async def search_in_category(
@@ -195,7 +211,8 @@ async def search_text(
     Raises InvalidInput for an empty text.
     """
     statement = text_statement(table, query_text, limit, kind=kind, where=where)
-    return await _run(db, table, statement, limit, None, with_plan)
+    result = await _run(db, table, statement, limit, None, with_plan)
+    return _with_all_matches(result)
 
 
 async def hybrid_search(
@@ -232,7 +249,14 @@ async def hybrid_search(
         max_distance=max_distance,
         where=where,
     )
-    return await _run(db, table, statement, limit, settings, with_plan)
+    result = await _run(db, table, statement, limit, settings, with_plan)
+    if len(result) == limit or max_distance is not None:
+        return result
+    if fusion is Fusion.RAW:
+        return _with_all_matches(result)
+    by_vector = sum(hit.vector_rank is not None for hit in result)
+    reason = await _why_fewer(db, table, result, settings, where, by_vector=by_vector)
+    return replace(result, matches=result.matches or 0, truncated_because=reason)
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -290,27 +314,39 @@ def _hits(table: VectorTable, rows: Sequence[Mapping[str, Any]]) -> Iterator[Hit
         )
 
 
-async def _explain_shortfall(
+def _with_all_matches(result: SearchResult) -> SearchResult:
+    """A text search brings every match up to its limit, so fewer hits are all there are."""
+    if len(result) == result.asked:
+        return result
+    reason = f"Only {len(result):,} of {result.asked:,}: no more documents match the words."
+    return replace(result, matches=len(result), truncated_because=reason)
+
+
+async def _why_fewer(
     db: AsyncSession,
     table: VectorTable,
     result: SearchResult,
     settings: SearchSettings | None,
     where: Sequence[ColumnElement[bool]],
-) -> SearchResult:
-    """Says why there are fewer hits than asked for; costs two short statements, only then."""
-    if len(result) >= result.asked:
-        return result
-    available = (await db.execute(available_statement(table, result.asked, where=where))).scalar()
+    *,
+    by_vector: int,
+) -> str:
+    """Why there are fewer hits than asked for; costs two short statements, only then.
+
+    by_vector: how many of the hits the vectors brought; the words brought all that they could.
+    """
+    findable = (
+        await db.execute(available_statement(table, result.asked, where=where))
+    ).scalar_one()
     plan = result.plan or await explain(db, result.statement)
-    reason = shortfall_reason(
+    return shortfall_reason(
         found=len(result),
         asked=result.asked,
-        available=int(available or 0),
+        available=len(result) + max(0, findable - by_vector),
         vector_index=plan.vector_index,
         settings=settings or SearchSettings(),
         filtered=bool(where),
     )
-    return replace(result, truncated_because=reason)
 
 
 def shortfall_reason(
