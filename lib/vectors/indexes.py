@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import Index, MetaData, bindparam, func, select, text
+from sqlalchemy import Index, MetaData, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.schema import CreateIndex, DropIndex
 
-from lib.errors import IndexRefused, InvalidInput, LimitExceeded, NotFound
+from lib.errors import (
+    AlreadyExists,
+    IndexRefused,
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    from_exception,
+)
 from lib.vectors.sql import printed, quoted_name
+from lib.vectors.statements import available_statement
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
     EF_CONSTRUCTION,
@@ -148,8 +159,8 @@ def check_indexable(table: VectorTable) -> None:
 def check_buildable(table: VectorTable, spec: IndexSpec, rows: int) -> None:
     """Raises IndexRefused where the index could be built but would be of no use.
 
-    rows: how many rows have an embedding now. IVFFlat takes its centres from the rows that are
-    there: with fewer rows than lists they mean nothing, and stay so when rows are added later.
+    rows: how many rows have a usable embedding now. IVFFlat takes its centres from the rows that
+    are there: with fewer rows than lists they mean nothing, and stay so when rows are added later.
     """
     check_indexable(table)
     if rows == 0:
@@ -166,23 +177,41 @@ def check_buildable(table: VectorTable, spec: IndexSpec, rows: int) -> None:
 
 
 def index_name(table: VectorTable, spec: IndexSpec) -> str:
-    """A name that says what it is, cut to PostgreSQL's 63 bytes at the table's part."""
+    """A name that says what it is, in PostgreSQL's 63 bytes.
+
+    Where the table's name has to be cut, a part of its hash keeps the name its own: tables of one
+    schema may differ only at their end.
+    """
     options = "_".join(str(value) for value in spec.options.values())
     tail = f"_{table.embedding}_{spec.kind.value}_{table.distance.value}_{options}"
     room = _NAME_BYTES - len(tail.encode())
     if room < 8:
         tail = f"_{spec.kind.value}_{table.distance.value}_{options}"
         room = _NAME_BYTES - len(tail.encode())
-    return table.name.encode()[:room].decode(errors="ignore") + tail
+    start = table.name.encode()
+    if len(start) > room:
+        mark = f"_{hashlib.sha256(start).hexdigest()[:6]}"
+        tail, start = mark + tail, start[: room - len(mark)]
+    return start.decode(errors="ignore") + tail
 
 
 def make_index(
     table: VectorTable, spec: IndexSpec, name: str | None = None, *, concurrently: bool = False
 ) -> Index:
-    """The SQLAlchemy Index, on a copy of the table object, so that no other index is on it."""
+    """The SQLAlchemy Index, on a copy of the table object, so that no other index is on it.
+
+    Raises LimitExceeded for a name that PostgreSQL would cut.
+    """
     copy = table.table.to_metadata(MetaData())
+    name = name or index_name(table, spec)
+    if len(name.encode()) > _NAME_BYTES:
+        raise LimitExceeded(
+            f"The index name has {len(name.encode())} bytes, more than {_NAME_BYTES}.",
+            hint="Take a shorter name.",
+            field="name",
+        )
     return Index(
-        name or index_name(table, spec),
+        name,
         copy.c[table.embedding],
         postgresql_using=spec.kind.value,
         postgresql_with=spec.options,
@@ -222,7 +251,10 @@ def migration_text(
     name = name or index_name(table, spec)
     options = ", ".join(f"{key!r}: {value}" for key, value in spec.options.items())
     operator_class = table.distance.operator_class(table.storage)
-    return f'''"""{spec.kind.label} index on {table.qualified_name}.{table.embedding}"""
+    title = f"{spec.kind.label} index on {table.qualified_name}.{table.embedding}"
+    # Names go in by repr; in the docstring nothing may end it.
+    title = title.replace("\\", "\\\\").replace('"', '\\"')
+    return f'''"""{title}"""
 
 from alembic import op
 
@@ -374,56 +406,93 @@ async def build_index(
     Raises IndexRefused, AlreadyExists, and what the server says.
     """
     name = name or index_name(table, spec)
-    rows = await _count_rows(engine, table)
-    check_buildable(table, spec, rows)
     create = CreateIndex(make_index(table, spec, name, concurrently=concurrently))
-    loop = asyncio.get_running_loop()
+    wanted = (settings or BuildSettings()).server_settings()
     notices: list[str] = []
-    async with engine.connect() as plain:
-        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
-        driver: Any = (await connection.get_raw_connection()).driver_connection
-        note = _note_into(notices)
-        driver.add_notice_handler(note)
-        wanted = (settings or BuildSettings()).server_settings()
-        await apply_settings(connection, wanted, for_session=True)
-        pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
-        started = loop.time()
-        building = asyncio.ensure_future(connection.execute(create))
-        try:
-            while True:
-                finished, _ = await asyncio.wait({building}, timeout=poll_seconds)
-                if finished:
-                    await building
-                    break
-                if on_progress is not None and (now := await build_progress(engine, pid)):
-                    await on_progress(now)
-        except BaseException:
-            building.cancel()
-            await asyncio.gather(building, return_exceptions=True)
-            await asyncio.shield(_drop_broken(engine, table, name))
-            raise
-        finally:
-            if not connection.invalidated and not connection.closed:
-                driver.remove_notice_handler(note)
-                for key in wanted:
-                    await connection.exec_driver_sql(f"RESET {key}")
-        seconds = loop.time() - started
+    async with _autocommit(engine) as connection:
+        check_buildable(table, spec, await _count_usable(connection, table, spec))
+        async with _session_settings(connection, wanted), _notices(connection, notices):
+            pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+            started = time.perf_counter()
+            building = asyncio.ensure_future(connection.execute(create))
+            try:
+                await _watch(engine, pid, building, on_progress, poll_seconds)
+            except BaseException as exc:
+                # Cancelling twice would interrupt psycopg while it cancels on the server, and
+                # the server would build on.
+                if not building.cancelling():
+                    building.cancel()
+                await asyncio.gather(building, return_exceptions=True)
+                # An index of that name that was there before is not ours to drop.
+                if not isinstance(from_exception(exc), AlreadyExists):
+                    await asyncio.shield(_drop_broken(engine, table, name))
+                raise
+            seconds = time.perf_counter() - started
         built = next(i for i in await list_indexes(connection, table) if i.name == name)
     return BuiltIndex(name, seconds, built.size_bytes, tuple(notices))
 
 
-def _note_into(notices: list[str]) -> Callable[[Any], None]:
+async def _watch(
+    engine: AsyncEngine,
+    pid: int,
+    building: asyncio.Future[Any],
+    on_progress: Callable[[BuildProgress], Awaitable[None]] | None,
+    poll_seconds: float,
+) -> None:
+    """Waits for the build, and says from time to time how far it is. Raises what it raises."""
+    while not (await asyncio.wait({building}, timeout=poll_seconds))[0]:
+        if on_progress is not None and (now := await build_progress(engine, pid)):
+            await on_progress(now)
+    await building
+
+
+@asynccontextmanager
+async def _autocommit(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
+    """A connection whose statements are transactions of their own, as CONCURRENTLY asks for;
+    driver errors come out as VecscopeError."""
+    try:
+        async with engine.connect() as plain:
+            yield await plain.execution_options(isolation_level="AUTOCOMMIT")
+    except Exception as exc:
+        known = from_exception(exc)
+        if known is None or known is exc:
+            raise
+        raise known from exc
+
+
+@asynccontextmanager
+async def _session_settings(
+    connection: AsyncConnection, settings: dict[str, str]
+) -> AsyncGenerator[None]:
+    """Settings for the statements inside; the connection goes back to the pool without them."""
+    await apply_settings(connection, settings, for_session=True)
+    try:
+        yield
+    finally:
+        if not connection.invalidated:  # that one is closed, not used again
+            for key in settings:
+                await connection.exec_driver_sql(f"RESET {key}")
+
+
+@asynccontextmanager
+async def _notices(connection: AsyncConnection, notices: list[str]) -> AsyncGenerator[None]:
+    """Collects what the server says beside the results of the statements inside."""
+
     def note(diagnostic: Any) -> None:
         notices.append(str(diagnostic.message_primary))
 
-    return note
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    driver.add_notice_handler(note)
+    try:
+        yield
+    finally:
+        driver.remove_notice_handler(note)
 
 
-async def _count_rows(engine: AsyncEngine, table: VectorTable) -> int:
-    async with engine.connect() as connection:
-        statement = select(func.count()).select_from(table.rows)
-        counted = statement.where(table.column(table.embedding).is_not(None))
-        return int((await connection.execute(counted)).scalar_one())
+async def _count_usable(connection: AsyncConnection, table: VectorTable, spec: IndexSpec) -> int:
+    """How many rows an index can learn from, counted no further than it needs."""
+    enough = spec.lists if isinstance(spec, IVFFlat) else 1
+    return int((await connection.execute(available_statement(table, enough))).scalar_one())
 
 
 async def build_progress(engine: AsyncEngine, pid: int) -> BuildProgress | None:
@@ -442,8 +511,7 @@ async def build_progress(engine: AsyncEngine, pid: int) -> BuildProgress | None:
 
 async def _drop_broken(engine: AsyncEngine, table: VectorTable, name: str) -> None:
     """Removes what an interrupted CONCURRENTLY build left, never a valid index."""
-    async with engine.connect() as plain:
-        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+    async with _autocommit(engine) as connection:
         for found in await list_indexes(connection, table):
             if found.name == name and not found.valid:
                 await connection.execute(_drop(table, name))
@@ -451,8 +519,7 @@ async def _drop_broken(engine: AsyncEngine, table: VectorTable, name: str) -> No
 
 async def drop_index(engine: AsyncEngine, table: VectorTable, name: str) -> None:
     """Raises NotFound where the table has no approximate index of that name."""
-    async with engine.connect() as plain:
-        connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+    async with _autocommit(engine) as connection:
         if name not in {found.name for found in await list_indexes(connection, table)}:
             raise NotFound(f"{table.qualified_name} has no vector index called {name}.")
         await connection.execute(_drop(table, name))
