@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, Text, Uuid, insert, text
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import URL, Text, Uuid, text
 
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector, LimitExceeded
 from lib.store.database import Database
 from lib.vectors.distance import Distance, FloatArray, Storage
 from lib.vectors.indexes import HNSW, IVFFlat, build_index
 from lib.vectors.search import (
-    SearchResult,
     hybrid_search,
     search_in_category,
     search_similar_documents,
@@ -25,99 +22,22 @@ from lib.vectors.search import (
     search_with_threshold,
 )
 from lib.vectors.statements import Fusion, TextQuery
-from lib.vectors.table import VectorTable
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
-
-DIMENSIONS = 16
-
-
-@dataclass(frozen=True)
-class Fixture:
-    """A user's own table with its own names, and the vectors that are in it."""
-
-    database: Database
-    table: VectorTable
-    vectors: FloatArray
-
-    def run(self, search: Callable[..., Any], *args: Any, **kwargs: Any) -> SearchResult:
-        async def work() -> SearchResult:
-            async with self.database.session() as db:
-                return await search(db, self.table, *args, **kwargs)
-
-        result = self.database.run(work())
-        assert self.database.engine.pool.checkedout() == 0  # no search leaves a connection out
-        return result
+from tests.integration.vectors_fixture import (
+    DIMENSIONS,
+    Fixture,
+    expected_distances,
+    filled,
+    make_table,
+    one_database,
+    random_vectors,
+)
 
 
-def make_table(
-    database: Database,
-    rows: Sequence[tuple[Any, str, str | None, Any]],
-    *,
-    distance: Distance = Distance.COSINE,
-    storage: Storage = Storage.VECTOR,
-    dimensions: int = DIMENSIONS,
-    id_type: TypeEngine[Any] | None = None,
-) -> VectorTable:
-    """rows: (id, text, topic, embedding or None), under names that need quoting."""
-    made = Table(
-        "My Articles",
-        MetaData(),
-        Column("Key", id_type or Integer(), primary_key=True),
-        Column("body text", Text),
-        Column("topic", Text),
-        Column("vec%tor", storage.column_type(dimensions)),
-    )
-
-    async def work() -> None:
-        async with database.session() as db:
-            await (await db.connection()).run_sync(made.create)
-            if rows:
-                names = [column.name for column in made.columns]
-                await db.execute(insert(made), [dict(zip(names, row, strict=True)) for row in rows])
-            await db.execute(text('ANALYZE "My Articles"'))
-
-    database.run(work())
-    return VectorTable(
-        name="My Articles",
-        id="Key",
-        content="body text",
-        category="topic",
-        embedding="vec%tor",
-        distance=distance,
-        storage=storage,
-        dimensions=dimensions,
-    )
-
-
-def random_vectors(count: int, dimensions: int = DIMENSIONS, seed: int = 1) -> FloatArray:
-    return np.random.default_rng(seed).standard_normal((count, dimensions)).astype(np.float32)
-
-
-def filled(
-    database: Database,
-    vectors: FloatArray,
-    *,
-    distance: Distance = Distance.COSINE,
-    storage: Storage = Storage.VECTOR,
-) -> Fixture:
-    rows = [
-        (number, f"text {number}", "even" if number % 2 == 0 else "odd", vector)
-        for number, vector in enumerate(vectors)
-    ]
-    table = make_table(
-        database, rows, distance=distance, storage=storage, dimensions=vectors.shape[1]
-    )
-    return Fixture(database, table, vectors)
-
-
-def expected_distances(vectors: FloatArray, query: FloatArray, distance: Distance) -> FloatArray:
-    """numpy in float64, written apart from the product's own formulas."""
-    x, q = vectors.astype(float), query.astype(float)
-    if distance is Distance.L2:
-        return np.linalg.norm(x - q, axis=1)
-    if distance is Distance.INNER_PRODUCT:
-        return -np.einsum("ij,j->i", x, q)
-    return 1 - np.einsum("ij,j->i", x, q) / np.sqrt((x**2).sum(1) * (q**2).sum())
+@pytest.fixture(scope="module")
+def database(server_url: URL, template: str) -> Iterator[Database]:
+    with one_database(server_url, template) as found:
+        yield found
 
 
 @pytest.fixture(params=list(Distance))
