@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import create_service
 from lib.errors import InvalidInput
+from lib.search.request import Mode, SearchRequest
 from lib.settings import Settings
 from lib.store.collections import Collection
 from lib.store.database import Database
@@ -22,12 +22,10 @@ from lib.vectors.search import (
     search_text,
     search_with_threshold,
 )
-from lib.vectors.statements import Fusion, TextQuery, check_query_text, is_category
+from lib.vectors.statements import check_query_text, is_category
 from lib.vectors.tuning import (
     EF_SEARCH,
     ITERATIVE_SCAN_SINCE,
-    POOL,
-    RESULT_LIMIT,
     IterativeScan,
     Scan,
     SearchSettings,
@@ -35,54 +33,6 @@ from lib.vectors.tuning import (
 )
 
 log = structlog.get_logger(__name__)
-
-
-class Mode(StrEnum):
-    """What a question is compared by."""
-
-    SIMILARITY = "similarity"
-    TEXT = "text"
-    HYBRID = "hybrid"
-
-    @property
-    def label(self) -> str:
-        return {"similarity": "Meaning", "text": "Words", "hybrid": "Both"}[self.value]
-
-    @property
-    def uses_vectors(self) -> bool:
-        return self is not Mode.TEXT
-
-    @property
-    def uses_text(self) -> bool:
-        return self is not Mode.SIMILARITY
-
-
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
-    """One question and all of its settings.
-
-    max_distance: only documents nearer than this; not for TEXT. text_query: None takes WEB for
-    TEXT and ANY for HYBRID, since a hybrid that wants every word finds almost nothing by text.
-    pool: how many each leg of a hybrid fetches.
-    """
-
-    query: str
-    mode: Mode = Mode.HYBRID
-    limit: int = RESULT_LIMIT.default
-    max_distance: float | None = None
-    category: str | None = None
-    vector_weight: float = 0.5
-    fusion: Fusion = Fusion.WEIGHTED
-    text_query: TextQuery | None = None
-    pool: int = POOL.default
-    settings: SearchSettings = field(default_factory=SearchSettings)
-    with_plan: bool = False
-
-    @property
-    def text_kind(self) -> TextQuery:
-        if self.text_query is not None:
-            return self.text_query
-        return TextQuery.WEB if self.mode is Mode.TEXT else TextQuery.ANY
 
 
 class SearchService:

@@ -1,0 +1,57 @@
+"""What can be asked: a question and all of its settings, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from lib.vectors.statements import Fusion, TextQuery
+from lib.vectors.tuning import POOL, RESULT_LIMIT, SearchSettings
+
+
+class Mode(StrEnum):
+    """What a question is compared by."""
+
+    SIMILARITY = "similarity"
+    TEXT = "text"
+    HYBRID = "hybrid"
+
+    @property
+    def label(self) -> str:
+        return {"similarity": "Meaning", "text": "Words", "hybrid": "Both"}[self.value]
+
+    @property
+    def uses_vectors(self) -> bool:
+        return self is not Mode.TEXT
+
+    @property
+    def uses_text(self) -> bool:
+        return self is not Mode.SIMILARITY
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One question and all of its settings.
+
+    max_distance: only documents nearer than this; not for TEXT. text_query: None takes WEB for
+    TEXT and ANY for HYBRID, since a hybrid that wants every word finds almost nothing by text.
+    pool: how many each leg of a hybrid fetches.
+    """
+
+    query: str
+    mode: Mode = Mode.HYBRID
+    limit: int = RESULT_LIMIT.default
+    max_distance: float | None = None
+    category: str | None = None
+    vector_weight: float = 0.5
+    fusion: Fusion = Fusion.WEIGHTED
+    text_query: TextQuery | None = None
+    pool: int = POOL.default
+    settings: SearchSettings = field(default_factory=SearchSettings)
+    with_plan: bool = False
+
+    @property
+    def text_kind(self) -> TextQuery:
+        if self.text_query is not None:
+            return self.text_query
+        return TextQuery.WEB if self.mode is Mode.TEXT else TextQuery.ANY
