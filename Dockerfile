@@ -15,9 +15,11 @@ RUN pip install --only-binary :all: -r requirements.txt
 COPY . .
 RUN python -m compileall -q app.py lib pages migrations
 
-# Without DATABASE_URL the bundled PostgreSQL keeps its data in /data.
+# Without DATABASE_URL the bundled PostgreSQL keeps its data in /data. Streamlit would ask a server
+# on the internet for its own address, were it not given one.
 ENV VECSCOPE_HOME=/data \
-    STREAMLIT_SERVER_ADDRESS=0.0.0.0
+    STREAMLIT_SERVER_ADDRESS=0.0.0.0 \
+    STREAMLIT_BROWSER_SERVER_ADDRESS=localhost
 VOLUME /data
 USER vecscope
 EXPOSE 8501

@@ -111,7 +111,8 @@ def _install(kind: str) -> None:
         if not made_before:
             _make_venv()
         files = REQUIREMENTS[kind]
-        say(f"Installing {' and '.join(files)}: once, one to three minutes.")
+        time = "" if made_before else " (one to three minutes, this once)"
+        say(f"Installing {' and '.join(files)} into .venv{time}.")
         _call(
             [
                 *(str(VENV_PYTHON), "-I", "-m", "pip", "install", "--no-input"),
