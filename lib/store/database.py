@@ -196,19 +196,22 @@ class Database:
     async def _connect(self, session: AsyncSession) -> None:
         """Takes a connection now, since only a unit of work that has not begun can be repeated."""
         give_up = time.monotonic() + RECONNECT_SECONDS
+        embedded = self._embedded
         while True:
             try:
                 await session.connection()
             except sqlalchemy.exc.OperationalError as exc:
-                if not _is_no_connection(exc):
-                    raise
-                if self._embedded is not None:
-                    # Down or recovering: ours to start again, however long that takes.
-                    await asyncio.to_thread(self._embedded.ensure_running)
-                if time.monotonic() > give_up:
+                if not isinstance(from_exception(exc), DatabaseUnreachable):
                     raise
                 await session.rollback()
-                await asyncio.sleep(0.1)
+                if embedded is not None:  # down or recovering: ours to start, however long it takes
+                    await asyncio.to_thread(embedded.ensure_running)
+                    embedded = None
+                    give_up = time.monotonic() + RECONNECT_SECONDS
+                elif time.monotonic() > give_up:
+                    raise
+                else:
+                    await asyncio.sleep(0.1)
             else:
                 return
 
@@ -249,10 +252,6 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     if sys.platform == "win32":  # psycopg cannot use the Proactor loop
         return asyncio.SelectorEventLoop()
     return asyncio.new_event_loop()
-
-
-def _is_no_connection(exc: sqlalchemy.exc.OperationalError) -> bool:
-    return isinstance(from_exception(exc), DatabaseUnreachable)
 
 
 # ------------------------------------------------------------------ the engine

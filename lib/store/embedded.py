@@ -20,6 +20,7 @@ import errno
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import stat
@@ -203,6 +204,8 @@ class EmbeddedServer:
         try:
             self._connect(DATABASE_NAME).close()
         except psycopg.OperationalError as exc:
+            if "too many clients" in str(exc):  # it is up
+                return None
             if f'database "{DATABASE_NAME}" does not exist' not in str(exc):
                 return str(exc).strip()
         else:
@@ -223,7 +226,7 @@ class EmbeddedServer:
 
     def _start(self) -> None:
         _end_orphans(self.data)
-        _drop_foreign_pid_file(self.data)
+        _drop_foreign_pid_files(self.data, self.sockets)
         _make_socket_folder(self.sockets, self.data)
         _write_settings(self.data, self.sockets)
         log = self.data / "server.log"
@@ -231,17 +234,20 @@ class EmbeddedServer:
             log.replace(self.data / "server.log.old")
         log_start = log.stat().st_size if log.exists() else 0
         result = _run(
-            self.data, "pg_ctl", "start", "-w", "-t", str(_START_SECONDS), "-l", str(log), "-s"
+            self.data, "pg_ctl", "start", "-w", "-t", str(_START_SECONDS), "-l", log.name, "-s"
         )
         if result.returncode:
             said = log.read_bytes()[log_start:].decode(errors="replace") if log.exists() else ""
             raise _start_problem(
-                "The bundled PostgreSQL does not start", f"{said}\n{result.stderr}", log
+                "The bundled PostgreSQL does not start", f"{said}\n{result.stdout}", log
             )
 
     def _stop(self) -> None:
         if _postgres_processes(self.data, postmaster_only=True):
             _run(self.data, "pg_ctl", "stop", "-w", "-t", str(_STOP_SECONDS), "-m", "fast", "-s")
+        if self.sockets != self.data:
+            with suppress(OSError):
+                self.sockets.rmdir()
 
 
 def start_embedded(home: Path) -> EmbeddedServer:
@@ -301,7 +307,7 @@ def _make_data_folder(data: Path) -> None:
     )
     if result.returncode:
         shutil.rmtree(new, ignore_errors=True)
-        raise _start_problem("The bundled PostgreSQL cannot make its data folder", result.stderr)
+        raise _start_problem("The bundled PostgreSQL cannot make its data folder", result.stdout)
     with (new / "postgresql.conf").open("a") as conf:
         conf.write("\ninclude_if_exists 'vecscope.conf'\n")
     new.rename(data)
@@ -325,15 +331,15 @@ def _write_settings(data: Path, sockets: Path) -> None:
 
 
 def _socket_folder(data: Path) -> Path:
-    """The data folder itself, or a short one in the temporary folder where its path is too long.
+    """The data folder itself, or a short one in /tmp where its path is too long.
 
     libpq splits a host at commas, so a path with one cannot be used either.
     """
     path = data / f".s.PGSQL.{_PORT}"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH_BYTES and "," not in str(path):
         return data
-    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"vecscope-{os.geteuid()}-{digest}"
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return Path(f"/tmp/vecscope-{digest}")  # not TMPDIR, which need not be the same for all users
 
 
 def _make_socket_folder(sockets: Path, data: Path) -> None:
@@ -359,7 +365,7 @@ def _make_socket_folder(sockets: Path, data: Path) -> None:
 def _postgres_processes(data: Path, *, postmaster_only: bool = False) -> list[psutil.Process]:
     """The processes of this data folder's server: they all have it as their working folder."""
     if postmaster_only:
-        pid = _pid_in_file(data)
+        pid = _pid_in_file(data / "postmaster.pid")
         candidates = []
         if pid is not None:
             with suppress(psutil.NoSuchProcess):
@@ -374,9 +380,9 @@ def _postgres_processes(data: Path, *, postmaster_only: bool = False) -> list[ps
     return found
 
 
-def _pid_in_file(data: Path) -> int | None:
+def _pid_in_file(path: Path) -> int | None:
     try:
-        return int((data / "postmaster.pid").read_text().split()[0])
+        return int(path.read_text().split()[0])
     except (FileNotFoundError, IndexError, ValueError):
         return None
 
@@ -384,25 +390,29 @@ def _pid_in_file(data: Path) -> int | None:
 def _end_orphans(data: Path) -> None:
     """After a kill -9 of the postmaster its backends may live on, and a new one will not start
     beside them. They end by themselves unless they are busy; their work is lost either way."""
-    orphans = _postgres_processes(data)
-    _, alive = psutil.wait_procs(orphans, timeout=1)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGQUIT)
-    _, alive = psutil.wait_procs(alive, timeout=5)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
+    for how, seconds in ((None, 0.5), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
+        give_up = time.monotonic() + seconds
+        for process in _postgres_processes(data) if how else ():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(how)
+        # Not psutil.wait_procs: in a container without an init the dead stay as zombies.
+        while _postgres_processes(data):
+            if time.monotonic() > give_up:
+                break
+            time.sleep(0.05)
+        else:
+            return
 
 
-def _drop_foreign_pid_file(data: Path) -> None:
-    """PostgreSQL refuses to start when postmaster.pid names a living process, though after a
-    restart of the machine that may be any process. Ours it is not: that was looked at before.
-    A file that names a dead process stays, since PostgreSQL finds its old shared memory by it."""
-    pid = _pid_in_file(data)
-    if pid is not None and psutil.pid_exists(pid):
-        (data / "postmaster.pid").unlink()
+def _drop_foreign_pid_files(data: Path, sockets: Path) -> None:
+    """PostgreSQL refuses to start when one of its lock files names a living process, though after
+    a restart of the machine that may be any process, and in a container a zombie. A server of this
+    folder it is not: that was looked at before. A file that names a dead process stays, since
+    PostgreSQL finds its old shared memory by it."""
+    for path in (data / "postmaster.pid", sockets / f".s.PGSQL.{_PORT}.lock"):
+        pid = _pid_in_file(path)
+        if pid is not None and psutil.pid_exists(pid):
+            path.unlink()
 
 
 def _run(
@@ -410,7 +420,7 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     """Runs one of PostgreSQL's programs on a data folder, as the folder's owner.
 
-    The output goes to files, not pipes: the server would inherit a pipe and keep it open.
+    The output goes to a file, not a pipe: the server would inherit a pipe and keep it open.
     """
     if version is None:
         version = int((data / "PG_VERSION").read_text())
@@ -420,22 +430,24 @@ def _run(
     if os.geteuid() == 0 and owner.st_uid != 0:
         _open_for_others(data.parent, program_path)
         identity = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    # The caller's PGPORT, PGDATA, … would override ours.
+    # The caller's PGPORT, PGOPTIONS, … would override ours. The folder goes by the environment,
+    # since pg_ctl would hand a path on its command line to a shell.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    environment |= {"PGDATA": str(data), "LC_ALL": "C"}
     with tempfile.TemporaryFile("w+") as output:
         result = subprocess.run(  # type: ignore[call-overload]
-            [program_path, "-D", str(data), *arguments],
+            [program_path, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=data,
-            env=environment | {"LC_ALL": "C"},
+            env=environment,
             check=False,
             **identity,
         )
         output.seek(0)
-        return subprocess.CompletedProcess(result.args, result.returncode, "", output.read())
+        return subprocess.CompletedProcess(result.args, result.returncode, output.read())
 
 
 def _programs(version: int) -> Path:
@@ -554,8 +566,10 @@ def _start_problem(sentence: str, output: str, log: Path | None = None) -> Datab
             f"{sentence}: the disk is full.",
             hint="Free some space, or set VECSCOPE_HOME to a folder on another disk.",
         )
+    found = re.search(r"(?:FATAL|PANIC|error): +(.+)", output)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "error"))]
-    detail = (telling or lines or ["it gave no reason"])[0]
+    detail = found.group(1) if found else (lines or ["it gave no reason"])[0]
     where = f" Its log: {log}." if log else ""
-    return DatabaseProblem(f"{sentence}: {detail}", hint=f"Correct that, then try again.{where}")
+    return DatabaseProblem(
+        f"{sentence}: {detail.rstrip('.')}.", hint=f"Correct that, then try again.{where}"
+    )
