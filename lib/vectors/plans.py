@@ -126,7 +126,10 @@ class _Explain(Executable, ClauseElement):
 @compiles(_Explain)
 def _compile_explain(element: _Explain, compiler: Any, **kw: Any) -> str:
     options = "ANALYZE, BUFFERS, FORMAT JSON" if element.analyze else "FORMAT JSON"
-    return f"EXPLAIN ({options}) {compiler.process(element.statement, **kw)}"
+    statement = compiler.process(element.statement, **kw)
+    # The one column that comes back is the plan, not to be read as the statement's only column.
+    compiler._result_columns = []
+    return f"EXPLAIN ({options}) {statement}"
 
 
 async def explain(
