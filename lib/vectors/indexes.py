@@ -410,6 +410,7 @@ async def build_index(
     wanted = (settings or BuildSettings()).server_settings()
     notices: list[str] = []
     async with _autocommit(engine) as connection:
+        await _check_free(connection, table, name)
         check_buildable(table, spec, await _count_usable(connection, table, spec))
         async with _session_settings(connection, wanted), _notices(connection, notices):
             pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
@@ -487,6 +488,18 @@ async def _notices(connection: AsyncConnection, notices: list[str]) -> AsyncGene
         yield
     finally:
         driver.remove_notice_handler(note)
+
+
+async def _check_free(connection: AsyncConnection, table: VectorTable, name: str) -> None:
+    """Before CREATE INDEX CONCURRENTLY would find out: a second one waits for the first, which
+    waits for the second's snapshot, and PostgreSQL ends one of them for the deadlock."""
+    for found in await list_indexes(connection, table):
+        if found.name == name:
+            raise AlreadyExists(
+                f"{table.qualified_name} has an index called {name} already"
+                + ("." if found.valid else ", and it is not valid: unfinished or broken."),
+                hint="Drop it first, or take another name.",
+            )
 
 
 async def _count_usable(connection: AsyncConnection, table: VectorTable, spec: IndexSpec) -> int:
