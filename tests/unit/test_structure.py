@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lib.ingest", "lib.search"),
     ("lib.lab", "lib.evaluation", "lib.projection"),
     ("lib.services",),
-    ("lib.ui",),
+    ("lib.ui", "lib.cli"),
     ("pages", "app", "migrations", "lib.cli", "lib.__main__"),
 )
 # `lib.ui` knows values, not services: from the packages above `lib.vectors` it takes classes and

@@ -1,0 +1,261 @@
+"""``search``: a question, its answers, and what they cost."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from typing import Any
+
+import click
+
+from lib.cli.output import json_option, note, one_line, print_json
+from lib.cli.session import find_collection, open_session
+from lib.errors import InvalidInput, NotFound
+from lib.search.request import Mode, SearchRequest
+from lib.search.snippets import make_snippet
+from lib.services import Services
+from lib.store.collections import Collection, list_collections
+from lib.vectors.search import Hit, SearchResult
+from lib.vectors.statements import Fusion, TextQuery
+from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+
+SNIPPET_CHARACTERS = 240
+_DEFAULTS = SearchRequest("")
+_ITERATIVE = {
+    "off": IterativeScan.OFF,
+    "strict": IterativeScan.STRICT,
+    "relaxed": IterativeScan.RELAXED,
+}
+
+
+@click.command()
+@click.argument("query")
+@click.option("--collection", "name", help="May be left out where there is only one.")
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in Mode]),
+    default=Mode.HYBRID.value,
+    show_default=True,
+    help="By meaning, by words, or by both.",
+)
+@click.option(
+    "--limit",
+    type=int,
+    default=_DEFAULTS.limit,
+    show_default=True,
+    help="How many documents.",
+)
+@click.option("--max-distance", type=float, help="Only documents nearer than this.")
+@click.option("--category", help="Only documents of this category.")
+@click.option(
+    "--vector-weight",
+    type=float,
+    default=_DEFAULTS.vector_weight,
+    show_default=True,
+    help="hybrid: 0 is words alone, 1 is meaning alone.",
+)
+@click.option(
+    "--fusion",
+    type=click.Choice([fusion.value for fusion in Fusion]),
+    default=Fusion.WEIGHTED.value,
+    show_default=True,
+    help="hybrid: how the two orders become one.",
+)
+@click.option(
+    "--text-query",
+    type=click.Choice([kind.value for kind in TextQuery]),
+    help='web: quotes, OR and minus; plain: every word; any: at least one. By default "web", for '
+    'a hybrid "any".',
+)
+@click.option(
+    "--pool",
+    type=int,
+    default=_DEFAULTS.pool,
+    show_default=True,
+    help="hybrid: how many documents each leg fetches.",
+)
+@click.option("--exact", is_flag=True, help="Compare every row, whatever index there is.")
+@click.option("--probes", type=int, help="IVFFlat: how many lists to look into. Uses the index.")
+@click.option("--ef-search", type=int, help="HNSW: how many rows to look at. Uses the index.")
+@click.option(
+    "--iterative-scan",
+    type=click.Choice(list(_ITERATIVE)),
+    help="Whether the index goes on where a filter left too few. By default it does, strictly.",
+)
+@click.option("--content", is_flag=True, help="With --json: the documents' texts and metadata too.")
+@json_option
+def search(
+    query: str,
+    name: str | None,
+    mode: str,
+    limit: int,
+    max_distance: float | None,
+    category: str | None,
+    vector_weight: float,
+    fusion: str,
+    text_query: str | None,
+    pool: int,
+    exact: bool,
+    probes: int | None,
+    ef_search: int | None,
+    iterative_scan: str | None,
+    content: bool,
+    as_json: bool,
+) -> None:
+    """Ask a collection a question.
+
+    On a small table the server compares every row even where there is an index, and rightly so;
+    --probes and --ef-search make it take the index all the same. The plan in the result says what
+    really answered.
+
+    \b
+    Examples:
+      python -m lib search "parse a date from a string"
+      python -m lib search "csv dialect" --mode text --category stdlib --limit 5
+      python -m lib search "wait for tasks" --mode similarity --ef-search 100 --json
+    """
+    asks_for_index = probes is not None or ef_search is not None
+    if exact and asks_for_index:
+        raise InvalidInput(
+            "--exact compares every row, so --probes and --ef-search mean nothing to it.",
+            hint="Give either --exact or one of the two.",
+        )
+    request = SearchRequest(
+        query=query,
+        mode=Mode(mode),
+        limit=limit,
+        max_distance=max_distance,
+        category=category,
+        vector_weight=vector_weight,
+        fusion=Fusion(fusion),
+        text_query=None if text_query is None else TextQuery(text_query),
+        pool=pool,
+        settings=SearchSettings(
+            probes=probes,
+            ef_search=ef_search,
+            iterative_scan=None if iterative_scan is None else _ITERATIVE[iterative_scan],
+            scan=Scan.EXACT if exact else Scan.INDEX if asks_for_index else Scan.AUTO,
+        ),
+        with_plan=True,
+    )
+    with open_session() as services:
+        collection = _collection(services, name)
+        result = services.database.run(services.search.search(collection, request))
+    if as_json:
+        print_json(result_json(result, collection, request, with_content=content))
+    else:
+        _print_result(result, collection, request)
+    if asks_for_index and result.plan is not None and result.plan.vector_index is None:
+        note("No vector index took part, so --probes and --ef-search had no effect.")
+
+
+def _collection(services: Services, name: str | None) -> Collection:
+    if name is not None:
+        return find_collection(services, name)
+    found = services.database.query(list_collections)
+    if not found:
+        raise NotFound("There is no collection yet.", hint="Load one: python -m lib sample.")
+    if len(found) > 1:
+        names = ", ".join(f"“{collection.name}”" for collection in found[:10])
+        raise InvalidInput("Which collection?", hint=f"Give --collection: {names}.")
+    return found[0]
+
+
+def result_json(
+    result: SearchResult, collection: Collection, request: SearchRequest, *, with_content: bool
+) -> dict[str, Any]:
+    plan = result.plan
+    return {
+        "collection": collection.name,
+        "query": request.query,
+        "mode": request.mode,
+        "hits": [_hit_json(hit, with_content=with_content) for hit in result],
+        "sql": result.sql,
+        "settings": dict(result.settings),
+        "plan": plan
+        and {
+            "index": plan.vector_index,
+            "indexes": plan.indexes,
+            "sequential": plan.sequential,
+            "summary": plan.summary,
+        },
+        "milliseconds": {
+            "embedding": None if result.embedding_ms is None else round(result.embedding_ms, 3),
+            "database": round(result.database_ms, 3),
+        },
+        "matches": result.matches,
+        "truncated_because": result.truncated_because,
+    }
+
+
+def _hit_json(hit: Hit, *, with_content: bool) -> dict[str, Any]:
+    document = hit.document
+    found = {
+        "id": document.id,
+        "external_id": document.external_id,
+        "title": document.title,
+        "distance": hit.distance,
+        "similarity": hit.similarity,
+        "vector_rank": hit.vector_rank,
+        "text_rank": hit.text_rank,
+        "fused": hit.fused,
+    }
+    if with_content:
+        found["part"] = document.part
+        found["category"] = document.category
+        found["content"] = document.content
+        found["metadata"] = document.metadata
+    return found
+
+
+# --- for people ---------------------------------------------------------------------------------
+
+
+def _print_result(result: SearchResult, collection: Collection, request: SearchRequest) -> None:
+    columns = min(shutil.get_terminal_size().columns, 110)
+    for position, hit in enumerate(result, start=1):
+        document = hit.document
+        title = one_line(document.title or document.external_id or str(document.id))
+        category = f"  [{one_line(document.category)}]" if document.category else ""
+        click.echo(f"{position:>3}  {click.style(title, bold=True)}{category}")
+        click.echo(click.style(f"     {_figures(hit, request.mode)}", dim=True))
+        for line in textwrap.wrap(
+            _passage(document.content, request.query, collection), columns - 5
+        ):
+            click.echo(f"     {line}")
+        click.echo()
+    if not result:
+        click.echo("Nothing was found.")
+    words = "" if result.matches is None else f" · {result.matches:,} documents match the words"
+    took = f"database {result.database_ms:.1f} ms"
+    if result.embedding_ms is not None:
+        took = f"embedding {result.embedding_ms:.1f} ms, {took}"
+    note(f"{len(result):,} of {result.asked:,}{words} · {took}")
+    if result.plan is not None:
+        note(result.plan.summary)
+    if result.truncated_because:
+        note(result.truncated_because)
+
+
+def _figures(hit: Hit, mode: Mode) -> str:
+    parts = []
+    if hit.fused is not None:
+        parts.append(f"fused {hit.fused:.4f}")
+    if hit.distance is not None and hit.similarity is not None:
+        parts.append(f"distance {hit.distance:.4f}")
+        parts.append(f"similarity {hit.similarity:.4f}")
+    if mode is Mode.HYBRID:
+        ranks = ((hit.vector_rank, "meaning"), (hit.text_rank, "words"))
+        parts += [f"{name} {'–' if rank is None else f'#{rank}'}" for rank, name in ranks]
+    elif hit.text_value is not None:
+        parts.append(f"ts_rank {hit.text_value:.4f}")
+    return "  ".join(parts)
+
+
+def _passage(content: str, query: str, collection: Collection) -> str:
+    snippet = make_snippet(
+        content, query, language=collection.text_config, characters=SNIPPET_CHARACTERS
+    )
+    return (
+        ("" if snippet.begins else "… ") + one_line(snippet.text) + ("" if snippet.ends else " …")
+    )
