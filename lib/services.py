@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib.embedding.service import create_service, missing_key
+from lib.errors import InvalidInput
 from lib.ingest.service import DocumentService
 from lib.search.service import SearchService
 from lib.settings import Settings
+from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
 from lib.store.jobs import Jobs
+from lib.vectors.distance import Distance, Storage
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,41 @@ def open_services(settings: Settings) -> Services:
         documents=DocumentService(database, settings),
         search=SearchService(database, settings),
     )
+
+
+async def make_collection(
+    services: Services,
+    name: str,
+    *,
+    model: str | None = None,
+    distance: Distance | None = None,
+    storage: Storage | None = None,
+    text_config: str = "english",
+    description: str = "",
+) -> Collection:
+    """A new collection for a model by its name; distance and storage are the model's own where
+    they are None. A model of unknown dimensions is asked for one vector.
+
+    Raises AlreadyExists, InvalidInput (no such model, its key is not set), EmbeddingProblem.
+    """
+    service = create_service(model or services.settings.model, services.settings)
+    variable = missing_key(service.model)
+    if variable is not None:
+        raise InvalidInput(
+            f"{variable} is not set, and {service.model.name} needs it.",
+            hint=f"Set {variable} in the environment or in .env, or take the local model.",
+            field=variable,
+        )
+    found = await service.probe()
+    assert found.dimensions is not None
+    async with services.database.session() as db:
+        return await create_collection(
+            db,
+            name,
+            model=found.name,
+            dimensions=found.dimensions,
+            distance=distance or found.distance,
+            storage=storage,
+            text_config=text_config,
+            description=description,
+        )

@@ -44,11 +44,16 @@ async def start_load(
     )
 
 
-async def start_sample_load(jobs: Jobs, documents: DocumentService, collection: Collection) -> Job:
-    """Loads the documentation of Python and of the installed packages."""
+async def start_sample_load(
+    jobs: Jobs, documents: DocumentService, collection: Collection, limit: int | None = None
+) -> Job:
+    """Loads the documentation of Python and of the installed packages.
+
+    limit: at most so many documents.
+    """
 
     async def work(context: JobContext) -> dict[str, Any]:
-        summary = await documents.load(collection, [sample_feed()], _reporter(context))
+        summary = await documents.load(collection, [sample_feed(limit)], _reporter(context))
         return summary.to_json()
 
     return await jobs.start(

@@ -91,9 +91,12 @@ def file_feed(source: Source, options: ReadOptions | None = None) -> Feed:
     )
 
 
-def sample_feed() -> Feed:
-    """The sample collection: documentation of Python and of the installed packages."""
-    return Feed("sample", sample_documents, None, lambda: 0)
+def sample_feed(limit: int | None = None) -> Feed:
+    """The sample collection: documentation of Python and of the installed packages.
+
+    limit: at most so many documents.
+    """
+    return Feed("sample", lambda: sample_documents(limit), None, lambda: 0)
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,9 @@ class DocumentService:
         problem_count = 0
         for feed in feeds:
             last_parts: dict[str, int] = {}
+            is_whole = True
             async for documents, bad in _batches(feed):
+                is_whole = is_whole and all(problem.stored for problem in bad)
                 problem_count += len(bad)
                 problems.extend(bad[: MOST_PROBLEMS - len(problems)])
                 if documents:
@@ -191,8 +196,9 @@ class DocumentService:
                     for document in documents if feed.replaces_parts else ():
                         last_parts[document.external_id] = document.part
                 await progress.texts(feed, stored)
-            async with self._database.session() as db:
-                removed += await drop_later_parts(db, collection, last_parts)
+            if is_whole:  # else parts may be missing because reading broke off
+                async with self._database.session() as db:
+                    removed += await drop_later_parts(db, collection, last_parts)
             log.info(
                 "load.stored",
                 collection=collection.slug,
@@ -237,9 +243,8 @@ class DocumentService:
                     break
                 after = rows[-1].id
                 batch = await service.get_embeddings_batch([row.text for row in rows])
-                if storing is not None:
-                    await storing
-                storing = asyncio.create_task(self._store(collection, rows, batch))
+                before = storing
+                storing = asyncio.create_task(self._store(collection, rows, batch, before))
                 counts += EmbeddedCounts(
                     embedded=len(rows) - len(batch.problems),
                     failed=len(batch.problems),
@@ -251,6 +256,8 @@ class DocumentService:
                 await report(
                     done, total, f"Embedded {done:,} of {total:,} documents ({rate:,.0f}/s)"
                 )
+                if before is not None:
+                    await asyncio.shield(before)
         finally:
             if storing is not None:  # also when cancelled: what the model gave is kept
                 await asyncio.shield(storing)
@@ -267,8 +274,15 @@ class DocumentService:
         return counts
 
     async def _store(
-        self, collection: Collection, rows: Sequence[Unembedded], batch: EmbeddingBatch
+        self,
+        collection: Collection,
+        rows: Sequence[Unembedded],
+        batch: EmbeddingBatch,
+        before: asyncio.Task[None] | None,
     ) -> None:
+        """In turn, so that the last one ends with all of them."""
+        if before is not None:
+            await before
         async with self._database.session() as db:
             await store_embeddings(db, collection, rows, batch)
 

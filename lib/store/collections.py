@@ -255,6 +255,22 @@ async def list_categories(db: AsyncSession, collection: Collection) -> list[tupl
     return [(row[0], int(row[1])) for row in rows]
 
 
+async def example_questions(db: AsyncSession, collection: Collection, limit: int = 3) -> list[str]:
+    """Titles of some of its documents, to try a search with: always the same ones, spread by
+    their id."""
+    table = collection.table
+    if table.title is None:
+        return []
+    title = table.column(table.title)
+    rows = await db.scalars(
+        select(title)
+        .where(func.length(title).between(12, 80))
+        .order_by(table.column(table.id))
+        .limit(limit)
+    )
+    return list(rows)
+
+
 async def list_text_configs(db: AsyncSession) -> list[str]:
     """The server's full-text configurations, by name."""
     return list(await db.scalars(text("SELECT cfgname FROM pg_ts_config ORDER BY cfgname")))
@@ -271,9 +287,15 @@ async def drop_collection(db: AsyncSession, collection: Collection) -> None:
 
 
 async def mark_changed(db: AsyncSession, collection: Collection) -> None:
-    """Notes a write to the documents, so that copies of them can tell that they are stale."""
-    await db.execute(
+    """Notes a write to the documents, so that copies of them can tell that they are stale.
+
+    Raises NotFound where the collection was dropped meanwhile: its table may be a new one's now.
+    """
+    found = await db.execute(
         update(CollectionRecord)
         .where(CollectionRecord.id == collection.id)
         .values(change_mark=CollectionRecord.change_mark + 1, updated_at=func.now())
+        .returning(CollectionRecord.id)
     )
+    if found.first() is None:
+        raise NotFound(f"The collection “{collection.name}” is gone.")
