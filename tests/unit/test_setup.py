@@ -130,6 +130,14 @@ def test_a_right_stamp_means_that_nothing_is_done(setup: ModuleType) -> None:
     assert [path.name for path in setup.VENV.iterdir()] == ["stamp-runtime"]
 
 
+def test_a_failed_install_for_the_tests_leaves_the_app_its_environment(setup: ModuleType) -> None:
+    setup.VENV.mkdir()
+    setup.stamp_path("runtime").write_text(setup.stamp_for("runtime"))
+    with pytest.raises(FileNotFoundError):  # nothing can be installed: there is no bin/python
+        setup.ensure("dev")
+    setup.ensure("runtime")
+
+
 def test_the_stamp_follows_the_pins(setup: ModuleType) -> None:
     before = {kind: setup.stamp_for(kind) for kind in setup.REQUIREMENTS}
     (setup.ROOT / "requirements-dev.txt").write_text("pytest==9.2.0\n")
