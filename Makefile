@@ -25,7 +25,7 @@ check: dev ## ruff, format, mypy and the tests: what CI runs
 	@echo "== ruff format --check"
 	@$(BIN)/ruff format --check .
 	@echo "== mypy"
-	@$(BIN)/mypy
+	@$(BIN)/python -m mypy
 	@echo "== pytest"
 	@$(PYTEST) -n 2
 
@@ -33,7 +33,7 @@ browser: dev ## the browser tests, with the system's Chromium
 	@[ ! -d tests/browser ] || $(PYTEST) tests/browser || [ $$? -eq 5 ] # 5: there are none yet
 
 migrate: runtime ## bring the database to the newest migration
-	@$(BIN)/alembic upgrade head
+	@$(BIN)/python -m alembic upgrade head
 
 bench: dev ## run each benchmark; JSON on stdout
 	@for bench in bench/[!_]*.py; do \
@@ -45,7 +45,7 @@ docs-pictures: dev ## make the pictures of the documentation again
 	@PYTHONPATH=. $(BIN)/python docs/pictures.py
 
 lock: runtime ## compile requirements*.txt from requirements*.in
-	@$(BIN)/pip install --quiet --disable-pip-version-check --target .venv/lock-tool --upgrade uv==$(UV_VERSION)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv/lock-tool --upgrade uv==$(UV_VERSION)
 	@for name in requirements requirements-dev; do \
 		.venv/lock-tool/bin/uv pip compile --quiet --universal --python-version 3.11 \
 			--custom-compile-command "make lock" --output-file $$name.txt $$name.in || exit 1; \
