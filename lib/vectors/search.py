@@ -367,9 +367,10 @@ def shortfall_reason(
     iterative = settings.iterative_scan not in (None, IterativeScan.OFF)
     if filtered:
         state = "was on, but reached its limit of rows" if iterative else "was off"
+        further = "a higher limit of rows" if iterative else "iterative scan"
         return (
             f"{found_text}{index} finds first and filters then, and iterative "
-            f"scan {state}. More probes or a higher ef_search, iterative scan, or the exact scan "
+            f"scan {state}. More probes or a higher ef_search, {further}, or the exact scan "
             "find the rest."
         )
     return (
