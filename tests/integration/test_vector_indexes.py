@@ -43,7 +43,14 @@ from lib.vectors.plans import explain
 from lib.vectors.search import search_similar_documents
 from lib.vectors.statements import nearest_statement
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import BuildSettings, Scan, SearchSettings
+from lib.vectors.tuning import (
+    EF_SEARCH,
+    MAX_SCAN_TUPLES,
+    PROBES,
+    BuildSettings,
+    Scan,
+    SearchSettings,
+)
 from tests.integration.vectors_fixture import (
     Fixture,
     execute,
@@ -490,6 +497,35 @@ def test_explain_sends_the_statements_parameters(database: Database) -> None:
             return [plan.rows for plan in plans]
 
     assert database.run(work()) == [5] * 8
+
+
+def test_our_limits_are_the_servers(database: Database) -> None:
+    ours = {
+        "ivfflat.probes": PROBES,
+        "hnsw.ef_search": EF_SEARCH,
+        "hnsw.max_scan_tuples": MAX_SCAN_TUPLES,
+    }
+    rows = execute(
+        database,
+        "LOAD 'vector'",
+        "SELECT name, min_val, max_val, boot_val FROM pg_settings "
+        "WHERE name IN ('ivfflat.probes', 'hnsw.ef_search', 'hnsw.max_scan_tuples')",
+    ).all()
+    servers = {row.name: (int(row.min_val), int(row.max_val), int(row.boot_val)) for row in rows}
+    assert servers == {name: (x.low, x.high, x.default) for name, x in ours.items()}
+
+    found = filled(database, random_vectors(5))
+    statement = create_statement(found.table, HNSW(m=100, ef_construction=200))
+    raw(database, statement)
+    beyond = [
+        statement.replace("m = 100", "m = 101"),
+        statement.replace("ef_construction = 200", "ef_construction = 199"),
+        statement.replace("m = 100", "m = 1"),
+        create_statement(found.table, IVFFlat(lists=32768)).replace("32768", "32769"),
+    ]
+    for refused in beyond:
+        with pytest.raises(sqlalchemy.exc.DBAPIError, match=r"out of bounds|greater than or equal"):
+            raw(database, refused)
 
 
 def test_vectors_of_the_largest_dimensions_can_be_indexed(database: Database) -> None:
