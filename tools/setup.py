@@ -94,14 +94,19 @@ def ensure(kind: str) -> None:
         return
     import fcntl
 
-    # This file is the lock: two `make` at once must not build one environment.
+    # This file is the lock: two `make` at once must not build one environment. What they start
+    # holds it too: pip outlives a set-up that was killed, and goes on writing.
     with Path(__file__).open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another set-up is at work on .venv: waiting for it to end.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if read_stamp(kind) != stamp_for(kind):
-            _install(kind)
+            _install(kind, lock.fileno())
 
 
-def _install(kind: str) -> None:
+def _install(kind: str, lock: int) -> None:
     made_before = read_stamp("runtime").startswith(f"{python_version()} ")
     # A stamp that is still right stays: `make test` without a network must not break `make run`.
     for each in REQUIREMENTS:
@@ -109,7 +114,7 @@ def _install(kind: str) -> None:
             stamp_path(each).unlink(missing_ok=True)
     try:
         if not made_before:
-            _make_venv()
+            _make_venv(lock)
         files = REQUIREMENTS[kind]
         time = "" if made_before else " (one to three minutes, this once)"
         say(f"Installing {' and '.join(files)} into .venv{time}.")
@@ -120,6 +125,7 @@ def _install(kind: str) -> None:
                 *("--only-binary", ":all:"),  # nothing may need a compiler
                 *(part for name in files for part in ("-r", str(ROOT / name))),
             ],
+            lock,
             packages=sum(_count_pins(ROOT / name) for name in files),
         )
         for each, names in REQUIREMENTS.items():
@@ -131,7 +137,7 @@ def _install(kind: str) -> None:
         raise
 
 
-def _make_venv() -> None:
+def _make_venv(lock: int) -> None:
     if Path(sys.executable).is_relative_to(VENV):
         # The Python under .venv was replaced by another version: start over from outside.
         os.execv("/bin/sh", ["sh", str(ROOT / "tools" / "setup.sh"), sys.argv[1]])
@@ -139,14 +145,14 @@ def _make_venv() -> None:
         say("The environment in .venv is unfinished or of another Python: making it again.")
         rmtree(VENV)
     say(f"Making .venv with Python {python_version()} ({sys.executable}).")
-    _call([sys.executable, "-I", "-m", "venv", str(VENV)])
+    _call([sys.executable, "-I", "-m", "venv", str(VENV)], lock)
 
 
 def _count_pins(path: Path) -> int:
     return sum("==" in line for line in path.read_text().splitlines())
 
 
-def _call(command: list[str], *, packages: int = 0) -> None:
+def _call(command: list[str], lock: int, *, packages: int = 0) -> None:
     """Runs a command to its end; with `packages`, a terminal sees pip's progress.
 
     Raises Stop with the one line that says what went wrong.
@@ -157,7 +163,12 @@ def _call(command: list[str], *, packages: int = 0) -> None:
     collected = 0
     progress = packages > 0 and sys.stderr.isatty()
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        pass_fds=(lock,),
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

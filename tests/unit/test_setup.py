@@ -172,8 +172,9 @@ def test_a_failed_install_is_explained_in_one_line(setup: ModuleType) -> None:
 
 
 def test_a_failed_command_ends_in_stop(setup: ModuleType) -> None:
-    with pytest.raises(setup.Stop, match="disk is full"):
-        setup._call([sys.executable, "-c", f"raise SystemExit({FULL!r})"])
+    command = [sys.executable, "-c", f"raise SystemExit({FULL!r})"]
+    with Path(setup.__file__).open() as lock, pytest.raises(setup.Stop, match="disk is full"):
+        setup._call(command, lock.fileno())
 
 
 # --- files that must agree with the settings ---------------------------------------------------
