@@ -326,8 +326,7 @@ def test_a_failing_progress_callback_ends_the_build(database: Database) -> None:
 
 
 def test_closing_the_database_ends_a_build(database: Database) -> None:
-    """close() cancels every task, the build's own among them: a second cancel by build_index
-    would interrupt the first."""
+    """close() cancels every task at once, the one that waits and the one that builds."""
     found = large(database, 4000)
     other = Database(database.url)
     loading = asyncio.Event()
@@ -340,7 +339,6 @@ def test_closing_the_database_ends_a_build(database: Database) -> None:
             other.engine,
             found.table,
             HNSW(m=32, ef_construction=400),
-            concurrently=True,
             on_progress=note,
             poll_seconds=0.02,
         )
