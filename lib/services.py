@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lib.embedding.models import Provider
 from lib.embedding.service import create_service, missing_key
 from lib.errors import InvalidInput
 from lib.ingest.service import DocumentService
@@ -50,6 +51,13 @@ def open_services(settings: Settings) -> Services:
         documents=DocumentService(database, settings),
         search=SearchService(database, settings),
     )
+
+
+async def warm_up(settings: Settings) -> None:
+    """Loads the local model, where it is the default, so that the first search need not wait."""
+    service = create_service(settings.model, settings)
+    if service.model.provider is Provider.LOCAL:
+        await service.get_embedding("warm up")
 
 
 async def make_collection(

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+import psycopg
 import sqlalchemy
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, InvalidatePoolError
@@ -38,9 +40,12 @@ if TYPE_CHECKING:
     from lib.store.embedded import EmbeddedServer
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 DRIVER = "postgresql+psycopg"
 CONNECT_TIMEOUT_SECONDS = 10
+# When a connection on which nothing is acknowledged any more is given up; else 15 minutes.
+TCP_TIMEOUT_MS = 30_000
 # How long a unit of work waits for a server that is just being restarted.
 RECONNECT_SECONDS = 3.0
 # A connection that was idle for longer is asked before use: a firewall may have forgotten it.
@@ -63,9 +68,10 @@ def database_url(text: str) -> URL:
             "in the password are percent-encoded.",
             field="DATABASE_URL",
         ) from None
-    if url.get_backend_name() not in {"postgres", "postgresql"}:
+    backend = url.get_backend_name().lower()
+    if backend not in {"postgres", "postgresql"}:
         raise InvalidInput(
-            f"DATABASE_URL names a {url.get_backend_name()} database; Vecscope needs PostgreSQL.",
+            f"DATABASE_URL names a {backend} database; Vecscope needs PostgreSQL.",
             hint="It looks like postgresql://user:password@host:5432/database.",
             field="DATABASE_URL",
         )
@@ -75,7 +81,17 @@ def database_url(text: str) -> URL:
             hint="Add its name: postgresql://user:password@host:5432/database.",
             field="DATABASE_URL",
         )
-    return url.set(drivername=DRIVER)
+    url = url.set(drivername=DRIVER)
+    try:
+        make_conninfo(**connect_arguments(url))
+    except (psycopg.ProgrammingError, ArgumentError, ValueError) as exc:  # it names the option
+        reason = str(exc).strip()
+        raise InvalidInput(
+            f"DATABASE_URL has an option that PostgreSQL's client does not take: {reason}.",
+            hint="Options of other drivers have other names here: sslmode=require, not ssl=true.",
+            field="DATABASE_URL",
+        ) from None
+    return url
 
 
 def connect_defaults(url: URL) -> dict[str, str]:
@@ -83,6 +99,7 @@ def connect_defaults(url: URL) -> dict[str, str]:
     defaults = {
         "application_name": "vecscope",
         "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
+        "tcp_user_timeout": str(TCP_TIMEOUT_MS),
     }
     return {name: value for name, value in defaults.items() if name not in url.query}
 
@@ -171,6 +188,20 @@ class Database:
         except BaseException:
             future.cancel()
             raise
+
+    def query(
+        self,
+        work: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Runs a function that takes a session first, as one unit of work, and waits for it."""
+
+        async def unit() -> T:
+            async with self.session() as session:
+                return await work(session, *args, **kwargs)
+
+        return self.run(unit())
 
     def session(self) -> AbstractAsyncContextManager[AsyncSession]:
         """One unit of work: commits at the end, rolls back on an error.
@@ -268,7 +299,7 @@ def _make_engine(url: URL, pool_size: int, max_overflow: int) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def set_constants(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         # A generic plan may differ from the one that EXPLAIN showed for the same statement, and
-        # then a certificate would lie (docs/decisions/plans-and-prepared-statements.md).
+        # then a certificate would lie (docs/decisions/006-every-plan-is-a-custom-plan.md).
         cursor = connection.cursor()
         cursor.execute("SET plan_cache_mode = force_custom_plan")
         cursor.close()
@@ -282,7 +313,8 @@ def _make_engine(url: URL, pool_size: int, max_overflow: int) -> AsyncEngine:
     def replace_stale(
         connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object
     ) -> None:
-        """Instead of SQLAlchemy's pre-ping, which costs a round trip on every checkout."""
+        """Instead of SQLAlchemy's pre-ping, which costs a round trip on every checkout
+        (docs/decisions/005-a-pooled-connection-is-looked-at-not-pinged.md)."""
         idle_seconds = time.monotonic() - record.info.get("idle_since", time.monotonic())
         driver_connection: Any = record.driver_connection
         if _is_quiet(driver_connection.pgconn.socket) and idle_seconds < IDLE_SECONDS:

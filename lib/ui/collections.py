@@ -1,0 +1,173 @@
+"""Collections as cards, and what can be done with one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import streamlit as st
+
+from lib.store.collections import CollectionSummary
+from lib.ui.controls import index_form
+from lib.ui.text import count, escape, share, size
+from lib.vectors.indexes import IndexSpec
+
+
+class Action(Enum):
+    """What was pressed on a card."""
+
+    EMBED = auto()
+    BUILD_INDEX = auto()
+    DROP_INDEX = auto()
+    DELETE = auto()
+
+
+@dataclass(frozen=True)
+class Pressed:
+    action: Action
+    summary: CollectionSummary
+    spec: IndexSpec | None = None
+
+
+def welcome() -> bool:
+    """What a first-time visitor sees: one obvious next step. True when it was taken."""
+    with st.container(border=True):
+        st.subheader("See how well a pgvector search works", anchor=False)
+        st.markdown(
+            "Load the sample to have something to search in half a minute: several thousand real "
+            "documentation texts of Python and its packages, read from this machine. No key and "
+            "no network are needed."
+        )
+        return st.button(
+            "Load the sample collection", type="primary", icon=":material/rocket_launch:"
+        )
+
+
+def show_collection(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
+    """One card: health in numbers, the next step, and the rest behind a menu. busy: a job runs on
+    it."""
+    collection = summary.collection
+    pressed: Pressed | None = None
+    with st.container(border=True):
+        left, right = st.columns([3, 2], vertical_alignment="center")
+        with left, st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.subheader(escape(collection.name), anchor=False, width="content")
+            _health_badge(summary, busy=busy)
+        with (
+            right,
+            st.container(
+                horizontal=True,
+                horizontal_alignment="right",
+                vertical_alignment="center",
+                gap="small",
+            ),
+        ):
+            _links(summary)
+            pressed = _menu(summary, busy=busy)
+        _figures(summary)
+        step = _next_step(summary, busy=busy)
+        if step:
+            st.caption(step)
+    return pressed
+
+
+def _health_badge(summary: CollectionSummary, *, busy: bool) -> None:
+    if busy:
+        st.badge("Working", color="blue", icon=":material/sync:")
+    elif not summary.documents:
+        st.badge("Empty", color="gray")
+    elif summary.missing:
+        st.badge("Not fully embedded", color="orange", icon=":material/pending:")
+    else:
+        st.badge("Ready", color="green", icon=":material/check:")
+
+
+def _links(summary: CollectionSummary) -> None:
+    address = {"c": summary.collection.slug}
+    st.page_link(
+        "pages/upload.py", label="Upload", icon=":material/upload_file:", query_params=address
+    )
+    st.page_link("pages/search.py", label="Search", icon=":material/search:", query_params=address)
+
+
+def _figures(summary: CollectionSummary) -> None:
+    collection = summary.collection
+    columns = st.columns([1, 1, 2, 2, 1])
+    columns[0].metric("Documents", f"{summary.documents:,}")
+    embedded = summary.embedded_share
+    columns[1].metric(
+        "Embedded",
+        "–" if embedded is None else share(embedded),
+        help="The share of documents that have a vector and can be found by meaning.",
+    )
+    columns[2].metric(
+        "Model",
+        collection.model.rpartition("/")[2],
+        help=f"{collection.model}: {collection.dimensions:,} dimensions, stored as "
+        f"{collection.storage.value}, compared by {collection.distance.label}.",
+    )
+    index = summary.index
+    columns[3].metric(
+        "Vector index",
+        "none (exact)" if index is None else index.kind.label,
+        help="Without an index every search compares every document: exact, and slower the more "
+        "there are."
+        if index is None
+        else f"{index.label}, {size(index.size_bytes)}; called {index.name}.",
+    )
+    columns[4].metric("Size", size(summary.size_bytes), help="The table with all its indexes.")
+
+
+def _next_step(summary: CollectionSummary, *, busy: bool) -> str:
+    if busy or not summary.documents:
+        return ""
+    if summary.failed:
+        return (
+            f"{count(summary.failed, 'document')} could not be embedded. Embed what is missing, "
+            "under ⋮, tries them again."
+        )
+    if summary.missing:
+        return f"{count(summary.missing, 'document')} to be embedded: see ⋮."
+    broken = [index.name for index in summary.indexes if not index.valid]
+    if broken:
+        return f"The index {escape(broken[0])} is unfinished and unused: drop it under ⋮."
+    return ""
+
+
+def _menu(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
+    key = summary.collection.slug
+    pressed: Pressed | None = None
+    with st.popover("⋮", help="More that can be done", disabled=busy):
+        if summary.missing and st.button(
+            "Embed what is missing", key=f"embed_{key}", icon=":material/bolt:", width="stretch"
+        ):
+            pressed = Pressed(Action.EMBED, summary)
+        if summary.embedded:
+            with st.expander("Build a vector index", icon=":material/hub:"):
+                spec = index_form(summary.embedded, key)
+            if spec is not None:
+                pressed = Pressed(Action.BUILD_INDEX, summary, spec)
+        if summary.indexes and st.button(
+            "Drop the vector index", key=f"drop_{key}", icon=":material/hub:", width="stretch"
+        ):
+            pressed = Pressed(Action.DROP_INDEX, summary)
+        if st.button(
+            "Delete this collection",
+            key=f"delete_{key}",
+            icon=":material/delete:",
+            width="stretch",
+        ):
+            pressed = Pressed(Action.DELETE, summary)
+    return pressed
+
+
+def confirm_delete(summary: CollectionSummary) -> bool:
+    """The question before the deed; true once it was said yes to."""
+    st.markdown(
+        f"**{escape(summary.collection.name)}** with {count(summary.documents, 'document')} "
+        f"({size(summary.size_bytes)}) will be gone for good."
+    )
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("Keep it"):
+            st.rerun()
+        return st.button("Delete for good", type="primary", icon=":material/delete_forever:")

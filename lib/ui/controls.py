@@ -1,0 +1,408 @@
+"""Settings of a search as widgets, in the address of the page: key = the query parameter.
+
+Options and limits are the constants that validate them. A value that is the default stays out of
+the address, and one that cannot be is dropped from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import streamlit as st
+
+from lib.embedding.models import EmbeddingModel
+from lib.search.request import Mode, SearchRequest
+from lib.store.collections import NAME_LENGTH, Collection, CollectionSummary
+from lib.ui.address import by_value, read_choice, write_choice
+from lib.ui.text import escape
+from lib.vectors.distance import Distance
+from lib.vectors.indexes import (
+    HNSW,
+    IndexKind,
+    IndexSpec,
+    IVFFlat,
+    recommended_kind,
+    recommended_lists,
+    recommended_probes,
+)
+from lib.vectors.statements import Fusion, TextQuery
+from lib.vectors.tuning import (
+    EF_CONSTRUCTION,
+    EF_SEARCH,
+    LISTS,
+    POOL,
+    PROBES,
+    IterativeScan,
+    M,
+    Scan,
+    SearchSettings,
+)
+
+URL: Literal["query-params"] = "query-params"
+DEFAULTS = SearchRequest(query="")
+USUAL_LANGUAGE = "english"
+
+# What a slider covers; the limits themselves are wider (lib.vectors.tuning).
+MOST_RESULTS = 100
+NEAREST, FARTHEST, USUAL_DISTANCE = 0.05, 1.5, 0.5
+
+_FUSION_HELP = (
+    "**Weighted**: each side's values are scaled to 0–1 over what was fetched, then added by "
+    "weight.  \n**By rank (RRF)**: 1 / (60 + rank) of each side, added by weight; the values "
+    "themselves do not count.  \n**Raw sum**: weight · similarity + (1 − weight) · ts_rank, only "
+    "documents with the words. The textbook form: its two scales are not comparable, so the "
+    "weight does little until it is near 1."
+)
+_TEXT_HELP = {
+    TextQuery.WEB: 'Like a web search: "exact phrase", OR, -without; all other words must occur.',
+    TextQuery.PLAIN: "Every word must occur. Strict: questions rarely find anything.",
+    TextQuery.ANY: "At least one word must occur; more and rarer words rank higher.",
+}
+_SCAN_LABELS = {
+    Scan.AUTO: "Let PostgreSQL decide",
+    Scan.INDEX: "Use the index",
+    Scan.EXACT: "Compare every document (exact)",
+}
+
+_ITERATIVE_LABELS = {
+    IterativeScan.STRICT: "Yes, in exact order",
+    IterativeScan.RELAXED: "Yes, order may differ a little (quicker)",
+    IterativeScan.OFF: "No",
+}
+
+T = TypeVar("T")
+
+
+def _choice(
+    label: str,
+    options: Sequence[T],
+    labels: Callable[[T], str],
+    *,
+    key: str,
+    help_text: str,
+    default: T | None = None,
+) -> T:
+    """A selectbox in which something is always chosen, in the address by its value."""
+    usual = options[0] if default is None else default
+    named = by_value(options)
+    read_choice(key, named, usual)
+    found = st.selectbox(label, options, format_func=labels, key=key, help=help_text)
+    assert found is not None
+    write_choice(key, named, found, usual)
+    return found
+
+
+def collection_picker(collections: Sequence[Collection]) -> Collection:
+    """The collection that the page is about; the address names it by its slug."""
+    by_slug = {collection.slug: collection for collection in collections}
+    slug = _choice(
+        "Collection",
+        list(by_slug),
+        lambda found: by_slug[found].name,
+        key="c",
+        help_text="Which set of documents to look at.",
+    )
+    return by_slug[slug]
+
+
+@dataclass(frozen=True)
+class NewCollection:
+    """What the form for a new collection was filled in with."""
+
+    name: str
+    model: str
+    distance: Distance
+    text_config: str
+
+
+def new_collection_form(
+    models: Sequence[EmbeddingModel], text_configs: Sequence[str]
+) -> NewCollection | None:
+    """The form; its values once Create was pressed."""
+    by_name = {model.name: model for model in models}
+    with st.form("new_collection", border=False):
+        name = st.text_input("Name", placeholder="Such as Product manuals", max_chars=NAME_LENGTH)
+        left, middle, right = st.columns(3)
+        with left:
+            model_name = st.selectbox(
+                "Embedding model",
+                list(by_name),
+                format_func=lambda found: by_name[found].label,
+                accept_new_options=True,
+                help="Turns texts into vectors. The first one needs no key and no network. Any "
+                "model that LiteLLM knows can be typed in, such as mistral/mistral-embed.",
+            )
+        with middle:
+            distance = st.selectbox(
+                "Distance",
+                list(Distance),
+                format_func=lambda found: found.label,
+                help="How near two vectors are. Cosine fits all models in the list.",
+            )
+        with right:
+            text_config = st.selectbox(
+                "Language of the texts",
+                list(text_configs),
+                index=list(text_configs).index(USUAL_LANGUAGE),
+                help="For full-text search (PostgreSQL's text search configuration): words are "
+                "compared by their stems. “simple” compares them as they are.",
+            )
+        pressed = st.form_submit_button("Create", type="primary", icon=":material/add:")
+    if not pressed:
+        return None
+    return NewCollection(name, str(model_name), distance or Distance.COSINE, str(text_config))
+
+
+def index_form(documents: int, key: str) -> IndexSpec | None:
+    """Kind and options of a vector index; the specification once Build was pressed."""
+    usual, reason = recommended_kind(documents)
+    kind = st.segmented_control(
+        "Kind of index",
+        list(IndexKind),
+        format_func=lambda found: found.label,
+        default=usual,
+        required=True,
+        key=f"kind_{key}",
+        help="**IVFFlat** sorts documents into lists and looks into some of them: quick to build. "
+        " \n**HNSW** walks a graph: quicker and more exact to search, slower to build.",
+    )
+    st.caption(f"Suggested: {usual.label}. {reason[0].upper()}{reason[1:]}.")
+    if kind is IndexKind.IVFFLAT:
+        lists = st.number_input(
+            "Number of lists (lists)",
+            LISTS.low,
+            LISTS.high,
+            recommended_lists(documents),
+            key=f"lists_{key}",
+            help="About one for each 1,000 documents. More lists make a search quicker and find "
+            "less, until more of them are looked into (probes).",
+        )
+        spec: IndexSpec = IVFFlat(lists=int(lists or LISTS.default))
+    else:
+        m = st.number_input(
+            "Links of a document (m)",
+            M.low,
+            M.high,
+            M.default,
+            key=f"m_{key}",
+            help="More links find more and take more memory and time to build.",
+        )
+        ef_construction = st.number_input(
+            "Candidates while building (ef_construction)",
+            EF_CONSTRUCTION.low,
+            EF_CONSTRUCTION.high,
+            EF_CONSTRUCTION.default,
+            key=f"efc_{key}",
+            help="At least twice the links. More makes a better graph and takes longer to build.",
+        )
+        spec = HNSW(int(m or M.default), int(ef_construction or EF_CONSTRUCTION.default))
+    pressed = st.button("Build", key=f"build_{key}", type="primary", icon=":material/build:")
+    return spec if pressed else None
+
+
+def question_field() -> str:
+    return str(
+        st.text_input(
+            "Question",
+            key="q",
+            bind=URL,
+            placeholder="Ask a question, or type some words, and press Enter",
+            type="search",
+            label_visibility="collapsed",
+        )
+        or ""
+    )
+
+
+def search_controls(
+    summary: CollectionSummary, categories: Sequence[tuple[str, int]], query: str
+) -> SearchRequest:
+    """The settings column: what, how, and more."""
+    st.markdown("**What**")
+    modes = by_value(list(Mode))
+    read_choice("mode", modes, DEFAULTS.mode)
+    mode = st.segmented_control(
+        "Search by",
+        list(Mode),
+        format_func=lambda found: found.label,
+        required=True,
+        key="mode",
+        help="**Meaning**: nearest embeddings (similarity).  \n**Words**: PostgreSQL full text.  \n"
+        "**Both**: the two fused (hybrid).",
+        width="stretch",
+    )
+    assert mode is not None
+    write_choice("mode", modes, mode, DEFAULTS.mode)
+    category = _category(categories)
+    st.markdown("**How**")
+    limit = st.slider(
+        "How many results (k)",
+        1,
+        MOST_RESULTS,
+        DEFAULTS.limit,
+        key="k",
+        bind=URL,
+        help="The most documents to show.",
+    )
+    vector_weight = DEFAULTS.vector_weight
+    if mode is Mode.HYBRID:
+        vector_weight = st.slider(
+            "Weight of meaning against words",
+            0.0,
+            1.0,
+            DEFAULTS.vector_weight,
+            0.05,
+            key="w",
+            bind=URL,
+            help="Vector weight: 0 ranks by words alone, 1 by meaning alone.",
+        )
+    max_distance = _max_distance(summary.collection.distance) if mode.uses_vectors else None
+    with st.expander("More", icon=":material/tune:"):
+        fusion, pool = _fusion() if mode is Mode.HYBRID else (DEFAULTS.fusion, DEFAULTS.pool)
+        text_query = _text_query(mode) if mode.uses_text else None
+        settings = (
+            _index_settings(summary, filtered=category is not None)
+            if mode.uses_vectors
+            else SearchSettings()
+        )
+    return SearchRequest(
+        query=query,
+        mode=mode,
+        limit=limit,
+        max_distance=max_distance,
+        category=category,
+        vector_weight=vector_weight,
+        fusion=fusion,
+        text_query=text_query,
+        pool=pool,
+        settings=settings,
+        with_plan=True,
+    )
+
+
+def _category(categories: Sequence[tuple[str, int]]) -> str | None:
+    if not categories:
+        return None
+    documents = dict(categories)
+    named = by_value(list(documents))
+    read_choice("category", named, None)
+    category = st.selectbox(
+        "Category",
+        list(documents),
+        index=None,
+        format_func=lambda found: f"{found} ({documents[found]:,})",
+        placeholder="All",
+        key="category",
+        help="Only documents of one category; in brackets how many there are.",
+    )
+    write_choice("category", named, category, None)
+    return category
+
+
+def _max_distance(distance: Distance) -> float | None:
+    limited = st.toggle(
+        "Only near documents",
+        key="near",
+        bind=URL,
+        help="Leaves out what is farther than a distance (threshold).",
+    )
+    if not limited:
+        return None
+    label = "Farthest distance allowed"
+    words = f"Only documents with a {distance.label} below this; 0 is the same direction."
+    if distance is Distance.COSINE:
+        return float(
+            st.slider(label, NEAREST, FARTHEST, USUAL_DISTANCE, 0.01, key="d", bind=URL, help=words)
+        )
+    return float(st.number_input(label, value=1.0, step=0.1, key="d", bind=URL, help=words) or 1.0)
+
+
+def _fusion() -> tuple[Fusion, int]:
+    fusion = _choice(
+        "How the two sides are joined (fusion)",
+        list(Fusion),
+        lambda found: found.label,
+        key="fusion",
+        help_text=_FUSION_HELP,
+    )
+    pool = st.slider(
+        "How many each side fetches (pool)",
+        10,
+        1000,
+        POOL.default,
+        10,
+        key="pool",
+        bind=URL,
+        help="The best of each side that are then joined. More finds more that both sides like, "
+        "and takes longer.",
+    )
+    return fusion, pool
+
+
+def _text_query(mode: Mode) -> TextQuery:
+    usual = TextQuery.WEB if mode is Mode.TEXT else TextQuery.ANY
+    # A key for each mode, since the default differs.
+    return _choice(
+        "How words are matched",
+        list(TextQuery),
+        lambda found: found.label,
+        key=f"text_{mode.value}",
+        help_text="  \n".join(f"**{kind.label}**: {_TEXT_HELP[kind]}" for kind in TextQuery),
+        default=usual,
+    )
+
+
+def _index_settings(summary: CollectionSummary, *, filtered: bool) -> SearchSettings:
+    index = summary.index
+    if index is None:
+        st.caption(
+            "This collection has no vector index: every search compares every document, which is "
+            "exact. Build one on the Collections page to try its settings."
+        )
+        return SearchSettings()
+    scan = _choice(
+        "How to look for neighbours",
+        list(Scan),
+        lambda found: _SCAN_LABELS[found],
+        key="scan",
+        help_text=f"The index is {escape(index.label)}. On a small collection PostgreSQL prefers "
+        "to compare every document; “Use the index” shows what the index would find.",
+    )
+    if scan is Scan.EXACT:
+        return SearchSettings(scan=scan)
+    probes = ef_search = iterative = None
+    if index.kind is IndexKind.IVFFLAT:
+        lists = min(index.options.get("lists", PROBES.high), PROBES.high)
+        probes = st.slider(
+            "How many lists to look into (probes)",
+            PROBES.low,
+            max(lists, 2),
+            min(recommended_probes(lists), lists),
+            key="probes",
+            bind=URL,
+            help=f"The index sorts documents into {lists:,} lists. Looking into more finds more "
+            "of the true neighbours and takes longer; all of them is an exact search.",
+        )
+    else:
+        ef_search = st.slider(
+            "How many candidates to keep while searching (ef_search)",
+            EF_SEARCH.low,
+            EF_SEARCH.high,
+            POOL.default,
+            key="ef",
+            bind=URL,
+            help="The breadth of the walk through the graph. More finds more of the true "
+            "neighbours and takes longer; fewer than the results wanted gives fewer results.",
+        )
+    if filtered:
+        iterative = _choice(
+            "Go on when the filter leaves too few (iterative scan)",
+            list(_ITERATIVE_LABELS),
+            lambda found: _ITERATIVE_LABELS[found],
+            key="iterative",
+            help_text="An index finds first and filters then. Without going on, a category may "
+            "come back with fewer documents than there are.",
+        )
+    return SearchSettings(probes=probes, ef_search=ef_search, iterative_scan=iterative, scan=scan)

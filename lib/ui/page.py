@@ -1,0 +1,166 @@
+"""The frame of every page: navigation, header, services, and the one error boundary."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec
+
+import streamlit as st
+import structlog
+
+from lib.errors import DatabaseUnreachable, VecscopeError, from_exception
+from lib.log import configure_logging
+from lib.services import Services, open_services, warm_up
+from lib.settings import load_settings
+
+P = ParamSpec("P")
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 3.0
+LIVE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One page: its file, its name, and the question that it answers."""
+
+    path: str
+    title: str
+    question: str
+    icon: str
+
+
+COLLECTIONS = Screen(
+    "pages/collections.py",
+    "Collections",
+    "What is in here, and is it healthy?",
+    ":material/database:",
+)
+UPLOAD = Screen(
+    "pages/upload.py",
+    "Upload",
+    "What will be stored, and what could not be?",
+    ":material/upload_file:",
+)
+SEARCH = Screen(
+    "pages/search.py", "Search", "What are the answers, and why these?", ":material/search:"
+)
+SCREENS = (COLLECTIONS, UPLOAD, SEARCH)
+
+_run = threading.local()
+
+
+def run_app() -> None:
+    """What app.py does: navigation, nothing else."""
+    _run.has_navigation = True
+    try:
+        _navigation().run()
+    finally:
+        _run.has_navigation = False
+
+
+def _navigation() -> Any:
+    pages = [
+        st.Page(screen.path, title=screen.title, icon=screen.icon, default=screen is COLLECTIONS)
+        for screen in SCREENS
+    ]
+    return st.navigation(pages, position="top")
+
+
+def start_page(screen: Screen, body: Callable[[Services], None]) -> None:
+    """Draws a page: what every page's file ends with.
+
+    On a server that has not run app.py yet, Streamlit runs the file of a deep link by itself, so
+    a page brings its own navigation then (docs/decisions/every-page-starts-itself.md).
+    """
+    st.set_page_config(page_title=f"{screen.title} · Vecscope", page_icon="🔭", layout="wide")
+    if not getattr(_run, "has_navigation", False):
+        _navigation()
+    st.title(screen.title, anchor=False)
+    st.caption(screen.question)
+    guarded(lambda: body(services()))()
+
+
+@st.cache_resource(show_spinner="Starting the database …", on_release=lambda s: s.database.close())
+def _open_services() -> Services:
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    found = open_services(settings)
+    found.database.submit(warm_up(settings))
+    return found
+
+
+def services() -> Services:
+    """The process's services; opened with the first page. An error is not kept: the next run
+    tries again."""
+    return _open_services()
+
+
+def guarded(draw: Callable[P, None]) -> Callable[P, None]:
+    """The error boundary, around a page's body and around every fragment's: an error becomes a
+    sentence, and what it does not know gets a number that the log has too."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            draw(*args, **kwargs)
+        except Exception as exc:  # noqa: BLE001 — the boundary: nothing may reach the page raw
+            show_error(exc)
+
+    return drawn
+
+
+def refresh() -> None:
+    """Draws the whole page again, with what is now in the database."""
+    st.rerun(scope="app")
+
+
+def live(look: Callable[[], None], *, active: bool) -> None:
+    """Draws a part of the page; while active, again every second, apart from the rest."""
+    st.fragment(guarded(look), run_every=LIVE_SECONDS if active else None)()
+
+
+def show_error(exc: Exception) -> None:
+    """An error as a person should see it."""
+    known = from_exception(exc)
+    if known is None:
+        error_id = secrets.token_hex(4)
+        log.error("page.unexpected_error", error_id=error_id, exc_info=exc)
+        st.error(
+            f"Something went wrong that Vecscope did not expect. The log has the details under "
+            f"the number **{error_id}**.",
+            icon=":material/error:",
+        )
+        return
+    log.warning("page.error", kind=type(known).__name__, message=known.message)
+    if isinstance(known, DatabaseUnreachable):
+        _wait_for_database(known)
+        return
+    st.error(_sentence(known), icon=":material/error:")
+
+
+def _sentence(error: VecscopeError) -> str:
+    return f"{error.message}\n\n{error.hint}" if error.hint else error.message
+
+
+def _wait_for_database(error: VecscopeError) -> None:
+    """Says what is the matter, and comes back by itself."""
+    st.warning(
+        f"**{error.message}** {error.hint}\n\nThis page looks again every "
+        f"{RETRY_SECONDS:.0f} seconds and goes on by itself.",
+        icon=":material/cloud_off:",
+    )
+
+    @st.fragment(run_every=RETRY_SECONDS)
+    def look_again() -> None:
+        # The first run is the page's own; a later one is the timer's.
+        if st.session_state.pop("waiting_for_database", False):
+            refresh()
+        st.session_state["waiting_for_database"] = True
+
+    look_again()

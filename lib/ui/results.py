@@ -1,0 +1,151 @@
+"""Search results as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from lib.search.request import Mode, SearchRequest
+from lib.search.snippets import Snippet
+from lib.ui.text import count, escape, milliseconds
+from lib.vectors.plans import Plan
+from lib.vectors.search import Hit, SearchResult
+
+MOST_EXAMPLES = 3
+
+
+def show_examples(examples: Sequence[str]) -> None:
+    """What to ask first, each a link to its own answer."""
+    if not examples:
+        return
+    st.markdown("Try one of these:")
+    for example in examples[:MOST_EXAMPLES]:
+        st.page_link(
+            "pages/search.py",
+            label=escape(example),
+            icon=":material/arrow_forward:",
+            query_params={**dict(st.query_params), "q": example},
+        )
+
+
+def show_summary(result: SearchResult, request: SearchRequest) -> None:
+    """One line: how many, how long, and what kind of answer this is."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(_found_words(result, request), width="content")
+        _plan_badge(result.plan, request.mode)
+        if result.truncated_because is not None:
+            st.badge("Fewer than asked", color="orange", icon=":material/content_cut:")
+    if result.truncated_because is not None:
+        st.caption(escape(result.truncated_because))
+
+
+def _found_words(result: SearchResult, request: SearchRequest) -> str:
+    words = [f"**{count(len(result), 'document')}**"]
+    if result.matches is not None and request.mode.uses_text:
+        words.append(f"{result.matches:,} match the words")
+    if result.embedding_ms is not None:
+        words.append(f"{milliseconds(result.embedding_ms)} embedding")
+    words.append(f"{milliseconds(result.database_ms)} database")
+    return " · ".join(words)
+
+
+def _plan_badge(plan: Plan | None, mode: Mode) -> None:
+    if plan is None:
+        return
+    if not mode.uses_vectors:
+        st.badge("Full text", color="green", icon=":material/match_word:", help=plan.summary)
+    elif plan.vector_index is not None:
+        st.badge(
+            "Approximate",
+            color="blue",
+            icon=":material/hub:",
+            help=f"{escape(plan.summary)} An index may miss true neighbours.",
+        )
+    else:
+        st.badge(
+            "Exact",
+            color="gray",
+            icon=":material/done_all:",
+            help=f"{escape(plan.summary)} Nothing can be missed.",
+        )
+
+
+def show_no_hits(result: SearchResult, request: SearchRequest) -> None:
+    """Why there is nothing, and the next step."""
+    if request.mode is Mode.TEXT:
+        advice = (
+            "No document has all of these words. Under **More**, match **any word** instead, or "
+            "search by **Meaning**."
+        )
+    elif request.max_distance is not None:
+        advice = (
+            f"No document is nearer than {request.max_distance:g}. Move the distance up, or "
+            "switch **Only near documents** off."
+        )
+    else:
+        advice = result.truncated_because or "No document was found."
+    st.info(advice, icon=":material/search_off:")
+
+
+def show_hits(hits: Sequence[Hit], snippets: Sequence[Snippet]) -> None:
+    """The documents as cards, best first; snippets: one for each hit."""
+    for rank, (hit, snippet) in enumerate(zip(hits, snippets, strict=True), start=1):
+        _card(rank, hit, snippet)
+
+
+def _card(rank: int, hit: Hit, snippet: Snippet) -> None:
+    document = hit.document
+    title = document.title or document.external_id or str(document.id)
+    with st.container(border=True, gap="small"):
+        st.markdown(f"**{rank}. {escape(title)}**")
+        st.markdown(_marked(snippet))
+        with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+            if document.category:
+                st.badge(escape(document.category), color="gray")
+            st.caption(" · ".join(_figures(hit)), width="content")
+
+
+def _marked(snippet: Snippet) -> str:
+    text = "".join(
+        f":orange-background[{escape(piece.text)}]" if piece.marked else _spaced(piece.text)
+        for piece in snippet.pieces
+    )
+    return f"{'' if snippet.begins else '… '}{text.strip()}{'' if snippet.ends else ' …'}"
+
+
+def _spaced(text: str) -> str:
+    """Escaped, with one space kept at either end where there was any."""
+    before = " " * text[:1].isspace()
+    after = " " * (text[-1:].isspace() and bool(text.strip()))
+    return f"{before}{escape(text)}{after}"
+
+
+def _figures(hit: Hit) -> list[str]:
+    figures = []
+    if hit.similarity is not None and hit.distance is not None:
+        figures.append(f"similarity {hit.similarity:.3f} (distance {hit.distance:.3f})")
+    if hit.fused is not None:
+        figures.append(f"fused {hit.fused:.3f}")
+        figures.append(_rank_words("meaning", hit.vector_rank))
+        figures.append(_rank_words("words", hit.text_rank))
+    elif hit.text_value is not None:
+        figures.append(f"ts_rank {hit.text_value:.4f}")
+    return figures
+
+
+def _rank_words(leg: str, rank: int | None) -> str:
+    return f"{leg}: not found" if rank is None else f"{leg}: rank {rank:,}"
+
+
+def show_behind(result: SearchResult) -> None:
+    """What was asked of the server, to copy, and what it did."""
+    with st.expander("SQL to copy", icon=":material/code:"):
+        st.caption("The whole transaction with its settings; paste it into psql.")
+        st.code(result.sql, language="sql", wrap_lines=True, height=320)
+    if result.plan is not None:
+        with st.expander("Which index answered", icon=":material/route:"):
+            st.markdown(escape(result.plan.summary))
+            for name, value in result.settings.items():
+                st.caption(f"{escape(name)} = {escape(value)}")
+            st.json(dict(result.plan.raw), expanded=False)

@@ -1,0 +1,63 @@
+"""Texts of documents and numbers, as Streamlit's Markdown shows them unchanged."""
+
+from __future__ import annotations
+
+import re
+
+from lib.errors import InvalidInput
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&])")
+# `:smile:` becomes a picture after the Markdown is parsed, so that a backslash does not help; an
+# invisible word joiner behind the colon does.
+_SHORTCODE = re.compile(r":(?=[\w+\-]+(?::|\[))")
+_JOINER = "\u2060"
+
+
+def escape(text: str) -> str:
+    """The text on one line, with nothing in it that Markdown or Streamlit gives a meaning."""
+    one_line = " ".join(text.split())
+    return _SHORTCODE.sub(f":{_JOINER}", _SPECIAL.sub(r"\\\1", one_line))
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """1 document, 2,000 documents."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size(size_bytes: int) -> str:
+    """Bytes in the unit that leaves one to three digits before the point (1 kB = 1,024 bytes)."""
+    if size_bytes < 0:
+        raise InvalidInput("A size is never negative.")
+    value, units = float(size_bytes), ["bytes", "kB", "MB", "GB", "TB"]
+    for unit in units[:-1]:
+        if value < 1024:
+            return (
+                f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
+            )
+        value /= 1024
+    return f"{value:.1f} {units[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """About how long, as people say it."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def milliseconds(value: float) -> str:
+    """Three digits at the most that mean something."""
+    return f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"
+
+
+def share(value: float) -> str:
+    """0–1 as a percentage that is 0 or 100 only where it is exactly that."""
+    if 0 < value < 0.01:
+        return "< 1 %"
+    if 0.99 < value < 1:
+        return "> 99 %"
+    return f"{value:.0%}".replace("%", " %")
