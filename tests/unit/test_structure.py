@@ -31,13 +31,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lib.lab", "lib.evaluation", "lib.projection"),
     ("lib.services",),
     ("lib.ui", "lib.cli"),
-    ("pages", "app", "migrations", "lib.cli", "lib.__main__"),
+    ("pages", "app", "migrations", "lib.__main__"),
 )
 # `lib.ui` knows values, not services: from the packages above `lib.vectors` it takes classes and
 # constants (told by their spelling), but no Database and no …Service.
 FREE_FOR_UI = ("lib.errors", "lib.settings", "lib.log", "lib.vectors")
 # What `lib.ui.page` opens for all pages.
-UI_EXCEPTIONS = {"lib.ui.page": ("lib.services",)}
+UI_EXCEPTIONS = {"lib.ui.page": ("lib.services", "lib.store.database")}
 
 STREAMLIT_IN = ("lib.ui", "pages", "app")
 # About 8 s each for the worst: only inside the function that uses them.
