@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lib.errors import InvalidInput
-from lib.ingest.incoming import IncomingDocument
+from lib.ingest.incoming import IncomingDocument, clean_json
 
 SAMPLE_ROWS = 1000
 """How many rows a guess looks at."""
@@ -87,7 +86,11 @@ _ID_NAMES = (
 )
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
-_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})?(?:\.[0-9]{1,17})?(?:[eE][+-][0-9]{1,3})?")
+# Two digits of exponent at most, and those with a sign ("1E10" may be an article number): a match
+# is always a finite number.
+_DECIMAL = re.compile(
+    r"-?(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,17})?|\.[0-9]{1,17})(?:[eE][+-][0-9]{1,2})?"
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def map_columns(
 
 
 def guess_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> ColumnMapping:
-    """The mapping that names and contents suggest; ``text`` is empty where no column holds words.
+    """The mapping that names and contents suggest; ``text`` is empty where no column looks like it.
 
     - id: a telling name, no value empty or repeated in ``rows``, and where only a part of the
       name tells ("show_id"), the first column: others are mostly references to other tables.
@@ -157,8 +160,11 @@ def guess_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> C
       addresses are no text.
     - title: the most telling name whose values are of a title's length.
     - category: a telling name and values that repeat; the fewer different ones, the better.
+
+    Nested values are metadata; only a list of texts may be the text.
     """
-    columns = {name: [as_text(row.get(name)).strip() for row in rows] for name in header}
+    lists = {name for name in header if any(isinstance(row.get(name), list) for row in rows)}
+    columns = {name: [_flat(row.get(name)) for row in rows] for name in header}
 
     external_id = next(
         (
@@ -173,15 +179,17 @@ def guess_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> C
     lengths = {
         name: _average_length(values) * (4 if _rank(name, _TEXT_NAMES) is not None else 1)
         for name, values in columns.items()
-        if name != external_id and _holds_words(values, name)
+        if name != external_id and _holds_words(values)
     }
     text = max(lengths, key=lambda name: lengths[name], default=None)
+    if text is None:  # emoji, or numbers: its name alone makes it the text
+        text = next((name for name in header if name.lower() in _TEXT_NAMES), None)
     taken = {external_id, text}
 
     titles = [
         (rank, name)
         for name, values in columns.items()
-        if name not in taken
+        if name not in taken | lists
         and (rank := _rank(name, _TITLE_NAMES)) is not None
         and _average_length(values) <= 200
     ]
@@ -193,7 +201,7 @@ def guess_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> C
         rank = _rank(name, _CATEGORY_NAMES)
         filled = [value for value in values if value]
         different = len(set(filled))
-        if name in taken or rank is None or _average_length(values) > 80:
+        if name in taken | lists or rank is None or _average_length(values) > 80:
             continue
         if different > max(20, len(filled) // 2):
             continue
@@ -218,7 +226,7 @@ def number_columns(
         cells = [cell for row in rows if (cell := row[name].strip())]
         if cells and all(_INTEGER.fullmatch(cell) for cell in cells):
             types[name] = int
-        elif cells and all(_is_decimal(cell) for cell in cells):
+        elif cells and all(_DECIMAL.fullmatch(cell) for cell in cells):
             types[name] = float
     return types
 
@@ -271,14 +279,15 @@ class RowMapper:
             raise InvalidInput(f"There is no text in {_some(mapping.text)}.")
         metadata = {}
         for name, value in row.items():
-            if (
-                name in self._used
-                or value is None
-                or (isinstance(value, str) and not value.strip())
-            ):
+            if name in self._used or value is None:
                 continue
-            convert = self._numbers.get(name)
-            metadata[name] = _converted(value, convert) if convert else value
+            if isinstance(value, str):
+                if not value or value.isspace():
+                    continue
+                if convert := self._numbers.get(name):
+                    metadata[name] = _converted(value, convert)
+                    continue
+            metadata[name] = value
         return IncomingDocument(
             external_id=self._label(row, mapping.external_id).strip() or fallback_id,
             title=title,
@@ -294,29 +303,20 @@ class RowMapper:
 
 def as_text(value: Any, separator: str = "\n") -> str:
     """A cell or a JSON value as text: None is empty, a list of texts is joined by ``separator``,
-    any other list and an object stay JSON."""
+    any other list and an object stay JSON. Raises what :func:`clean_json` raises."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return separator.join(value)
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(clean_json(value), ensure_ascii=False)
 
 
-def _converted(cell: str, convert: Callable[[str], int | float]) -> Any:
+def _converted(cell: str, convert: Callable[[str], int | float]) -> str | int | float:
     cell = cell.strip()
-    if _INTEGER.fullmatch(cell) or (convert is float and _is_decimal(cell)):
-        return convert(cell)
-    return cell
-
-
-def _is_decimal(cell: str) -> bool:
-    return (
-        _DECIMAL.fullmatch(cell) is not None
-        and any(character.isdigit() for character in cell.lower().split("e")[0])
-        and math.isfinite(float(cell))
-    )
+    pattern = _INTEGER if convert is int else _DECIMAL
+    return convert(cell) if pattern.fullmatch(cell) else cell
 
 
 def _words(name: str) -> list[str]:
@@ -345,13 +345,23 @@ def _average_length(values: Sequence[str]) -> float:
     return sum(map(len, values)) / len(values) if values else 0.0
 
 
-def _holds_words(values: Sequence[str], name: str) -> bool:
-    """False for columns of numbers, addresses and nothing; without rows the name decides."""
+def _holds_words(values: Sequence[str]) -> bool:
+    """False for columns of numbers, addresses and nothing."""
     filled = [value for value in values if value]
-    if not filled:
-        return not values and _rank(name, _TEXT_NAMES) is not None
-    other = sum(_is_decimal(value) or value.startswith(("http://", "https://")) for value in filled)
-    return other < len(filled) / 2
+    words = [
+        value
+        for value in filled
+        if any(map(str.isalpha, value)) and not value.startswith(("http://", "https://"))
+    ]
+    return len(words) * 2 > len(filled)
+
+
+def _flat(value: Any) -> str:
+    """A value as a guess sees it: nothing of what is nested."""
+    nested = isinstance(value, dict) or (
+        isinstance(value, list) and not all(isinstance(item, str) for item in value)
+    )
+    return "" if nested else as_text(value).strip()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -29,7 +29,8 @@ class IncomingProblem:
 
     source: the file's name; place: where in it ("row 17 (line 23)"), empty for the whole file;
     reason: a sentence that says what is wrong; hint: what to do, or empty;
-    stored: the document was stored all the same, but not exactly as the file has it.
+    stored: the document was stored all the same, but not exactly as the file has it;
+    count: how many problems this one stands for, where too many came in a row.
     """
 
     source: str
@@ -37,6 +38,7 @@ class IncomingProblem:
     reason: str
     hint: str = ""
     stored: bool = False
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,8 @@ class IncomingDocument:
     or external id of more than MAX_LABEL_CHARACTERS is shortened; the whole of it then stays in
     the metadata as ``full_title``, ``full_category`` or ``full_external_id``.
 
-    Raises InvalidInput where the id is empty or the metadata is no JSON (NaN, an infinite
-    number, nested more than MAX_NESTING deep).
+    Raises InvalidInput where the id or the content is empty or the metadata is no JSON (NaN, an
+    infinite number, nested more than MAX_NESTING deep).
     """
 
     external_id: str
@@ -63,6 +65,9 @@ class IncomingDocument:
         external_id = clean_text(self.external_id)
         if not external_id.strip():
             raise InvalidInput("A document has an empty external id.", field="external_id")
+        content = clean_text(self.content)
+        if not content.strip():
+            raise InvalidInput("A document has no text.", field="content")
         if len(external_id) > MAX_LABEL_CHARACTERS:
             metadata["full_external_id"] = external_id
             # Two long ids may differ in their ends only, so that cutting alone is not enough.
@@ -71,7 +76,7 @@ class IncomingDocument:
         # A frozen dataclass offers no other way to set a field while it is being made.
         put = object.__setattr__
         put(self, "external_id", external_id)
-        put(self, "content", clean_text(self.content))
+        put(self, "content", content)
         put(self, "title", _label("title", self.title, metadata))
         put(self, "category", _label("category", self.category, metadata))
         put(self, "metadata", metadata)
@@ -128,7 +133,9 @@ def clean_json(value: Any, depth: int = 1) -> Any:
 
 def _label(name: str, text: str | None, metadata: dict[str, Any]) -> str | None:
     """One line of at most MAX_LABEL_CHARACTERS, or None where nothing is left of it."""
-    label = " ".join(clean_text(text or "").split())
+    if text is None:
+        return None
+    label = " ".join(clean_text(text).split())
     if len(label) <= MAX_LABEL_CHARACTERS:
         return label or None
     metadata[f"full_{name}"] = label

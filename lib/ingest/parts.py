@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from lib.ingest.incoming import clean_text
+
 
 @dataclass(frozen=True)
 class TextPart:
-    """text: without empty lines around it; line: where it starts, counted from 1."""
+    """text: clean, without empty lines around it; line: where it starts, counted from 1."""
 
     text: str
     line: int
@@ -46,10 +48,11 @@ def split_lines(
 
 
 def _part(pieces: list[tuple[int, str]]) -> Iterator[TextPart]:
-    text = "".join(text for _, text in pieces).rstrip()
+    # Cleaned already here: what is nothing but NULs is no part.
+    cleaned = [(number, clean_text(piece)) for number, piece in pieces]
+    text = "".join(piece for _, piece in cleaned).rstrip().lstrip("\n")
     if text:
-        line = next(number for number, piece in pieces if piece.strip())
-        yield TextPart(text.lstrip("\n"), line)
+        yield TextPart(text, next(number for number, piece in cleaned if piece.strip()))
 
 
 def _pieces(line: str, max_characters: int) -> Iterator[str]:

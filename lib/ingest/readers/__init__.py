@@ -4,8 +4,10 @@ and problems. A new format is a module beside these and a line in ``READERS``.""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import PurePosixPath
+from typing import TypeGuard
 
 from lib.errors import InvalidInput, ReadProblem
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
@@ -37,6 +39,8 @@ READERS = (
     Reader("JSON Lines", ("jsonl", "ndjson"), True, read_jsonl),
 )
 
+PROBLEMS_IN_A_ROW = 1000
+
 _BY_EXTENSION = {extension: reader for reader in READERS for extension in reader.extensions}
 
 EXTENSIONS = tuple(_BY_EXTENSION)
@@ -65,7 +69,7 @@ def read(source: Source, options: ReadOptions | None = None) -> Iterator[Incomin
 
     Raises InvalidInput, before anything is read, where no reader knows the file's extension.
     """
-    return _guarded(reader_for(source.name), source, options or ReadOptions())
+    return _without_floods(_guarded(reader_for(source.name), source, options or ReadOptions()))
 
 
 def _guarded(reader: Reader, source: Source, options: ReadOptions) -> Iterator[Incoming]:
@@ -76,9 +80,41 @@ def _guarded(reader: Reader, source: Source, options: ReadOptions) -> Iterator[I
             yield incoming
     except ReadProblem as exc:
         yield IncomingProblem(source.name, exc.place, exc.message, exc.hint)
+    except UnicodeError as exc:  # undecodable bytes are replaced; this is a wrong codec throughout
+        yield IncomingProblem(
+            source.name,
+            "",
+            f"The file cannot be read as {source.encoding}: {exc}.",
+            "Choose another encoding.",
+        )
     except OSError as exc:
         reason = exc.strerror or type(exc).__name__
         yield IncomingProblem(source.name, "", f"The file could not be read: {reason}.")
     else:
         if empty:
             yield IncomingProblem(source.name, "", "The file is empty: there is no text in it.")
+
+
+def _without_floods(results: Iterator[Incoming]) -> Iterator[Incoming]:
+    """``results``, where of more than PROBLEMS_IN_A_ROW the rest is one problem: a quote left open
+    before a long text makes each of a million lines a broken row."""
+    in_a_row = 0
+    last: IncomingProblem | None = None
+    for result in chain(results, [None]):
+        if _is_of_a_row(result) and in_a_row >= PROBLEMS_IN_A_ROW:
+            in_a_row += 1
+            last = result
+            continue
+        if last is not None:
+            count = in_a_row - PROBLEMS_IN_A_ROW
+            reason = f"{count:,} more problems in a row, until here. The last: {last.reason}"
+            yield replace(last, reason=reason, count=count)
+            last = None
+        in_a_row = in_a_row + 1 if _is_of_a_row(result) else 0
+        if result is not None:
+            yield result
+
+
+def _is_of_a_row(result: Incoming | None) -> TypeGuard[IncomingProblem]:
+    """A row that was lost; not a notice, and not the problem of a whole file."""
+    return isinstance(result, IncomingProblem) and not result.stored and bool(result.place)

@@ -54,7 +54,7 @@ class _Parser:
         place, reason = f"line {number:,}", ""
         row: Any = None
         try:
-            row = self._decoder.decode(text)
+            row = self._decoder.decode(text.rstrip())
             if not isinstance(row, dict):
                 reason = "The line is JSON, but no object."
         except json.JSONDecodeError as exc:

@@ -14,8 +14,12 @@ from lib.ingest.parts import split_lines
 from lib.ingest.readers.text import open_lines, read_text
 from lib.ingest.source import ReadOptions, Source
 
-MAX_CHARACTERS = 5_000_000
-"""The parser needs all of a file at once; a longer file is read as plain text."""
+MAX_CHARACTERS = 2_000_000
+MAX_LINES = 50_000
+"""The parser needs all of a file at once, and for each line up to 2 KB and 0.1 ms; a longer file
+is read as plain text."""
+
+_MAX_HEADING_CHARACTERS = 1000  # parsing what is inside a line takes quadratic time at worst
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,25 @@ def read_markdown(
         for piece in stream.pieces():
             pieces.append(piece)
             size += len(piece)
-            if size > MAX_CHARACTERS:
+            if size > MAX_CHARACTERS or len(pieces) > MAX_LINES:
                 break
-        problems = list(stream.problems())
-    if size > MAX_CHARACTERS:
-        yield IncomingProblem(
-            source.name,
-            "",
-            f"The file is longer than {MAX_CHARACTERS:,} characters: it was read as plain text, "
-            "without its headings.",
-            "Split the file if the headings matter.",
-            stored=True,
-        )
-        yield from read_text(source, options)
-        return
+        else:
+            yield from _documents(source, options, "".join(pieces))
+            yield from stream.problems()
+            return
+    yield IncomingProblem(
+        source.name,
+        "",
+        f"The file is longer than {MAX_CHARACTERS:,} characters or {MAX_LINES:,} lines: it was "
+        "read as plain text, without its headings.",
+        "Split the file if the headings matter.",
+        stored=True,
+    )
+    yield from read_text(source, options)
 
-    lines = "".join(pieces).split("\n")
+
+def _documents(source: Source, options: ReadOptions, text: str) -> Iterator[IncomingDocument]:
+    lines = text.split("\n")
     part_number = 0
     for start, end, path in _sections(lines):
         section = [line + "\n" for line in lines[start:end]]
@@ -68,7 +75,6 @@ def read_markdown(
                 metadata={"heading_path": path, "line": part.line},
             )
             part_number += 1
-    yield from problems
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[int, int, list[str]]]:
@@ -94,8 +100,12 @@ def _headings(lines: list[str], first_line: int) -> Iterator[_Heading]:
     for token, content in pairwise(tokens):
         # level 0: a heading in a quotation or a list heads no section of the file.
         if token.type == "heading_open" and token.level == 0 and token.map is not None:
-            children = inline.parseInline(content.content)[0].children or []
-            text = "".join(child.content or " " * (child.type == "softbreak") for child in children)
+            text = content.content
+            if len(text) <= _MAX_HEADING_CHARACTERS:
+                children = inline.parseInline(text)[0].children or []
+                text = "".join(
+                    child.content or " " * (child.type == "softbreak") for child in children
+                )
             yield _Heading(first_line + token.map[0], int(token.tag[1:]), text.strip())
 
 
