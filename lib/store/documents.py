@@ -62,8 +62,9 @@ def documents_table(
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
         UniqueConstraint("external_id", "part", name=f"{name}_key"),
-        Index(f"{name}_search_vector", "search_vector", postgresql_using="gin"),
-        Index(f"{name}_category", "category"),
+        # Short, since a name ends at 63 bytes and a table's may have 58.
+        Index(f"{name}_text", "search_vector", postgresql_using="gin"),
+        Index(f"{name}_cat", "category"),
         schema=SCHEMA,
     )
 
