@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.errors import InvalidInput
+from lib.vectors.distance import FloatArray
 
 MAX_LABEL_CHARACTERS = 500
 """The longest title, category and external id: the title's column ends there, and an index entry
@@ -49,8 +50,10 @@ class IncomingDocument:
     or external id of more than MAX_LABEL_CHARACTERS is shortened; the whole of it then stays in
     the metadata as ``full_title``, ``full_category`` or ``full_external_id``.
 
-    Raises InvalidInput where the id or the content is empty or the metadata is no JSON (NaN, an
-    infinite number, nested more than MAX_NESTING deep).
+    embedding: float32 array (d,) that came with the document, to be stored as it is.
+
+    Raises InvalidInput where the id is empty or the metadata is no JSON (NaN, an infinite number,
+    nested more than MAX_NESTING deep).
     """
 
     external_id: str
@@ -59,15 +62,13 @@ class IncomingDocument:
     title: str | None = None
     category: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    embedding: FloatArray | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         metadata = {clean_text(key): clean_json(value) for key, value in self.metadata.items()}
         external_id = clean_text(self.external_id)
         if not external_id.strip():
             raise InvalidInput("A document has an empty external id.", field="external_id")
-        content = clean_text(self.content)
-        if not content.strip():
-            raise InvalidInput("A document has no text.", field="content")
         if len(external_id) > MAX_LABEL_CHARACTERS:
             metadata["full_external_id"] = external_id
             # Two long ids may differ in their ends only, so that cutting alone is not enough.
@@ -76,7 +77,7 @@ class IncomingDocument:
         # A frozen dataclass offers no other way to set a field while it is being made.
         put = object.__setattr__
         put(self, "external_id", external_id)
-        put(self, "content", content)
+        put(self, "content", clean_text(self.content))
         put(self, "title", _label("title", self.title, metadata))
         put(self, "category", _label("category", self.category, metadata))
         put(self, "metadata", metadata)

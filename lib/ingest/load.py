@@ -114,14 +114,12 @@ async def _driver(db: AsyncSession) -> AsyncConnection:
 
 # --- texts --------------------------------------------------------------------------------------
 
-_INCOMING = text(
-    """
+_INCOMING = """
     CREATE TEMPORARY TABLE incoming (
         external_id text, part int, title text, content text, category text, metadata text,
-        content_hash bytea
+        content_hash bytea, embedding {kind}
     ) ON COMMIT DROP
-    """
-)
+"""
 
 
 async def store_documents(
@@ -130,16 +128,20 @@ async def store_documents(
     """Inserts or updates by (external_id, part), in the session's transaction.
 
     A changed text loses its embedding, so that it is embedded again; changed metadata or category
-    alone keep it; an unchanged document is not written at all.
+    alone keep it; a vector that came with the document takes its place; an unchanged document is
+    not written at all.
     """
     last = {(document.external_id, document.part): document for document in documents}
-    await db.execute(_INCOMING)
+    kind = collection.storage.value
+    make = _vector_maker(collection)
+    await db.execute(text(_INCOMING.format(kind=kind)))
     driver = await _driver(db)
+    await register_vector_async(driver)
     async with (
         driver.cursor() as cursor,
         cursor.copy("COPY pg_temp.incoming FROM STDIN (FORMAT binary)") as copy,
     ):
-        copy.set_types(["text", "int4", "text", "text", "text", "text", "bytea"])
+        copy.set_types(["text", "int4", "text", "text", "text", "text", "bytea", kind])
         for document in last.values():
             await copy.write_row(
                 (
@@ -150,6 +152,7 @@ async def store_documents(
                     document.category,
                     json.dumps(document.metadata, ensure_ascii=False),
                     document.content_hash,
+                    None if document.embedding is None else make(document.embedding),
                 )
             )
     is_new = (await db.execute(_upsert(table_of(collection)))).scalars().all()
@@ -165,25 +168,35 @@ async def store_documents(
     )
 
 
+def _vector_maker(collection: Collection) -> type[Vector] | type[HalfVector]:
+    return Vector if collection.storage is Storage.VECTOR else HalfVector
+
+
 def _upsert(documents: Table) -> Executable:
     """Returns a boolean for each row that was written: whether it is new."""
-    names = ["external_id", "part", "title", "content", "category", "content_hash", "metadata"]
+    texts = ["external_id", "part", "title", "content", "category", "content_hash"]
+    names = [*texts, "metadata", "embedding"]
     incoming = table("incoming", *(column(name) for name in names), schema="pg_temp")
-    values = [*(incoming.c[name] for name in names[:-1]), cast(incoming.c.metadata, JSONB)]
-    statement = insert(documents).from_select(names, select(*values))
+    values = [incoming.c[name] for name in texts]
+    statement = insert(documents).from_select(
+        names, select(*values, cast(incoming.c.metadata, JSONB), incoming.c.embedding)
+    )
     new, old = statement.excluded, documents.c
     same_text = old.content_hash == new.content_hash
+    kept = case((same_text, old.embedding), else_=null())
+    kept_error = case((same_text & new.embedding.is_(None), old.embedding_error), else_=null())
     return statement.on_conflict_do_update(
         index_elements=["external_id", "part"],
         set_={
-            **{name: new[name] for name in names[2:]},
-            "embedding": case((same_text, old.embedding), else_=null()),
-            "embedding_error": case((same_text, old.embedding_error), else_=null()),
+            **{name: new[name] for name in [*texts[2:], "metadata"]},
+            "embedding": func.coalesce(new.embedding, kept),
+            "embedding_error": kept_error,
             "updated_at": func.now(),
         },
         where=tuple_(old.content_hash, old.category, old.metadata).is_distinct_from(
             tuple_(new.content_hash, new.category, new.metadata)
-        ),
+        )
+        | (new.embedding.is_not(None) & old.embedding.is_distinct_from(new.embedding)),
     ).returning(literal_column("xmax = 0"))
 
 
@@ -252,7 +265,7 @@ async def store_embeddings(
     )
     driver = await _driver(db)
     await register_vector_async(driver)
-    make = Vector if collection.storage is Storage.VECTOR else HalfVector
+    make = _vector_maker(collection)
     async with (
         driver.cursor() as cursor,
         cursor.copy("COPY pg_temp.embedded FROM STDIN (FORMAT binary)") as copy,

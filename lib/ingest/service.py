@@ -292,6 +292,8 @@ class DocumentService:
 
 def unstorable(document: IncomingDocument) -> str | None:
     """Why a document cannot be stored, None where it can."""
+    if not document.content.strip():
+        return "The text is empty."
     if len(document.content) > MAX_CONTENT_CHARACTERS:
         return (
             f"The text has {len(document.content):,} characters, more than the "
