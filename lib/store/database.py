@@ -84,10 +84,11 @@ def database_url(text: str) -> URL:
     url = url.set(drivername=DRIVER)
     try:
         make_conninfo(**connect_arguments(url))
-    except (psycopg.ProgrammingError, ArgumentError, ValueError) as exc:  # it names the option
-        reason = str(exc).strip()
+    except (psycopg.ProgrammingError, ArgumentError, ValueError) as exc:
+        # psycopg's text names the option, and not its value.
+        reason = f": {str(exc).strip()}" if isinstance(exc, psycopg.ProgrammingError) else ""
         raise InvalidInput(
-            f"DATABASE_URL has an option that PostgreSQL's client does not take: {reason}.",
+            f"DATABASE_URL has an option that PostgreSQL's client does not take{reason}.",
             hint="Options of other drivers have other names here: sslmode=require, not ssl=true.",
             field="DATABASE_URL",
         ) from None
@@ -260,23 +261,27 @@ class Database:
                 return
             self._closed = True
         atexit.unregister(self.close)
-        with suppress(concurrent.futures.TimeoutError):
-            asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result(CLOSE_SECONDS)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        if not self._thread.is_alive():
-            self._loop.close()
-        if self._embedded is not None:
-            self._embedded.release()
+        try:
+            with suppress(concurrent.futures.TimeoutError):
+                asyncio.run_coroutine_threadsafe(self._wind_up(), self._loop).result(CLOSE_SECONDS)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+            if not self._thread.is_alive():
+                self._loop.close()
+            if self._embedded is not None:
+                self._embedded.release()
 
     async def _wind_up(self) -> None:
-        for action in self._before_close:
-            await action()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.engine.dispose()
+        try:
+            for action in self._before_close:
+                await action()
+        finally:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.engine.dispose()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -316,11 +321,13 @@ def _make_engine(url: URL, pool_size: int, max_overflow: int) -> AsyncEngine:
         """Instead of SQLAlchemy's pre-ping, which costs a round trip on every checkout
         (docs/decisions/005-a-pooled-connection-is-looked-at-not-pinged.md)."""
         idle_seconds = time.monotonic() - record.info.get("idle_since", time.monotonic())
-        driver_connection: Any = record.driver_connection
-        if _is_quiet(driver_connection.pgconn.socket) and idle_seconds < IDLE_SECONDS:
+        driver: Any = record.driver_connection
+        if not driver.closed and _is_quiet(driver.pgconn.socket) and idle_seconds < IDLE_SECONDS:
             return
-        if not engine.sync_engine.dialect._do_ping_w_event(connection):
-            raise InvalidatePoolError  # all older connections; then a new one is made
+        try:
+            engine.sync_engine.dialect.do_ping(connection)
+        except psycopg.Error as exc:  # all older connections go too; then a new one is made
+            raise InvalidatePoolError from exc
 
     return engine
 
