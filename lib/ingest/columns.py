@@ -271,18 +271,18 @@ class RowMapper:
         """
         mapping = self._mapping
         texts = [as_text(row.get(name)) for name in mapping.text]
-        content = "\n\n".join(text for text in texts if text.strip())
+        content = "\n\n".join(text for text in texts if not _is_blank(text))
         title = self._label(row, mapping.title)
         if not content:
             content = title
-        if not content.strip():
+        if _is_blank(content):
             raise InvalidInput(f"There is no text in {_some(mapping.text)}.")
         metadata = {}
         for name, value in row.items():
             if name in self._used or value is None:
                 continue
             if isinstance(value, str):
-                if not value or value.isspace():
+                if _is_blank(value):
                     continue
                 if convert := self._numbers.get(name):
                     metadata[name] = _converted(value, convert)
@@ -311,6 +311,10 @@ def as_text(value: Any, separator: str = "\n") -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return separator.join(value)
     return json.dumps(clean_json(value), ensure_ascii=False)
+
+
+def _is_blank(text: str) -> bool:
+    return not text.replace("\0", "").strip()  # clean_text will take the NULs away
 
 
 def _converted(cell: str, convert: Callable[[str], int | float]) -> str | int | float:

@@ -65,9 +65,8 @@ def test_metadata_that_is_no_json_is_refused():
     for value in (math.nan, math.inf, deep):
         with pytest.raises(InvalidInput):
             IncomingDocument(external_id="a", content="c", metadata={"k": value})
-    for external_id, content in [("\0", "c"), ("a", "\0 ")]:
-        with pytest.raises(InvalidInput):
-            IncomingDocument(external_id=external_id, content=content)
+    with pytest.raises(InvalidInput):
+        IncomingDocument(external_id="\0", content="c")
 
 
 def test_the_hash_follows_title_and_content_and_tells_them_apart():

@@ -108,3 +108,11 @@ def test_a_markdown_file_too_long_for_the_parser_is_read_as_text(monkeypatch, li
     assert problem.stored
     assert f"{value:,}" in problem.reason
     assert "\n".join(document.content for document in documents).split() == text.split()
+
+
+def test_a_huge_heading_is_cut_in_the_title_and_whole_in_the_text():
+    heading = "*a _b " * 100_000
+    documents = documents_of("a.md", f"# {heading}\ntext\n")
+    assert len("".join(documents[0].metadata["heading_path"])) <= 500
+    text = "".join("".join(document.content.split()) for document in documents)
+    assert text == "".join(f"#{heading}text".split())

@@ -23,7 +23,8 @@ from lib.ingest.readers.text import LineStream, open_lines
 from lib.ingest.source import ReadOptions, Source
 
 MAX_ROW_CHARACTERS = 10_000_000
-"""A longer row is reported and skipped, so that memory stays bounded."""
+MAX_ROW_LINES = 100_000
+"""A row of more is reported and skipped, so that memory stays bounded."""
 
 _DELIMITERS = ",;\t|"
 _NO_DELIMITER = "\x1f"  # "unit separator": what a table of one column is split at
@@ -98,7 +99,8 @@ class _Rows:
             raise StopIteration
         self._row.append((number, line))
         self._row_characters += len(line)
-        if not whole or self._row_characters > MAX_ROW_CHARACTERS:
+        too_long = self._row_characters > MAX_ROW_CHARACTERS or len(self._row) > MAX_ROW_LINES
+        if too_long or not whole:
             raise _RowTooLong
         return line
 

@@ -19,7 +19,8 @@ MAX_LINES = 50_000
 """The parser needs all of a file at once, and for each line up to 2 KB and 0.1 ms; a longer file
 is read as plain text."""
 
-_MAX_HEADING_CHARACTERS = 1000  # parsing what is inside a line takes quadratic time at worst
+# Parsing what is inside a line takes quadratic time at worst. The text keeps the whole heading.
+_MAX_HEADING_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,9 @@ def _headings(lines: list[str], first_line: int) -> Iterator[_Heading]:
     for token, content in pairwise(tokens):
         # level 0: a heading in a quotation or a list heads no section of the file.
         if token.type == "heading_open" and token.level == 0 and token.map is not None:
-            text = content.content
-            if len(text) <= _MAX_HEADING_CHARACTERS:
-                children = inline.parseInline(text)[0].children or []
-                text = "".join(
-                    child.content or " " * (child.type == "softbreak") for child in children
-                )
+            text = content.content[:_MAX_HEADING_CHARACTERS]
+            children = inline.parseInline(text)[0].children or []
+            text = "".join(child.content or " " * (child.type == "softbreak") for child in children)
             yield _Heading(first_line + token.map[0], int(token.tag[1:]), text.strip())
 
 
