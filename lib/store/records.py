@@ -6,7 +6,8 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, text
+from pgvector.sqlalchemy import VECTOR
+from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BigInteger, Text
@@ -115,3 +116,63 @@ class JobRecord(Record):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class QuerySetRecord(Record):
+    """Queries of one collection, as text or as vectors, with what is known of their answers."""
+
+    __tablename__ = "query_sets"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "name"),
+        CheckConstraint("kind IN ('text', 'vector')", name="kind"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    collection_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(CollectionRecord.id, ondelete="CASCADE")
+    )
+    name: Mapped[str]
+    kind: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class QueryRecord(Record):
+    """One query of a set."""
+
+    __tablename__ = "queries"
+    __table_args__ = (
+        UniqueConstraint("query_set_id", "external_id"),
+        CheckConstraint("text IS NOT NULL OR embedding IS NOT NULL", name="text_or_embedding"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    query_set_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(QuerySetRecord.id, ondelete="CASCADE")
+    )
+    external_id: Mapped[str]
+    position: Mapped[int]
+    """Its place in the file it came from."""
+    text: Mapped[str | None]
+    embedding: Mapped[Any | None] = mapped_column(VECTOR())
+    """Without a fixed number of dimensions: each collection has its own."""
+    truth: Mapped[list[str] | None] = mapped_column(JSONB)
+    """The external ids of its exact nearest neighbours, nearest first, where they came along."""
+
+
+class JudgmentRecord(Record):
+    """A grade given to a (query, document). The document is named by its external id, so that
+    judgments may come before the documents, and outlive loading them again."""
+
+    __tablename__ = "judgments"
+
+    query_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(QueryRecord.id, ondelete="CASCADE"), primary_key=True
+    )
+    document: Mapped[str] = mapped_column(primary_key=True)
+    grade: Mapped[int]

@@ -79,6 +79,36 @@ def test_down_to_base_leaves_nothing_and_up_again_works(new_database: Callable[.
     assert fetch(url, "SELECT count(*) FROM vecscope.collections") == [(0,)]
 
 
+def test_query_sets_go_with_their_collection_and_with_their_migration(
+    new_database: Callable[..., URL],
+) -> None:
+    url = new_database()
+    migrations.migrate(url)
+
+    def add() -> None:
+        execute(
+            url,
+            "INSERT INTO vecscope.query_sets (collection_id, name, kind) "
+            "SELECT id, 'questions', 'text' FROM vecscope.collections",
+            "INSERT INTO vecscope.queries (query_set_id, external_id, position, text, embedding) "
+            "SELECT id, 'q1', 0, 'why?', '[1,2,3]' FROM vecscope.query_sets",
+            "INSERT INTO vecscope.judgments SELECT id, 'd1', 2 FROM vecscope.queries",
+        )
+
+    def judgments() -> list[tuple[Any, ...]]:
+        return fetch(url, "SELECT document, grade FROM vecscope.judgments")
+
+    execute(url, INSERT_COLLECTION)
+    add()
+    assert judgments() == [("d1", 2)]
+    migrations.downgrade(url, "002")
+    assert fetch(url, "SELECT name FROM vecscope.collections") == [("Books",)]
+    migrations.migrate(url)
+    add()
+    execute(url, "DELETE FROM vecscope.collections")
+    assert judgments() == []
+
+
 def test_down_to_base_keeps_what_is_the_users(new_database: Callable[..., URL]) -> None:
     url = new_database()
     migrations.migrate(url)
