@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pgvector import sqlalchemy as pgvector_types
-from sqlalchemy import ColumnElement, Double, cast
+from sqlalchemy import ColumnElement, Dialect, Double, String, cast
 from sqlalchemy.types import TypeEngine
 
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector
@@ -16,6 +18,38 @@ from lib.errors import DimensionMismatch, InvalidInput, InvalidVector
 FloatArray = npt.NDArray[np.float32]
 
 HALFVEC_MAX = 65504.0  # the largest finite IEEE 754 binary16
+
+
+@lru_cache(maxsize=32)
+def _text_format(dimensions: int) -> str:
+    return f"[{','.join(['%.9g'] * dimensions)}]"
+
+
+def vector_text(vector: npt.ArrayLike) -> str:
+    """What pgvector reads. Nine digits give every float32 back (IEEE 754), in a third of the time
+    that the shortest form of a double takes, which a search would feel."""
+    numbers = np.asarray(vector, dtype=np.float32)
+    return _text_format(numbers.size) % tuple(numbers.tolist())
+
+
+class _SentAsText:
+    """The way in of both column types; NULL stays NULL."""
+
+    def bind_processor(self, _dialect: Dialect) -> Callable[[Any], str | None]:
+        return lambda value: None if value is None else vector_text(value)
+
+    def literal_processor(self, dialect: Dialect) -> Callable[[Any], str]:
+        quote = String()._cached_literal_processor(dialect)
+        assert quote is not None
+        return lambda value: str(quote(vector_text(value)))
+
+
+class _Vector(_SentAsText, pgvector_types.VECTOR):
+    cache_ok = True
+
+
+class _HalfVector(_SentAsText, pgvector_types.HALFVEC):
+    cache_ok = True
 
 
 class Storage(StrEnum):
@@ -39,8 +73,8 @@ class Storage(StrEnum):
         return (4 if self is Storage.VECTOR else 2) * dimensions + 8
 
     def column_type(self, dimensions: int | None) -> TypeEngine[Any]:
-        kind = pgvector_types.VECTOR if self is Storage.VECTOR else pgvector_types.HALFVEC
-        return kind(dimensions)
+        found: TypeEngine[Any] = (_Vector if self is Storage.VECTOR else _HalfVector)(dimensions)
+        return found
 
     @classmethod
     def for_dimensions(cls, dimensions: int) -> Storage:

@@ -273,7 +273,10 @@ async def _run(
     chosen = (settings or SearchSettings()).server_settings()
     started = time.perf_counter()
     await apply_settings(db, chosen)
-    rows = (await db.execute(statement)).mappings().all()
+    result = await db.execute(statement)
+    names = tuple(result.keys())
+    # Plain dicts: SQLAlchemy's mappings are slow to say that they lack a column.
+    rows = [dict(zip(names, row, strict=True)) for row in result]
     database_ms = (time.perf_counter() - started) * 1000
     hits = tuple(_hits(table, rows))
     return SearchResult(

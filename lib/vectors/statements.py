@@ -12,6 +12,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -80,8 +81,11 @@ class Fusion(StrEnum):
 # --- the pieces ---------------------------------------------------------------------------------
 
 
-def distance_to(table: VectorTable, query_embedding: FloatArray) -> ColumnElement[Any]:
-    """``embedding <operator> query``: the expression that the index is made for."""
+def distance_to(table: VectorTable, query_embedding: FloatArray | None) -> ColumnElement[Any]:
+    """``embedding <operator> query``: the expression that the index is made for.
+
+    query_embedding: None where the statement is given it later, as ``query_embedding``.
+    """
     query = bindparam("query_embedding", query_embedding, type_=table.embedding_type)
     column = table.column(table.embedding)
     distance: ColumnElement[Any] = column.op(table.distance.operator, return_type=Double())(query)
@@ -178,10 +182,18 @@ def nearest_statement(
     Raises LimitExceeded, DimensionMismatch, InvalidVector.
     """
     RESULT_LIMIT.check(limit, "limit")
-    distance = distance_to(table, _checked(table, query_embedding))
+    embedding = _checked(table, query_embedding)
+    statement = _nearest(table, limit).params(query_embedding=embedding)
+    return statement.where(*where) if where else statement
+
+
+@lru_cache(maxsize=64)
+def _nearest(table: VectorTable, limit: int) -> Select[Any]:
+    """Without its embedding, so that a search need not build it and work out its key again."""
+    distance = distance_to(table, None)
     return (
         select(*_document(table), distance.label("distance"))
-        .where(table.column(table.embedding).is_not(None), *where)
+        .where(table.column(table.embedding).is_not(None))
         .order_by(distance)
         .limit(_count(limit))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, FromClause, Integer, MetaData, Table, Text
@@ -62,28 +62,17 @@ class VectorTable:
 
     @cached_property
     def table(self) -> Table:
-        """The SQLAlchemy table that statements are built on; names are quoted by SQLAlchemy."""
-        columns: dict[str, Column[Any]] = {
-            self.id: Column(self.id, NullType(), primary_key=True),
-        }
-        for name, kind in (
-            (self.content, Text()),
-            (self.embedding, self.embedding_type),
-            (self.title, Text()),
-            (self.category, Text()),
-            (self.search_vector, TSVECTOR()),
-            (self.external_id, Text()),
-            (self.part, Integer()),
-            (self.metadata, JSONB()),
-        ):
-            if name is not None and name not in columns:
-                columns[name] = Column(name, kind)
-        return Table(self.name, MetaData(), *columns.values(), schema=self.schema)
+        """The SQLAlchemy table that statements are built on; names are quoted by SQLAlchemy.
+
+        Equal VectorTables share it, so that a condition made with one fits a statement made with
+        the other.
+        """
+        return _table_of(self)
 
     @cached_property
     def rows(self) -> FromClause:
-        """The table under the short name that statements read it by."""
-        return self.table.alias("d")
+        """The table under the short name that statements read it by; shared as the table is."""
+        return _rows_of(self)
 
     def column(self, name: str) -> ColumnElement[Any]:
         return self.rows.c[name]
@@ -109,3 +98,28 @@ class VectorTable:
     @property
     def qualified_name(self) -> str:
         return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@lru_cache(maxsize=256)
+def _table_of(table: VectorTable) -> Table:
+    columns: dict[str, Column[Any]] = {
+        table.id: Column(table.id, NullType(), primary_key=True),
+    }
+    for name, kind in (
+        (table.content, Text()),
+        (table.embedding, table.embedding_type),
+        (table.title, Text()),
+        (table.category, Text()),
+        (table.search_vector, TSVECTOR()),
+        (table.external_id, Text()),
+        (table.part, Integer()),
+        (table.metadata, JSONB()),
+    ):
+        if name is not None and name not in columns:
+            columns[name] = Column(name, kind)
+    return Table(table.name, MetaData(), *columns.values(), schema=table.schema)
+
+
+@lru_cache(maxsize=256)
+def _rows_of(table: VectorTable) -> FromClause:
+    return table.table.alias("d")
