@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import threading
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lib.embedding.models import EmbeddingModel, Provider
+from lib.embedding.models import EmbeddingModel, Provider, registered_models
 from lib.errors import EmbeddingProblem
 
 if TYPE_CHECKING:
@@ -64,6 +66,51 @@ def counter_for(model: EmbeddingModel) -> TokenCounter:
 
         return LocalCounter()
     return Cl100kCounter(exact=model.provider is Provider.OPENAI)
+
+
+def max_tokens_of(model_name: str) -> int | None:
+    """The longest text that a model takes; None where it is not registered."""
+    return next((m.max_tokens for m in registered_models() if m.name == model_name), None)
+
+
+@cache
+def quick_counter(model_name: str) -> Callable[[str], int]:
+    """A count for splitting texts: by the tokenizer of :func:`counter_for`, quick enough to count
+    all that is loaded.
+
+    The local model's tokenizer takes as long as its embedding. Its tokens do not cross words, so
+    words are counted once and remembered; the sum may be some tokens above the tokenizer's count,
+    which joins longer runs of spaces. All others are counted as they are.
+    """
+    model = next((m for m in registered_models() if m.name == model_name), None)
+    if model is None:  # not registered: no network to ask which tokenizer it has
+        return Cl100kCounter(exact=False).count
+    counter = counter_for(model)
+    return _by_words(counter) if model.provider is Provider.LOCAL else counter.count
+
+
+_WORD = re.compile(r"\n?\S+| {2,}|[^\S ]")
+_LONGEST_WORD_CHARS = 40  # a longer one hardly comes again
+_MOST_WORDS = 200_000
+
+
+def _by_words(counter: TokenCounter) -> Callable[[str], int]:
+    known: dict[str, int] = {}
+
+    def count(text: str) -> int:
+        total = 0
+        for word in _WORD.findall(text):
+            tokens = known.get(word)
+            if tokens is None:
+                tokens = counter.count(word)
+                if len(word) <= _LONGEST_WORD_CHARS:
+                    if len(known) >= _MOST_WORDS:
+                        known.clear()
+                    known[word] = tokens
+            total += tokens
+        return total
+
+    return count
 
 
 def cl100k() -> tiktoken.Encoding:

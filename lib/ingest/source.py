@@ -9,11 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from lib.embedding.tokens import max_tokens_of
 from lib.errors import InvalidInput
 from lib.ingest.columns import ColumnChoice, ColumnMapping
+from lib.settings import LOCAL_MODEL
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+MIN_PART_TOKENS = 50
+MAX_PART_TOKENS = 8192
 
 # Text codecs by Python's reckoning, but none that a file of documents is written in; some of
 # them refuse an error handler.
@@ -25,16 +30,21 @@ class ReadOptions:
     """What a person chose; None means that the reader finds out.
 
     delimiter: one character; has_header: whether a table's first row names its columns;
-    part_characters: about how long a part of a text may be.
+    part_tokens: how long a part of a text may be, in tokens of ``tokenizer``; overlap_tokens: how
+    much of it the next part repeats. tokenizer: the name of the model that is to embed the parts.
 
-    Raises InvalidInput for an unknown encoding, a delimiter that is none, a part length < 100.
+    Raises InvalidInput for an unknown encoding, a delimiter that is none, a part outside of
+    MIN_PART_TOKENS…MAX_PART_TOKENS or longer than the model takes, an overlap of half a part.
     """
 
     encoding: str | None = None
     delimiter: str | None = None
     has_header: bool = True
     columns: ColumnChoice = field(default_factory=ColumnChoice)
-    part_characters: int = 2000
+    part_tokens: int = 400
+    overlap_tokens: int = 40
+    tokenizer: str = LOCAL_MODEL
+    part_characters: int = 2000  # goes as soon as the readers split by tokens
 
     def __post_init__(self) -> None:
         if self.encoding is not None and not _is_text_encoding(self.encoding):
@@ -48,9 +58,20 @@ class ReadOptions:
                 "The delimiter must be one character, and no quote, space or line break.",
                 field="delimiter",
             )
-        if self.part_characters < 100:
+        most = min(MAX_PART_TOKENS, max_tokens_of(self.tokenizer) or MAX_PART_TOKENS)
+        if not MIN_PART_TOKENS <= self.part_tokens <= most:
             raise InvalidInput(
-                "A part must have room for at least 100 characters.", field="part_characters"
+                f"A part may have {MIN_PART_TOKENS} to {most:,} tokens, not {self.part_tokens:,}.",
+                hint=f"More than {most:,} is not taken by {self.tokenizer}."
+                if most < MAX_PART_TOKENS
+                else "",
+                field="part_tokens",
+            )
+        if not 0 <= self.overlap_tokens * 2 < self.part_tokens:
+            raise InvalidInput(
+                f"The overlap must be less than half a part of {self.part_tokens:,} tokens, "
+                f"not {self.overlap_tokens:,}.",
+                field="overlap_tokens",
             )
 
 
