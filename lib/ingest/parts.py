@@ -109,19 +109,27 @@ def _best_cut(held: list[_Piece], repeated: int, budget: int) -> int:
 
 
 def _overlap(part: list[_Piece], most: int, count: Callable[[str], int]) -> list[_Piece]:
-    start, tokens = len(part), 0
-    while start > 0 and tokens + part[start - 1].tokens <= most:
-        start -= 1
-        tokens += part[start].tokens
-    while start < len(part) and part[start].is_blank:
-        start += 1
-    if start == len(part) and part and most > 0:  # its last piece is too long: some of its words
-        return _last_words(part[-1], most, count)
+    filled = [place for place, piece in enumerate(part) if not piece.is_blank]
+    if not filled or most == 0:
+        return []
+    last = filled[-1]
+    tail = part[last + 1 :]  # empty lines, which part it from what follows
+    room = most - sum(piece.tokens for piece in tail)
+    if part[last].tokens > room:
+        return [*_last_words(part[last], room, count), *tail]
+    start, tokens = last, part[last].tokens
+    for place in range(last - 1, -1, -1):
+        tokens += part[place].tokens
+        if tokens > room:
+            break
+        if not part[place].is_blank:
+            start = place
     return part[start:]
 
 
 def _last_words(piece: _Piece, most: int, count: Callable[[str], int]) -> list[_Piece]:
-    words = re.findall(r"\S+\s*", piece.text[-most * 16 :])[1:]  # the first may be half a word
+    # A word has hardly more than 16 characters a token; the first may be half a word.
+    words = re.findall(r"\S+\s*", piece.text[-16 * max(most, 0) :])[1:]
     start, tokens = len(words), 0
     while start > 0 and tokens + (size := count(words[start - 1])) <= most:
         start -= 1
