@@ -37,7 +37,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lib.embedding.service import EmbeddingBatch, Usage, embedding_text
 from lib.ingest.incoming import IncomingDocument
 from lib.store.collections import Collection, mark_changed
-from lib.store.documents import documents_table
 from lib.vectors.distance import Storage
 
 STORE_BATCH = 2000
@@ -96,12 +95,7 @@ class Unembedded:
 
 
 def table_of(collection: Collection) -> Table:
-    return documents_table(
-        collection.slug,
-        dimensions=collection.dimensions,
-        storage=collection.storage,
-        text_config=collection.text_config,
-    )
+    return collection.documents
 
 
 async def _driver(db: AsyncSession) -> AsyncConnection:

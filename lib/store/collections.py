@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
-from sqlalchemy import func, literal_column, select, text, update
+from sqlalchemy import Table, func, literal_column, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
@@ -57,6 +57,16 @@ class Collection:
             dimensions=self.dimensions,
             storage=self.storage,
             distance=self.distance,
+            text_config=self.text_config,
+        )
+
+    @cached_property
+    def documents(self) -> Table:
+        """The whole table of a managed collection, with the columns that no search needs."""
+        return documents_table(
+            self.slug,
+            dimensions=self.dimensions,
+            storage=self.storage,
             text_config=self.text_config,
         )
 
@@ -177,11 +187,8 @@ async def create_collection(
     await db.flush()
     await db.refresh(record)
     collection = _collection(record)
-    table = documents_table(
-        collection.slug, dimensions=dimensions, storage=storage, text_config=text_config
-    )
     connection = await db.connection()
-    await connection.run_sync(table.create)
+    await connection.run_sync(collection.documents.create)
     return collection
 
 
