@@ -44,7 +44,6 @@ class ReadOptions:
     part_tokens: int = 400
     overlap_tokens: int = 40
     tokenizer: str = LOCAL_MODEL
-    part_characters: int = 2000  # goes as soon as the readers split by tokens
 
     def __post_init__(self) -> None:
         if self.encoding is not None and not _is_text_encoding(self.encoding):

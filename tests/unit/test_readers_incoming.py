@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from lib.errors import InvalidInput
 from lib.ingest.incoming import IncomingDocument, IncomingProblem, clean_text
-from lib.ingest.parts import split_lines
 from lib.ingest.readers import EXTENSIONS, read, reader_for
 from lib.ingest.readers.text import detect_encoding
 from lib.ingest.source import ReadOptions, Source
@@ -78,27 +77,6 @@ def test_the_hash_follows_title_and_content_and_tells_them_apart():
     plain = IncomingDocument(external_id="a", content="c")
     other = IncomingDocument(external_id="b", content="c", category="x", metadata={"y": 1})
     assert plain.content_hash == other.content_hash
-
-
-@given(st.text("ab .\n", max_size=400), st.integers(5, 60))
-def test_parts_are_bounded_and_lose_no_word(text, limit):
-    lines = text.splitlines(keepends=True)
-    parts = list(split_lines(lines, limit))
-    assert all(0 < len(part.text) <= limit for part in parts)
-    assert "".join("".join(part.text for part in parts).split()) == "".join(text.split())
-    for part in parts:
-        assert part.text.split()[0] in lines[part.line - 1]
-
-
-def test_parts_end_with_paragraphs_where_they_can():
-    paragraphs = ["word " * 20, "next " * 20, "last " * 20]
-    lines = "\n\n".join(paragraphs).splitlines(keepends=True)
-    parts = list(split_lines(lines, 210))
-    assert [part.text for part in parts] == [
-        "\n\n".join(paragraphs[:2]).strip(),
-        paragraphs[2].strip(),
-    ]
-    assert [part.line for part in parts] == [1, 5]
 
 
 GERMAN = "Die Größe der Straße über dem Fluß müßte für alle Bürger reichen. " * 5

@@ -28,7 +28,7 @@ def test_a_long_first_line_is_no_title():
 
 def test_a_long_text_becomes_parts_with_one_id():
     text = "\n\n".join(f"Paragraph {number}. " + "word " * 60 for number in range(100))
-    documents = documents_of("a.txt", text)
+    documents = documents_of("a.txt", text, overlap_tokens=0)
     assert len(documents) > 10
     assert [document.part for document in documents] == list(range(len(documents)))
     assert {document.external_id for document in documents} == {"a.txt"}
@@ -37,7 +37,7 @@ def test_a_long_text_becomes_parts_with_one_id():
 
 
 def test_a_text_without_any_line_break_is_bounded_too():
-    documents = documents_of("a.txt", "ab" * 1_500_000)
+    documents = documents_of("a.txt", "ab" * 1_500_000, overlap_tokens=0)
     assert sum(len(document.content) for document in documents) == 3_000_000
     assert {document.metadata["line"] for document in documents} == {1}
 
@@ -94,7 +94,7 @@ def test_front_matter_is_no_heading():
 
 
 def test_a_long_section_becomes_parts_under_one_title():
-    documents = documents_of("a.md", "# One\n\n" + "word word.\n\n" * 500, part_characters=1000)
+    documents = documents_of("a.md", "# One\n\n" + "word word.\n\n" * 500, part_tokens=300)
     assert len(documents) > 5
     assert {document.title for document in documents} == {"One"}
     assert [document.part for document in documents] == list(range(len(documents)))
@@ -104,7 +104,8 @@ def test_a_long_section_becomes_parts_under_one_title():
 def test_a_markdown_file_too_long_for_the_parser_is_read_as_text(monkeypatch, limit, value):
     monkeypatch.setattr(markdown, limit, value)
     text = "# One\n" + "word\n" * 400
-    problem, *documents = read(Source.from_bytes("a.md", text.encode()))
+    source = Source.from_bytes("a.md", text.encode())
+    problem, *documents = read(source, ReadOptions(overlap_tokens=0))
     assert problem.stored
     assert f"{value:,}" in problem.reason
     assert "\n".join(document.content for document in documents).split() == text.split()
@@ -112,7 +113,7 @@ def test_a_markdown_file_too_long_for_the_parser_is_read_as_text(monkeypatch, li
 
 def test_a_huge_heading_is_cut_in_the_title_and_whole_in_the_text():
     heading = "*a _b " * 100_000
-    documents = documents_of("a.md", f"# {heading}\ntext\n")
+    documents = documents_of("a.md", f"# {heading}\ntext\n", overlap_tokens=0)
     assert len("".join(documents[0].metadata["heading_path"])) <= 500
     text = "".join("".join(document.content.split()) for document in documents)
     assert text == "".join(f"#{heading}text".split())

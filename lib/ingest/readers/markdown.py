@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from markdown_it import MarkdownIt
 
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.parts import split_lines
+from lib.ingest.parts import split_section
 from lib.ingest.readers.text import open_lines, read_text
 from lib.ingest.source import ReadOptions, Source
 
@@ -66,8 +66,8 @@ def _documents(source: Source, options: ReadOptions, text: str) -> Iterator[Inco
     lines = text.split("\n")
     part_number = 0
     for start, end, path in _sections(lines):
-        section = [line + "\n" for line in lines[start:end]]
-        for part in split_lines(section, options.part_characters, first_line=start + 1):
+        section = "\n".join(lines[start:end])
+        for part in split_section(section, options, first_line=start + 1):
             yield IncomingDocument(
                 external_id=source.name,
                 part=part_number,

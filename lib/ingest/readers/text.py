@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from lib.errors import ReadProblem
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.parts import split_lines
+from lib.ingest.parts import split_stream
 from lib.ingest.source import ReadOptions, Source
 
 SAMPLE_BYTES = 4_000_000
@@ -162,7 +162,7 @@ def read_text(source: Source, options: ReadOptions) -> Iterator[IncomingDocument
     """
     title = PurePosixPath(source.name).name
     with open_lines(source, options, newline=None, max_characters=_LINE_PIECE_CHARACTERS) as lines:
-        for number, part in enumerate(split_lines(lines.pieces(), options.part_characters)):
+        for number, part in enumerate(split_stream(lines.pieces(), options)):
             if number == 0:
                 first_line = part.text.split("\n", 1)[0].strip()
                 if len(first_line) <= _SHORT_LINE_CHARACTERS:
