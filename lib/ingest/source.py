@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -81,15 +84,27 @@ class Source:
     reader, and ids of documents are made from it. open_stream: gives the stream from its start;
     it is called more than once (a first look, then the reading). size_bytes: None if unknown.
 
+    path: where it is on disk, None where it is not. container: the archive or mail it is inside.
+
     Set by readers: ``encoding``, ``delimiter``, ``header`` and ``mapping``.
     """
 
     def __init__(
-        self, name: str, open_stream: Callable[[], BinaryIO], *, size_bytes: int | None = None
+        self,
+        name: str,
+        open_stream: Callable[[], BinaryIO],
+        *,
+        size_bytes: int | None = None,
+        path: Path | None = None,
+        container: Source | None = None,
     ) -> None:
         # A file name that is no UTF-8 holds lone surrogates: kept apart, but storable.
         self.name = name.encode("utf-8", "backslashreplace").decode("utf-8")
         self.size_bytes = size_bytes
+        self.path = path
+        self.container = container
+        self.cancelled = False
+        self.stop_reading: Callable[[], None] | None = None
         self._open_stream = open_stream
         self._bytes_read = 0
         self.encoding: str | None = None
@@ -101,12 +116,46 @@ class Source:
     def from_path(cls, path: Path, *, name: str | None = None) -> Source:
         """A file on disk; raises OSError where it is not there."""
         size_bytes = path.stat().st_size
-        return cls(name or path.name, lambda: path.open("rb"), size_bytes=size_bytes)
+        return cls(name or path.name, lambda: path.open("rb"), size_bytes=size_bytes, path=path)
 
     @classmethod
     def from_bytes(cls, name: str, content: bytes | memoryview) -> Source:
         """A file in memory, such as an uploaded one."""
         return cls(name, lambda: io.BytesIO(content), size_bytes=len(content))
+
+    @property
+    def outermost(self) -> Source:
+        """The file that a person chose: the archive around all archives, or this."""
+        return self if self.container is None else self.container.outermost
+
+    @property
+    def depth(self) -> int:
+        """How many containers are around it."""
+        return 0 if self.container is None else self.container.depth + 1
+
+    @contextmanager
+    def on_disk(self) -> Iterator[Path]:
+        """A path that holds the bytes: a temporary file where there is no other."""
+        if self.path is not None:
+            yield self.path
+            return
+        with tempfile.TemporaryDirectory(prefix="vecscope-") as folder:
+            path = Path(folder, "file")
+            with self._open_stream() as stream, path.open("xb") as copy:
+                shutil.copyfileobj(stream, copy, 1 << 20)
+            yield path
+
+    def advance(self, share: float) -> None:
+        """For readers that do not read the stream in order: how much of it is done, 0 to 1."""
+        self._bytes_read = max(self._bytes_read, round((self.size_bytes or 0) * min(share, 1.0)))
+
+    def cancel(self) -> None:
+        """From any thread: no more of it is wanted. A reader in another process is ended, even
+        where it hangs; what it gave so far stays good."""
+        outermost = self.outermost
+        outermost.cancelled = True
+        if (stop := outermost.stop_reading) is not None:
+            stop()
 
     @property
     def bytes_read(self) -> int:
