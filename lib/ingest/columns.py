@@ -132,7 +132,7 @@ def map_columns(
             )
     taken = {name for name in chosen if name}
     free = [name for name in header if name not in taken]
-    guess = guess_columns(free, rows)
+    guess = guess_columns(free, rows, with_text=not choice.text)
     text = choice.text or guess.text
     if not text:
         raise InvalidInput(
@@ -151,8 +151,11 @@ def map_columns(
     )
 
 
-def guess_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> ColumnMapping:
-    """The mapping that names and contents suggest; ``text`` is empty where no column looks like it.
+def guess_columns(
+    header: Sequence[str], rows: Sequence[Mapping[str, Any]], *, with_text: bool = True
+) -> ColumnMapping:
+    """The mapping that names and contents suggest; ``text`` is empty where no column looks like it,
+    and without ``with_text``: a column that would be the text can then be the title.
 
     - id: a telling name, no value empty or repeated in ``rows``, and where only a part of the
       name tells ("show_id"), the first column: others are mostly references to other tables.
@@ -179,10 +182,10 @@ def guess_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> C
     lengths = {
         name: _average_length(values) * (4 if _rank(name, _TEXT_NAMES) is not None else 1)
         for name, values in columns.items()
-        if name != external_id and _holds_words(values)
+        if with_text and name != external_id and _holds_words(values)
     }
     text = max(lengths, key=lambda name: lengths[name], default=None)
-    if text is None:  # emoji, or numbers: its name alone makes it the text
+    if text is None and with_text:  # emoji, or numbers: its name alone makes it the text
         text = next((name for name in header if name.lower() in _TEXT_NAMES), None)
     taken = {external_id, text}
 

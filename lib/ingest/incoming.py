@@ -66,14 +66,10 @@ class IncomingDocument:
 
     def __post_init__(self) -> None:
         metadata = {clean_text(key): clean_json(value) for key, value in self.metadata.items()}
-        external_id = clean_text(self.external_id)
-        if not external_id.strip():
-            raise InvalidInput("A document has an empty external id.", field="external_id")
-        if len(external_id) > MAX_LABEL_CHARACTERS:
-            metadata["full_external_id"] = external_id
-            # Two long ids may differ in their ends only, so that cutting alone is not enough.
-            digest = hashlib.blake2b(external_id.encode(), digest_size=16).hexdigest()
-            external_id = f"{external_id[: MAX_LABEL_CHARACTERS - 33]}…{digest}"
+        full_external_id = clean_text(self.external_id)
+        external_id = storable_id(full_external_id)
+        if external_id != full_external_id:
+            metadata["full_external_id"] = full_external_id
         # A frozen dataclass offers no other way to set a field while it is being made.
         put = object.__setattr__
         put(self, "external_id", external_id)
@@ -107,6 +103,21 @@ def clean_text(text: str) -> str:
     if text.isascii():
         return text
     return unicodedata.normalize("NFC", _SURROGATE.sub(_REPLACEMENT, text))
+
+
+def storable_id(external_id: str) -> str:
+    """The external id as it is stored, which a judgment or a neighbour must name it by.
+
+    Raises InvalidInput where it is empty.
+    """
+    external_id = clean_text(external_id)
+    if not external_id.strip():
+        raise InvalidInput("A document has an empty external id.", field="external_id")
+    if len(external_id) <= MAX_LABEL_CHARACTERS:
+        return external_id
+    # Two long ids may differ in their ends only, so that cutting alone is not enough.
+    digest = hashlib.blake2b(external_id.encode(), digest_size=16).hexdigest()
+    return f"{external_id[: MAX_LABEL_CHARACTERS - 33]}…{digest}"
 
 
 def clean_json(value: Any, depth: int = 1) -> Any:

@@ -161,7 +161,7 @@ class QueryRecord(Record):
     text: Mapped[str | None]
     embedding: Mapped[Any | None] = mapped_column(VECTOR())
     """Without a fixed number of dimensions: each collection has its own."""
-    truth: Mapped[list[str] | None] = mapped_column(JSONB)
+    truth: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
     """The external ids of its exact nearest neighbours, nearest first, where they came along."""
 
 

@@ -81,6 +81,12 @@ def test_a_choice_goes_before_the_guess_and_empty_means_none():
     assert mapping == ColumnMapping(("title", "cast"), None, "show_type", "release_year")
 
 
+def test_a_chosen_text_leaves_the_title_to_be_guessed():
+    rows = [{"title": "A title that is longer than the text", "text": "Short."}]
+    mapping = map_columns(["title", "text"], rows, ColumnChoice(text=("text",)))
+    assert mapping == ColumnMapping(("text",), "title")
+
+
 def test_an_unknown_column_is_refused_with_the_names_there_are():
     with pytest.raises(InvalidInput) as caught:
         map_columns(["a", "b"], [], ColumnChoice(text=("c",)))
