@@ -20,6 +20,7 @@ from lib.vectors.plans import Plan, explain
 from lib.vectors.sql import printed
 from lib.vectors.statements import (
     Fusion,
+    TextMatching,
     TextQuery,
     available_statement,
     hybrid_statement,
@@ -203,14 +204,16 @@ async def search_text(
     limit: int = RESULT_LIMIT.default,
     *,
     kind: TextQuery = TextQuery.WEB,
+    matching: TextMatching | None = None,
     where: Sequence[ColumnElement[bool]] = (),
     with_plan: bool = False,
 ) -> SearchResult:
-    """The ``limit`` documents that match the text and rank highest by ts_rank.
+    """The ``limit`` documents that match the text and rank highest: by ts_rank, or by what
+    ``matching`` says.
 
     Raises InvalidInput for an empty text.
     """
-    statement = text_statement(table, query_text, limit, kind=kind, where=where)
+    statement = text_statement(table, query_text, limit, kind=kind, matching=matching, where=where)
     result = await _run(db, table, statement, limit, None, with_plan)
     return _with_all_matches(result)
 
@@ -227,6 +230,7 @@ async def hybrid_search(
     kind: TextQuery = TextQuery.ANY,
     pool: int = POOL.default,
     max_distance: float | None = None,
+    matching: TextMatching | None = None,
     settings: SearchSettings | None = None,
     where: Sequence[ColumnElement[bool]] = (),
     with_plan: bool = False,
@@ -247,6 +251,7 @@ async def hybrid_search(
         kind=kind,
         pool=pool,
         max_distance=max_distance,
+        matching=matching,
         where=where,
     )
     result = await _run(db, table, statement, limit, settings, with_plan)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -60,6 +60,31 @@ class TextQuery(StrEnum):
             "plain": "All words",
             "any": "Any word",
         }[self.value]
+
+
+class TextMethod(StrEnum):
+    """How documents that match a text are ranked.
+
+    ts_rank: PostgreSQL's sum over the words of weight / position. ts_rank_cd: by cover density,
+    how near each other the words stand. bm25: by how rare the words are, how often they occur and
+    how long the document is (lib.search.bm25).
+    """
+
+    TS_RANK = "ts_rank"
+    TS_RANK_CD = "ts_rank_cd"
+    BM25 = "bm25"
+
+    @property
+    def label(self) -> str:
+        return {
+            "ts_rank": "PostgreSQL's own rank (ts_rank)",
+            "ts_rank_cd": "Words near each other (ts_rank_cd)",
+            "bm25": "Rare words count more (BM25)",
+        }[self.value]
+
+
+TextMatching = Callable[[Sequence[ColumnElement[bool]]], Select[Any]]
+"""Filters → SELECT of (id, text_value): every document that matches, larger is better."""
 
 
 class Fusion(StrEnum):
@@ -264,41 +289,52 @@ def text_statement(
     limit: int = RESULT_LIMIT.default,
     *,
     kind: TextQuery = TextQuery.WEB,
+    matching: TextMatching | None = None,
     where: Sequence[ColumnElement[bool]] = (),
 ) -> Select[Any]:
-    """The ``limit`` rows that match and rank highest by ts_rank, with ``text_value`` (the
-    ts_rank), ``text_rank`` (1 is best) and ``matches`` (how many rows match in all)."""
+    """The ``limit`` rows that match and rank highest, with ``text_value``, ``text_rank`` (1 is
+    best) and ``matches`` (how many rows match in all).
+
+    matching: what matches and its value; by default :func:`full_text` by ts_rank.
+    """
     RESULT_LIMIT.check(limit, "limit")
-    matching = _text_leg(table, query_text, limit, kind, where)
+    best = _text_leg(table, matching or full_text(table, query_text, kind), limit, where)
     return (
-        select(
-            *_document(table),
-            matching.c.text_value,
-            matching.c.text_rank,
-            matching.c.matches,
-        )
-        .join_from(matching, table.rows, table.column(table.id) == matching.c.id)
-        .order_by(matching.c.text_rank)
+        select(*_document(table), best.c.text_value, best.c.text_rank, best.c.matches)
+        .join_from(best, table.rows, table.column(table.id) == best.c.id)
+        .order_by(best.c.text_rank)
     )
+
+
+def full_text(
+    table: VectorTable, query_text: str, kind: TextQuery, method: TextMethod = TextMethod.TS_RANK
+) -> TextMatching:
+    """PostgreSQL's own full text: documents that match, by ts_rank or ts_rank_cd.
+
+    Raises InvalidInput for an empty question, and for BM25, which needs its own index.
+    """
+    if method is TextMethod.BM25:
+        raise InvalidInput("BM25 needs the collection's lexical index.", field="text_method")
+    document, query = text_match(table, check_query_text(query_text), kind)
+    rank = func.ts_rank if method is TextMethod.TS_RANK else func.ts_rank_cd
+
+    def matching(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
+        return select(
+            table.column(table.id).label("id"),
+            rank(document, query, type_=Double()).label("text_value"),
+        ).where(document.bool_op("@@")(query), *where)
+
+    return matching
 
 
 def _text_leg(
     table: VectorTable,
-    query_text: str,
+    matches: TextMatching,
     limit: int,
-    kind: TextQuery,
     where: Sequence[ColumnElement[bool]],
 ) -> CTE:
-    """(id, text_value, text_rank, matches) of the ``limit`` best by ts_rank."""
-    document, query = text_match(table, check_query_text(query_text), kind)
-    matching = _materialized(
-        table,
-        select(
-            table.column(table.id).label("id"),
-            func.ts_rank(document, query, type_=Double()).label("text_value"),
-        ).where(document.bool_op("@@")(query), *where),
-        "text_matches",
-    )
+    """(id, text_value, text_rank, matches) of the ``limit`` best."""
+    matching = _materialized(table, matches(where), "text_matches")
     order = (matching.c.text_value.desc(), matching.c.id)
     best = (
         select(
@@ -327,6 +363,7 @@ def hybrid_statement(
     kind: TextQuery = TextQuery.ANY,
     pool: int = POOL.default,
     max_distance: float | None = None,
+    matching: TextMatching | None = None,
     where: Sequence[ColumnElement[bool]] = (),
 ) -> Select[Any]:
     """One statement: the ``pool`` best of each leg, joined so that a row which only one leg
@@ -339,8 +376,10 @@ def hybrid_statement(
     - weighted: w·v + (1−w)·t, each leg min-max scaled over its part of the pool, best 1, worst 0,
       and 0 where the leg did not find the row; a leg of equal values is 1 throughout.
     - rrf: w/(60+vector_rank) + (1−w)/(60+text_rank); 0 where the leg did not find the row.
-    - raw: w·similarity + (1−w)·ts_rank, only rows that match the text; its two scales are not
+    - raw: w·similarity + (1−w)·text_value, only rows that match the text; its two scales are not
       comparable, and it is here because people know it.
+
+    matching: what matches the text and its value; by default :func:`full_text` by ts_rank.
 
     max_distance leaves out what is not nearer, whichever leg found it; ranks and scaling stay
     those of the whole pool.
@@ -352,13 +391,12 @@ def hybrid_statement(
     POOL.check(pool, "pool")
     check_vector_weight(vector_weight)
     embedding = _checked(table, query_embedding)
+    matches = matching or full_text(table, query_text, kind)
     w: ColumnElement[Any] = bindparam("vector_weight", vector_weight, type_=Double())
     if fusion is Fusion.RAW:
-        pooled = _raw_pool(table, query_text, embedding, w, kind, where)
+        pooled = _raw_pool(table, matches, embedding, w, where)
     else:
-        pooled = _ranked_pool(
-            table, query_text, embedding, w, fusion, kind, max(pool, limit), where
-        )
+        pooled = _ranked_pool(table, matches, embedding, w, fusion, max(pool, limit), where)
     if max_distance is not None:
         pooled = _within(table, embedding, pooled, check_max_distance(table, max_distance))
     top = _materialized(
@@ -448,16 +486,15 @@ def _scaled(value: ColumnElement[Any], *, smaller_is_better: bool) -> ColumnElem
 
 def _ranked_pool(
     table: VectorTable,
-    query_text: str,
+    matches: TextMatching,
     embedding: FloatArray,
     w: ColumnElement[Any],
     fusion: Fusion,
-    kind: TextQuery,
     pool: int,
     where: Sequence[ColumnElement[bool]],
 ) -> CTE:
     vector = _vector_leg(table, embedding, pool, where)
-    text = _text_leg(table, query_text, pool, kind, where)
+    text = _text_leg(table, matches, pool, where)
     if fusion is Fusion.RRF:
         vector_part: ColumnElement[Any] = _ONE / (_RRF + vector.c.vector_rank)
         text_part: ColumnElement[Any] = _ONE / (_RRF + text.c.text_rank)
@@ -479,22 +516,18 @@ def _ranked_pool(
 
 def _raw_pool(
     table: VectorTable,
-    query_text: str,
+    matches: TextMatching,
     embedding: FloatArray,
     w: ColumnElement[Any],
-    kind: TextQuery,
     where: Sequence[ColumnElement[bool]],
 ) -> CTE:
-    document, query = text_match(table, check_query_text(query_text), kind)
-    key = table.column(table.id)
-    distance = distance_to(table, embedding)
+    text = _materialized(table, matches(where), "text_matches")
+    distance = func.nullif(distance_to(table, embedding), _NAN)
     matching = _materialized(
         table,
-        select(
-            key.label("id"),
-            func.nullif(distance, _NAN).label("distance"),
-            func.ts_rank(document, query, type_=Double()).label("text_value"),
-        ).where(document.bool_op("@@")(query), *where),
+        select(text.c.id, distance.label("distance"), text.c.text_value).join_from(
+            text, table.rows, table.column(table.id) == text.c.id
+        ),
         "matching",
     )
     similarity = table.distance.similarity_expression(matching.c.distance)
