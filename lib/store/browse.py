@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -382,31 +382,28 @@ def _metadata_sample(collection: Collection) -> Any:
 
 
 async def get_document(
-    db: AsyncSession,
-    collection: Collection,
-    external_id: str,
-    *,
-    first_part: int = 0,
-    limit: int = MOST_PARTS,
+    db: AsyncSession, collection: Collection, external_id: str, part: int = 0
 ) -> DocumentParts:
-    """What is stored under an external id: its parts from ``first_part`` on, in order.
+    """What is stored under an external id: its parts in order. Of more than MOST_PARTS those
+    among which ``part`` is; the first ones where there is no such part.
 
     Raises NotFound.
     """
     c = collection.documents.c
     same = c.external_id == _as_stored(external_id)
-    count = (await db.execute(select(func.count()).where(same))).scalar_one()
-    if not count:
-        raise NotFound(
-            f"“{collection.name}” has no document with the id “{external_id}” (any more).",
-            hint="Look for it in the list.",
-            field="external_id",
-        )
-    rows = await db.execute(
-        stored_statement(collection).where(same, c.part >= first_part).limit(limit)
+    part_count = int((await db.execute(select(func.count()).where(same))).scalar_one())
+    begin = part - part % MOST_PARTS
+    for first in {begin: None, 0: None}:
+        found = stored_statement(collection).where(same, c.part >= first).limit(MOST_PARTS)
+        rows = (await db.execute(found)).all()
+        if rows:
+            parts = tuple(_stored_document(collection, row) for row in rows)
+            return DocumentParts(parts[0].external_id, part_count, parts)
+    raise NotFound(
+        f"“{collection.name}” has no document with the id “{external_id}” (any more).",
+        hint="Look for it in the list.",
+        field="external_id",
     )
-    parts = tuple(_stored_document(collection, row) for row in rows)
-    return DocumentParts(external_id, int(count), parts)
 
 
 def stored_statement(collection: Collection) -> Select[Any]:
@@ -500,8 +497,3 @@ def _removed(collection: Collection, where: DocumentFilter) -> ColumnElement[boo
     c = collection.documents.c
     passing = select(c.external_id).where(*conditions(collection, where))
     return c.external_id.in_(passing.correlate(None))
-
-
-def with_ids(external_ids: Sequence[str]) -> DocumentFilter:
-    """Just these."""
-    return DocumentFilter(external_ids=tuple(external_ids))

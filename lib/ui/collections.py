@@ -87,6 +87,9 @@ def _links(summary: CollectionSummary) -> None:
     st.page_link(
         "pages/upload.py", label="Upload", icon=":material/upload_file:", query_params=address
     )
+    st.page_link(
+        "pages/browse.py", label="Browse", icon=":material/table_rows:", query_params=address
+    )
     st.page_link("pages/search.py", label="Search", icon=":material/search:", query_params=address)
 
 

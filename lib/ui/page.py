@@ -47,10 +47,16 @@ UPLOAD = Screen(
     "What will be stored, and what could not be?",
     ":material/upload_file:",
 )
+BROWSE = Screen(
+    "pages/browse.py",
+    "Browse",
+    "What exactly is stored, and what is next to it?",
+    ":material/table_rows:",
+)
 SEARCH = Screen(
     "pages/search.py", "Search", "What are the answers, and why these?", ":material/search:"
 )
-SCREENS = (COLLECTIONS, UPLOAD, SEARCH)
+SCREENS = (COLLECTIONS, UPLOAD, BROWSE, SEARCH)
 
 _run = threading.local()
 

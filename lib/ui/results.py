@@ -8,6 +8,7 @@ import streamlit as st
 
 from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import Snippet
+from lib.ui.links import document_address
 from lib.ui.text import count, escape, milliseconds
 from lib.vectors.plans import Plan
 from lib.vectors.search import Hit, SearchResult
@@ -104,6 +105,12 @@ def _card(rank: int, hit: Hit, snippet: Snippet) -> None:
             if document.category:
                 st.badge(escape(document.category), color="gray")
             st.caption(" · ".join(_figures(hit)), width="content")
+            if document.external_id is not None:
+                st.page_link(
+                    "pages/browse.py",
+                    label="Open in full",
+                    query_params=document_address(document.external_id, document.part),
+                )
 
 
 def _marked(snippet: Snippet) -> str:
