@@ -6,17 +6,39 @@ import re
 
 from lib.errors import InvalidInput
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&])")
-# `:smile:` becomes a picture after the Markdown is parsed, so that a backslash does not help; an
-# invisible word joiner behind the colon does.
-_SHORTCODE = re.compile(r":(?=[\w+\-]+(?::|\[))")
-_JOINER = "\u2060"
+_SPECIAL = re.compile(r"[\\`*_{}\[\]()#+\-.!|<>~$&:^]")
+# What Streamlit and GitHub's Markdown look for in the text after it was parsed, where a backslash
+# is of no use any more: :smile:, :material/home:, arrows (->), and addresses. An empty
+# coloured span parts the text there; unlike an invisible character it is not copied along.
+_NOTHING = ":gray[]"
+_PARTS = re.compile(r"(?<=:)(?=\S)|(?<=[-<>~])(?=[->=])|(?<=www)(?=\.)|(?<=\S)(?=@)", re.IGNORECASE)
 
 
 def escape(text: str) -> str:
     """The text on one line, with nothing in it that Markdown or Streamlit gives a meaning."""
     one_line = " ".join(text.split())
-    return _SHORTCODE.sub(f":{_JOINER}", _SPECIAL.sub(r"\\\1", one_line))
+    return _NOTHING.join(_SPECIAL.sub(r"\\\g<0>", part) for part in _PARTS.split(one_line))
+
+
+SQL_WIDTH = 100
+# A line break, or a run without spaces outside of quotes.
+_SQL_WORD = re.compile(r"""\n|(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|\S)+""")
+
+
+def laid_out(sql: str) -> str:
+    """The same SQL in lines of at most SQL_WIDTH characters, as far as its words allow: a long
+    literal, such as a vector, gets a line of its own and pushes nothing else out of sight."""
+    lines = [""]
+    for word in _SQL_WORD.findall(sql):
+        if word == "\n":
+            lines.append("")
+        elif not lines[-1]:
+            lines[-1] = word
+        elif len(lines[-1]) + 1 + len(word) > SQL_WIDTH:
+            lines.append(f"    {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
