@@ -1,14 +1,17 @@
 """What is in here, and is it healthy?"""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import streamlit as st
 
-from lib.embedding.models import registered_models
+from lib.embedding.models import registered_models, resolve_model
+from lib.embedding.provider import missing_key
 from lib.ingest.jobs import start_backfill, start_sample_load
 from lib.ingest.sample import SAMPLE_NAME
 from lib.services import Services, make_collection
 from lib.store.collections import (
+    Collection,
     CollectionSummary,
     drop_collection,
     list_collections,
@@ -17,31 +20,28 @@ from lib.store.collections import (
 )
 from lib.store.jobs import Job
 from lib.store.production import drop_production_index, start_index_build
-from lib.ui.collections import Action, Pressed, confirm_delete, show_collection, welcome
-from lib.ui.controls import new_collection_form
+from lib.ui.collections import (
+    Action,
+    Pressed,
+    confirm_delete,
+    offer_sample,
+    show_collection,
+    welcome,
+)
+from lib.ui.controls import model_picker, new_collection_form, show_model
 from lib.ui.jobs import show_ended, show_running
-from lib.ui.page import COLLECTIONS, live, refresh, start_page
+from lib.ui.page import COLLECTIONS, guarded, live, refresh, start_page
 
 
 def body(services: Services) -> None:
-    database = services.database
-    running = database.run(services.jobs.recent(active_only=True))
-    summaries = [database.query(summarise, found) for found in database.query(list_collections)]
-    if not summaries and not running and welcome():
-        load_sample(services)
+    running = services.database.run(services.jobs.recent(active_only=True))
+    collections = services.database.query(list_collections)
+    if not collections and not running and welcome():
+        make_sample(services)
     show_jobs(services, running)
-    for summary in summaries:
-        busy = any(job.collection_id == summary.collection.id for job in running)
-        pressed = show_collection(summary, busy=busy)
-        if pressed is not None:
-            act(services, pressed)
-    show_new(services, first=not summaries)
-
-
-def load_sample(services: Services) -> None:
-    collection = services.database.run(make_collection(services, SAMPLE_NAME))
-    services.database.run(start_sample_load(services.jobs, services.documents, collection))
-    refresh()
+    for collection in collections:
+        show_one(services, collection, running)
+    show_new(services, collections)
 
 
 def show_jobs(services: Services, running: Sequence[Job]) -> None:
@@ -61,9 +61,19 @@ def show_jobs(services: Services, running: Sequence[Job]) -> None:
             show_ended(job)
 
 
+@guarded
+def show_one(services: Services, collection: Collection, running: Sequence[Job]) -> None:
+    busy = any(job.collection_id == collection.id for job in running)
+    pressed = show_collection(services.database.query(summarise, collection), busy=busy)
+    if pressed is not None:
+        act(services, pressed)
+
+
 def act(services: Services, pressed: Pressed) -> None:
     database, collection = services.database, pressed.summary.collection
     match pressed.action:
+        case Action.LOAD_SAMPLE:
+            database.run(start_sample_load(services.jobs, services.documents, collection))
         case Action.EMBED:
             database.run(start_backfill(services.jobs, services.documents, collection))
         case Action.BUILD_INDEX:
@@ -78,27 +88,33 @@ def act(services: Services, pressed: Pressed) -> None:
 
 
 @st.dialog("Delete this collection?", icon=":material/delete:")
+@guarded
 def ask_to_delete(services: Services, summary: CollectionSummary) -> None:
     if confirm_delete(summary):
         services.database.query(drop_collection, summary.collection)
         refresh()
 
 
-def show_new(services: Services, *, first: bool) -> None:
-    with st.expander("Create a collection of your own", icon=":material/add:", expanded=first):
-        configs = services.database.query(list_text_configs)
-        wanted = new_collection_form(registered_models(), configs)
+def make_sample(services: Services) -> None:
+    collection = services.database.run(make_collection(services, SAMPLE_NAME))
+    services.database.run(start_sample_load(services.jobs, services.documents, collection))
+    refresh()
+
+
+@guarded
+def show_new(services: Services, collections: Sequence[Collection]) -> None:
+    with st.expander("Create a collection of your own", icon=":material/add:"):
+        named = model_picker(registered_models(), services.settings.model)
+        model = resolve_model(named, services.settings)
+        variable = missing_key(model)
+        show_model(model, variable)
+        languages = services.database.query(list_text_configs)
+        wanted = new_collection_form(model, languages, usable=variable is None)
         if wanted is not None:
-            services.database.run(
-                make_collection(
-                    services,
-                    wanted.name,
-                    model=wanted.model,
-                    distance=wanted.distance,
-                    text_config=wanted.text_config,
-                )
-            )
+            services.database.run(make_collection(services, model=named, **asdict(wanted)))
             refresh()
+    if offer_sample(collections):
+        make_sample(services)
 
 
 start_page(COLLECTIONS, body)

@@ -50,7 +50,7 @@ def body(services: Services) -> None:
             return
         nothing_embedded(summary)
         result = database.run(services.search.search(collection, request))
-        show_summary(result, request)
+        show_summary(result, request, summary.index)
         if not result.hits:
             show_no_hits(result, request)
         snippets = [

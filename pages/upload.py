@@ -12,20 +12,23 @@ from lib.ingest.readers import EXTENSIONS
 from lib.ingest.service import Feed, file_feed
 from lib.ingest.source import ReadOptions, Source
 from lib.services import Services
-from lib.store.collections import Collection, list_collections
+from lib.store.collections import Collection, list_collections, summarise
 from lib.store.jobs import Job, JobKind
 from lib.ui.controls import collection_picker
-from lib.ui.jobs import show_ended, show_running
-from lib.ui.page import UPLOAD, live, refresh, start_page
-from lib.ui.states import no_collections
+from lib.ui.jobs import is_news, show_ended, show_running
+from lib.ui.page import UPLOAD, guarded, live, refresh, start_page
+from lib.ui.states import no_collections, search_it
 from lib.ui.upload import (
     MOST_PREVIEWS,
     column_controls,
     drop_zone,
+    empty_drop_zone,
+    file_frame,
     load_button,
     more_files,
     show_preview,
     show_problems,
+    show_target,
 )
 
 
@@ -37,43 +40,52 @@ def body(services: Services) -> None:
     settings, answer = st.columns([1, 3], gap="large")
     with settings:
         collection = collection_picker(collections)
-        st.caption(f"Embedded by {collection.model}.")
+        summary = services.database.query(summarise, collection)
+        show_target(summary)
     with answer:
         jobs = services.database.run(services.jobs.recent(collection_id=collection.id))
-        files = drop_zone(EXTENSIONS)
+        files = drop_zone(EXTENSIONS, collection.name)
         feeds = look_into(files)
         busy = any(job.active for job in jobs)
-        if files and load_button(files, collection.name, busy=busy):
+        if feeds and load_button(len(feeds), collection.name, busy=busy):
             load(services, collection, feeds)
         show_jobs(services, collection, jobs)
 
 
 def look_into(files: Sequence[Any]) -> list[Feed]:
-    """A first look at each of the first files, with the choice of columns for tables."""
-    feeds = []
-    for file in files[:MOST_PREVIEWS]:
+    """A first look at each of the first files, with the choice of columns for tables; a file that
+    cannot be read says so and is left out."""
+    feeds: list[Feed] = []
+
+    @guarded
+    def look(file: Any) -> None:
         source = Source.from_bytes(file.name, file.getbuffer())
-        with st.expander(file.name, expanded=len(files) == 1, icon=":material/description:"):
-            preview = preview_file(source)
-            options = ReadOptions()
-            if preview.header:
-                options = ReadOptions(columns=column_controls(preview))
-                preview = preview_file(source, options)
-            show_preview(preview)
+        preview = preview_file(source)
+        options = ReadOptions()
+        if preview.header:
+            options = ReadOptions(columns=column_controls(preview))
+            preview = preview_file(source, options)
+        show_preview(preview)
         feeds.append(file_feed(source, options))
+
+    for file in files[:MOST_PREVIEWS]:
+        with file_frame(file.name, alone=len(files) == 1):
+            look(file)
     rest = files[MOST_PREVIEWS:]
     more_files([file.name for file in rest])
     feeds.extend(file_feed(Source.from_bytes(file.name, file.getbuffer())) for file in rest)
     return feeds
 
 
+@guarded
 def load(services: Services, collection: Collection, feeds: Sequence[Feed]) -> None:
     services.database.run(start_load(services.jobs, services.documents, collection, feeds))
+    empty_drop_zone()
     refresh()
 
 
 def show_jobs(services: Services, collection: Collection, jobs: Sequence[Job]) -> None:
-    """The running load, or how the last one ended."""
+    """The running work, or how the last load ended."""
     running = [job for job in jobs if job.active]
 
     def look() -> None:
@@ -86,9 +98,10 @@ def show_jobs(services: Services, collection: Collection, jobs: Sequence[Job]) -
             services.database.run(services.jobs.cancel(cancelled.id))
 
     live(look, active=bool(running))
-    ended = [job for job in jobs if job.kind is JobKind.LOAD and not job.active]
+    ended = [job for job in jobs if job.kind is JobKind.LOAD and is_news(job)]
     for job in ended[:1]:
         show_ended(job)
+        search_it(collection)
         result = job.result or {}
         problems = [IncomingProblem(**problem) for problem in result.get("problems", ())]
         show_problems(problems, result.get("problem_count"))

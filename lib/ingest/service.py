@@ -349,9 +349,12 @@ class _Progress:
     async def texts(self, feed: Feed, stored: StoredCounts) -> None:
         before = self._feeds[: self._feeds.index(feed)]
         read_size = sum(earlier.size or 0 for earlier in before) + feed.position()
-        share = min(read_size / self._size, 1.0) if self._size else 0.0
-        done = round(_UNITS * _TEXT_SHARE * share)
-        await self._report(done, _UNITS, f"Stored {stored.total:,} texts of {feed.name}")
+        message = f"Stored {stored.total:,} texts of {feed.name}"
+        if not self._size:  # how much there is to read is not known: no share would be true
+            await self._report(0, 0, message)
+            return
+        done = round(_UNITS * _TEXT_SHARE * min(read_size / self._size, 1.0))
+        await self._report(done, _UNITS, message)
 
     async def embeddings(self, done: int, total: int, message: str) -> None:
         share = _TEXT_SHARE + (1 - _TEXT_SHARE) * (done / total if total else 1.0)

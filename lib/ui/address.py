@@ -2,12 +2,14 @@
 
 Streamlit's own ``bind="query-params"`` puts the label of an option into the address, such as
 “stdlib (1,345)”, which is right for a slider and wrong for a choice: a shared link must outlive
-a new wording. So choices are bound here, by their enum value or name.
+a new wording. So choices are bound here, by their enum value or name. As with Streamlit's own, a
+choice stays while one looks at other pages, and an address that says otherwise wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import streamlit as st
@@ -15,23 +17,46 @@ import streamlit as st
 T = TypeVar("T")
 
 
-def _seen_key(key: str) -> str:
+_PAGE, _VISIT = "address:page", "address:visit"
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What this session last wrote into the address, and at which visit of a page."""
+
+    name: str | None
+    visit: int
+
+
+def come_to(page: str) -> None:
+    """Notes which page is drawn, so that coming to it is told from drawing it again."""
+    if st.session_state.get(_PAGE) != page:
+        st.session_state[_PAGE] = page
+        st.session_state[_VISIT] = _visit() + 1
+
+
+def _visit() -> int:
+    return int(st.session_state.get(_VISIT, 0))
+
+
+def _written_key(key: str) -> str:
     return f"address:{key}"
 
 
 def read_choice(key: str, options: Mapping[str, T], default: T | None) -> None:
-    """Before the widget of that key is drawn: the address wins where it is new, and a value that
-    is no option (any more) falls back to the default.
+    """Before the widget of that key is drawn: what it is to show. A value that is no option (any
+    more) falls back to the default.
 
     options: what stands in the address → the option.
     """
     given = st.query_params.get(key)
-    is_new = _seen_key(key) not in st.session_state or given != st.session_state[_seen_key(key)]
-    chosen = st.session_state.get(key, default)
-    if is_new and given is not None:
-        chosen = options.get(given, default)
-    elif is_new and _seen_key(key) in st.session_state:
-        chosen = default
+    written = st.session_state.get(_written_key(key), _Written(None, visit=-1))
+    came = written.visit != _visit() or key not in st.session_state  # to the page, or shown again
+    if came or given != written.name:  # else Back, Forward, or a link to this very page
+        name = written.name if came and given is None else given
+        chosen = default if name is None else options.get(name, default)
+    else:
+        chosen = st.session_state[key]
     st.session_state[key] = chosen if chosen in options.values() else default
 
 
@@ -41,9 +66,15 @@ def write_choice(key: str, options: Mapping[str, T], chosen: T | None, default: 
     name = None if chosen is None or chosen == default else by_option[chosen]
     if name is None:
         st.query_params.pop(key, None)
-    else:
+    elif st.query_params.get(key) != name:
         st.query_params[key] = name
-    st.session_state[_seen_key(key)] = name
+    st.session_state[_written_key(key)] = _Written(name, _visit())
+
+
+def unknown_choice(key: str, options: Mapping[str, T]) -> str | None:
+    """What the address asks for and is not there; None where all is well."""
+    given = st.query_params.get(key)
+    return given if given and given not in options else None
 
 
 def by_value(options: Sequence[T]) -> dict[str, T]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Literal
 
 import streamlit as st
 
-from lib.store.collections import CollectionSummary
+from lib.ingest.sample import SAMPLE_NAME
+from lib.store.collections import Collection, CollectionSummary
 from lib.ui.controls import index_form
 from lib.ui.text import count, escape, share, size
 from lib.vectors.indexes import IndexSpec
@@ -16,6 +19,7 @@ from lib.vectors.indexes import IndexSpec
 class Action(Enum):
     """What was pressed on a card."""
 
+    LOAD_SAMPLE = auto()
     EMBED = auto()
     BUILD_INDEX = auto()
     DROP_INDEX = auto()
@@ -38,37 +42,43 @@ def welcome() -> bool:
             "documentation texts of Python and its packages, read from this machine. No key and "
             "no network are needed."
         )
-        return st.button(
-            "Load the sample collection", type="primary", icon=":material/rocket_launch:"
-        )
+        return _sample_button("primary")
+
+
+def offer_sample(collections: Sequence[Collection]) -> bool:
+    """The sample for those who began with a collection of their own. True when it was taken."""
+    names = [collection.name for collection in collections]
+    return bool(names) and SAMPLE_NAME not in names and _sample_button("secondary")
+
+
+def _sample_button(kind: Literal["primary", "secondary"]) -> bool:
+    return st.button(
+        "Load the sample collection",
+        type=kind,
+        icon=":material/rocket_launch:",
+        help="Documentation texts of Python and its packages, read from this machine.",
+    )
 
 
 def show_collection(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
     """One card: health in numbers, the next step, and the rest behind a menu. busy: a job runs on
     it."""
     collection = summary.collection
-    pressed: Pressed | None = None
     with st.container(border=True):
         left, right = st.columns([3, 2], vertical_alignment="center")
         with left, st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.subheader(escape(collection.name), anchor=False, width="content")
             _health_badge(summary, busy=busy)
-        with (
-            right,
-            st.container(
-                horizontal=True,
-                horizontal_alignment="right",
-                vertical_alignment="center",
-                gap="small",
-            ),
-        ):
-            _links(summary)
-            pressed = _menu(summary, busy=busy)
+        actions = right.container(
+            horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
+        )
         _figures(summary)
         step = _next_step(summary, busy=busy)
         if step:
             st.caption(step)
-    return pressed
+        with actions:  # last, so that the card is whole where an option of the menu is refused
+            _links(summary)
+            return _menu(summary, busy=busy)
 
 
 def _health_badge(summary: CollectionSummary, *, busy: bool) -> None:
@@ -106,8 +116,9 @@ def _figures(summary: CollectionSummary) -> None:
     columns[2].metric(
         "Model",
         collection.model.rpartition("/")[2],
-        help=f"{collection.model}: {collection.dimensions:,} dimensions, stored as "
-        f"{collection.storage.value}, compared by {collection.distance.label}.",
+        help=f"{escape(collection.model)}: {collection.dimensions:,} dimensions, stored as "
+        f"{collection.storage.value}, compared by {collection.distance.label}. Words are compared "
+        f"as {escape(collection.text_config)}.",
     )
     index = summary.index
     columns[3].metric(
@@ -116,31 +127,46 @@ def _figures(summary: CollectionSummary) -> None:
         help="Without an index every search compares every document: exact, and slower the more "
         "there are."
         if index is None
-        else f"{index.label}, {size(index.size_bytes)}; called {index.name}.",
+        else f"{escape(index.label)}, {size(index.size_bytes)}; called {escape(index.name)}.",
     )
     columns[4].metric("Size", size(summary.size_bytes), help="The table with all its indexes.")
 
 
 def _next_step(summary: CollectionSummary, *, busy: bool) -> str:
-    if busy or not summary.documents:
-        return ""
+    if busy:
+        return "A job works on it: these figures are brought up to date when it ends."
+    if not summary.documents:
+        return "Nothing is in here yet: upload files to search them."
     if summary.failed:
         return (
             f"{count(summary.failed, 'document')} could not be embedded. Embed what is missing, "
-            "under ⋮, tries them again."
+            "under Manage, tries them again."
         )
     if summary.missing:
-        return f"{count(summary.missing, 'document')} to be embedded: see ⋮."
+        return f"{count(summary.missing, 'document')} to be embedded: see Manage."
     broken = [index.name for index in summary.indexes if not index.valid]
     if broken:
-        return f"The index {escape(broken[0])} is unfinished and unused: drop it under ⋮."
+        return f"The index {escape(broken[0])} is unfinished and unused: drop it under Manage."
     return ""
 
 
 def _menu(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
     key = summary.collection.slug
     pressed: Pressed | None = None
-    with st.popover("⋮", help="More that can be done", disabled=busy):
+    with st.popover(
+        "Manage",
+        icon=":material/settings:",
+        help="A job is working on it." if busy else "Embed, index or delete this collection",
+        disabled=busy,
+    ):
+        if summary.collection.name == SAMPLE_NAME and st.button(
+            "Load the sample again",
+            key=f"sample_{key}",
+            icon=":material/refresh:",
+            width="stretch",
+            help="Adds what is missing; what is there already is not embedded again.",
+        ):
+            pressed = Pressed(Action.LOAD_SAMPLE, summary)
         if summary.missing and st.button(
             "Embed what is missing", key=f"embed_{key}", icon=":material/bolt:", width="stretch"
         ):

@@ -6,7 +6,7 @@ the address, and one that cannot be is dropped from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -15,7 +15,7 @@ import streamlit as st
 from lib.embedding.models import EmbeddingModel
 from lib.search.request import Mode, SearchRequest
 from lib.store.collections import NAME_LENGTH, Collection, CollectionSummary
-from lib.ui.address import by_value, read_choice, write_choice
+from lib.ui.address import by_value, read_choice, unknown_choice, write_choice
 from lib.ui.text import escape
 from lib.vectors.distance import Distance
 from lib.vectors.indexes import (
@@ -60,6 +60,11 @@ _TEXT_HELP = {
     TextQuery.PLAIN: "Every word must occur. Strict: questions rarely find anything.",
     TextQuery.ANY: "At least one word must occur; more and rarer words rank higher.",
 }
+_DISTANCE_HELP = {
+    Distance.COSINE: "0 is the same direction, 1 a right angle, 2 the opposite.",
+    Distance.L2: "0 is the same point; how much is far depends on the model.",
+    Distance.INNER_PRODUCT: "It is negative for what is near: the more so, the nearer.",
+}
 _SCAN_LABELS = {
     Scan.AUTO: "Let PostgreSQL decide",
     Scan.INDEX: "Use the index",
@@ -95,15 +100,25 @@ def _choice(
 
 
 def collection_picker(collections: Sequence[Collection]) -> Collection:
-    """The collection that the page is about; the address names it by its slug."""
+    """The collection that the page is about. The address always names it, by its slug, so that a
+    shared link stays right when collections are added."""
     by_slug = {collection.slug: collection for collection in collections}
-    slug = _choice(
+    named = by_value(list(by_slug))
+    unknown = unknown_choice("c", named)
+    read_choice("c", named, next(iter(named)))
+    slug = st.selectbox(
         "Collection",
         list(by_slug),
-        lambda found: by_slug[found].name,
+        format_func=lambda found: by_slug[found].name,
         key="c",
-        help_text="Which set of documents to look at.",
+        help="Which set of documents to look at. It stays chosen on the other pages.",
     )
+    write_choice("c", named, slug, None)
+    if unknown is not None:
+        st.warning(
+            f"The address asks for the collection {escape(unknown)}, which is not here (any more).",
+            icon=":material/help:",
+        )
     return by_slug[slug]
 
 
@@ -112,47 +127,85 @@ class NewCollection:
     """What the form for a new collection was filled in with."""
 
     name: str
-    model: str
     distance: Distance
     text_config: str
 
 
+def model_picker(models: Sequence[EmbeddingModel], default: str) -> str:
+    """The name of an embedding model: one of these, or any other that was typed in."""
+    labels = {model.name: model.label for model in models}
+    names = list(labels) if default in labels else [default, *labels]
+    found = st.selectbox(
+        "Embedding model",
+        names,
+        index=names.index(default),
+        format_func=lambda name: labels.get(name, name),
+        accept_new_options=True,
+        help="Turns texts into vectors. The local one needs no key and no network. Any model that "
+        "LiteLLM knows can be typed in, such as mistral/mistral-embed, and any server that speaks "
+        "OpenAI's API, as openai-compatible/ and the model's name.",
+    )
+    return str(found)
+
+
+def show_model(model: EmbeddingModel, missing_variable: str | None) -> None:
+    """What is known of a model before it is chosen for good, and what it lacks."""
+    st.caption(" ".join([f"{' · '.join(_model_facts(model))}.", escape(model.note)]))
+    if missing_variable is not None:
+        st.warning(
+            f"{escape(missing_variable)} is not set, and this model needs it. Set it in the "
+            "environment or in .env and load this page again, or take the local model.",
+            icon=":material/key_off:",
+        )
+
+
+def _model_facts(model: EmbeddingModel) -> Iterator[str]:
+    if model.dimensions is None:
+        yield "Its dimensions are asked of the provider when the collection is created"
+    else:
+        yield f"{model.dimensions:,} dimensions, stored as {model.storage.value}"
+    if model.max_tokens is not None:
+        yield f"texts of up to {model.max_tokens:,} tokens"
+    if model.price_usd_per_million_tokens:
+        yield f"{model.price_usd_per_million_tokens:.2f} US dollars for a million tokens"
+    elif model.price_usd_per_million_tokens is not None:
+        yield "free"
+
+
 def new_collection_form(
-    models: Sequence[EmbeddingModel], text_configs: Sequence[str]
+    model: EmbeddingModel, text_configs: Sequence[str], *, usable: bool
 ) -> NewCollection | None:
-    """The form; its values once Create was pressed."""
-    by_name = {model.name: model for model in models}
+    """The rest of the form; its values once Create was pressed. usable: whether the model is."""
+    distances = list(Distance)
     with st.form("new_collection", border=False):
-        name = st.text_input("Name", placeholder="Such as Product manuals", max_chars=NAME_LENGTH)
-        left, middle, right = st.columns(3)
-        with left:
-            model_name = st.selectbox(
-                "Embedding model",
-                list(by_name),
-                format_func=lambda found: by_name[found].label,
-                accept_new_options=True,
-                help="Turns texts into vectors. The first one needs no key and no network. Any "
-                "model that LiteLLM knows can be typed in, such as mistral/mistral-embed.",
-            )
-        with middle:
-            distance = st.selectbox(
-                "Distance",
-                list(Distance),
-                format_func=lambda found: found.label,
-                help="How near two vectors are. Cosine fits all models in the list.",
-            )
-        with right:
-            text_config = st.selectbox(
-                "Language of the texts",
-                list(text_configs),
-                index=list(text_configs).index(USUAL_LANGUAGE),
-                help="For full-text search (PostgreSQL's text search configuration): words are "
-                "compared by their stems. “simple” compares them as they are.",
-            )
-        pressed = st.form_submit_button("Create", type="primary", icon=":material/add:")
+        left, middle, right = st.columns([2, 1, 1])
+        name = left.text_input(
+            "Name",
+            placeholder="Such as Product manuals",
+            max_chars=NAME_LENGTH,
+            help="For people. The table is named after it: vecscope.documents_product_manuals.",
+        )
+        distance = middle.selectbox(
+            "How vectors are compared (distance)",
+            distances,
+            index=distances.index(model.distance),
+            format_func=lambda found: found.label,
+            help="How near two vectors are. What is chosen already is the one that the model was "
+            "made for.",
+        )
+        text_config = right.selectbox(
+            "Language of the texts",
+            list(text_configs),
+            index=list(text_configs).index(USUAL_LANGUAGE),
+            help="For the search by words (PostgreSQL's text search configuration): words are "
+            "compared by their stems. “simple” compares them as they are.",
+        )
+        pressed = st.form_submit_button(
+            "Create", type="primary", icon=":material/add:", disabled=not usable
+        )
     if not pressed:
         return None
-    return NewCollection(name, str(model_name), distance or Distance.COSINE, str(text_config))
+    return NewCollection(name, distance or model.distance, str(text_config))
 
 
 def index_form(documents: int, key: str) -> IndexSpec | None:
@@ -169,37 +222,42 @@ def index_form(documents: int, key: str) -> IndexSpec | None:
         " \n**HNSW** walks a graph: quicker and more exact to search, slower to build.",
     )
     st.caption(f"Suggested: {usual.label}. {reason[0].upper()}{reason[1:]}.")
-    if kind is IndexKind.IVFFLAT:
-        lists = st.number_input(
-            "Number of lists (lists)",
-            LISTS.low,
-            LISTS.high,
-            recommended_lists(documents),
-            key=f"lists_{key}",
-            help="About one for each 1,000 documents. More lists make a search quicker and find "
-            "less, until more of them are looked into (probes).",
-        )
-        spec: IndexSpec = IVFFlat(lists=int(lists or LISTS.default))
-    else:
-        m = st.number_input(
-            "Links of a document (m)",
-            M.low,
-            M.high,
-            M.default,
-            key=f"m_{key}",
-            help="More links find more and take more memory and time to build.",
-        )
-        ef_construction = st.number_input(
-            "Candidates while building (ef_construction)",
-            EF_CONSTRUCTION.low,
-            EF_CONSTRUCTION.high,
-            EF_CONSTRUCTION.default,
-            key=f"efc_{key}",
-            help="At least twice the links. More makes a better graph and takes longer to build.",
-        )
-        spec = HNSW(int(m or M.default), int(ef_construction or EF_CONSTRUCTION.default))
+    options = _ivfflat_options(documents, key) if kind is IndexKind.IVFFLAT else _hnsw_options(key)
     pressed = st.button("Build", key=f"build_{key}", type="primary", icon=":material/build:")
-    return spec if pressed else None
+    return options() if pressed else None
+
+
+def _ivfflat_options(documents: int, key: str) -> Callable[[], IndexSpec]:
+    lists = st.number_input(
+        "Number of lists (lists)",
+        LISTS.low,
+        LISTS.high,
+        recommended_lists(documents),
+        key=f"lists_{key}",
+        help="About one for each 1,000 documents. More lists make a search quicker and find "
+        "less, until more of them are looked into (probes).",
+    )
+    return lambda: IVFFlat(lists=int(lists))
+
+
+def _hnsw_options(key: str) -> Callable[[], IndexSpec]:
+    m = st.number_input(
+        "Links of a document (m)",
+        M.low,
+        M.high,
+        M.default,
+        key=f"m_{key}",
+        help="More links find more and take more memory and time to build.",
+    )
+    ef_construction = st.number_input(
+        "Candidates while building (ef_construction)",
+        EF_CONSTRUCTION.low,
+        EF_CONSTRUCTION.high,
+        EF_CONSTRUCTION.default,
+        key=f"efc_{key}",
+        help="At least twice the links. More makes a better graph and takes longer to build.",
+    )
+    return lambda: HNSW(int(m), int(ef_construction))
 
 
 def question_field() -> str:
@@ -210,7 +268,8 @@ def question_field() -> str:
             bind=URL,
             placeholder="Ask a question, or type some words, and press Enter",
             type="search",
-            label_visibility="collapsed",
+            help="All settings and the question are in the address of this page: copy it to share "
+            "what you see.",
         )
         or ""
     )
@@ -229,8 +288,9 @@ def search_controls(
         format_func=lambda found: found.label,
         required=True,
         key="mode",
-        help="**Meaning**: nearest embeddings (similarity).  \n**Words**: PostgreSQL full text.  \n"
-        "**Both**: the two fused (hybrid).",
+        help="**Meaning** (similarity): documents whose embedding is nearest to the question's, "
+        "whatever their words.  \n**Words** (full text): documents that have the words of the "
+        "question, in any of their forms.  \n**Both** (hybrid): the best of the two, joined.",
         width="stretch",
     )
     assert mode is not None
@@ -249,14 +309,14 @@ def search_controls(
     vector_weight = DEFAULTS.vector_weight
     if mode is Mode.HYBRID:
         vector_weight = st.slider(
-            "Weight of meaning against words",
+            "Meaning against words (weight)",
             0.0,
             1.0,
             DEFAULTS.vector_weight,
             0.05,
             key="w",
             bind=URL,
-            help="Vector weight: 0 ranks by words alone, 1 by meaning alone.",
+            help="The weight of the vectors: 0 ranks by words alone, 1 by meaning alone.",
         )
     max_distance = _max_distance(summary.collection.distance) if mode.uses_vectors else None
     with st.expander("More", icon=":material/tune:"):
@@ -306,17 +366,17 @@ def _max_distance(distance: Distance) -> float | None:
         "Only near documents",
         key="near",
         bind=URL,
-        help="Leaves out what is farther than a distance (threshold).",
+        help="Leaves out what is farther from the question than a distance (threshold).",
     )
     if not limited:
         return None
-    label = "Farthest distance allowed"
-    words = f"Only documents with a {distance.label} below this; 0 is the same direction."
+    label = "Farthest distance (threshold)"
+    words = f"Only documents with a {distance.label} below this. {_DISTANCE_HELP[distance]}"
     if distance is Distance.COSINE:
         return float(
             st.slider(label, NEAREST, FARTHEST, USUAL_DISTANCE, 0.01, key="d", bind=URL, help=words)
         )
-    return float(st.number_input(label, value=1.0, step=0.1, key="d", bind=URL, help=words) or 1.0)
+    return float(st.number_input(label, value=1.0, step=0.1, key="d", bind=URL, help=words))
 
 
 def _fusion() -> tuple[Fusion, int]:

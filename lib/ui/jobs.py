@@ -8,18 +8,23 @@ from typing import Any
 
 import streamlit as st
 
-from lib.store.jobs import Job, JobStatus
-from lib.ui.text import count, duration, escape
+from lib.store.jobs import Job, JobKind, JobStatus
+from lib.ui.text import count, duration, escape, size
 
 _NEWS = timedelta(minutes=15)
 _ENDED = {
     JobStatus.DONE: (":material/check_circle:", "Done"),
     JobStatus.FAILED: (":material/error:", "Failed"),
-    JobStatus.CANCELLED: (":material/cancel:", "Cancelled: what was done is kept"),
+    JobStatus.CANCELLED: (":material/cancel:", "Cancelled. What was done is kept"),
     JobStatus.INTERRUPTED: (
         ":material/power_off:",
-        "Interrupted: its process ended. What was done is kept",
+        "Interrupted, since its process ended. What was done is kept",
     ),
+}
+_HOW_TO_GO_ON = {
+    JobKind.LOAD: "Load the same files again to go on: what is stored already is not done twice.",
+    JobKind.SAMPLE: "To go on, load the sample again: Manage, on the Collections page.",
+    JobKind.BACKFILL: "To go on, embed what is missing: Manage, on the Collections page.",
 }
 
 
@@ -29,7 +34,10 @@ def show_running(jobs: Sequence[Job]) -> Job | None:
     for job in jobs:
         with st.container(border=True):
             left, right = st.columns([6, 1], vertical_alignment="center")
-            left.progress(job.share or 0.0, text=_progress_text(job))
+            if job.share is None:  # how much there is to do is not known yet
+                left.info(_progress_text(job), icon="spinner")
+            else:
+                left.progress(job.share, text=_progress_text(job))
             if right.button(
                 "Cancel",
                 key=f"cancel_{job.id}",
@@ -48,23 +56,31 @@ def _progress_text(job: Job) -> str:
     return f"**{escape(job.title)}** · {escape(job.message or 'starting')}{left}"
 
 
+def is_news(job: Job) -> bool:
+    """Whether it ended, and not long ago."""
+    return job.finished_at is not None and datetime.now(UTC) - job.finished_at < _NEWS
+
+
 def show_ended(job: Job) -> None:
     """How a job ended, in one line, and what to do where it did not end well. Old news are left
     out."""
-    if job.finished_at is None or datetime.now(UTC) - job.finished_at > _NEWS:
+    if job.finished_at is None or not is_news(job):
         return
     icon, words = _ENDED[job.status]
-    text = f"**{escape(job.title)}**: {words}."
+    text = f"**{escape(job.title)}**: {words}"
     if job.status is JobStatus.DONE:
-        st.success(f"{text} {_result_words(job.result or {})}", icon=icon)
+        took = duration((job.finished_at - (job.started_at or job.created_at)).total_seconds())
+        st.success(f"{text} in {took}. {_result_words(job.result or {})}", icon=icon)
     elif job.status is JobStatus.FAILED:
-        error = escape(job.error or "")
-        number = f" The log has the details under the number **{job.error_id}**." * bool(
-            job.error_id
-        )
-        st.error(f"{text} {error} {escape(job.hint or '')}{number}", icon=icon)
+        st.error(f"{text}. {_why_failed(job)}", icon=icon)
     else:
-        st.warning(text, icon=icon)
+        st.warning(f"{text}. {_HOW_TO_GO_ON.get(job.kind, '')}", icon=icon)
+
+
+def _why_failed(job: Job) -> str:
+    """The hint names the number in the log where the cause is not known."""
+    words = (escape(job.error or ""), escape(job.hint or ""), _HOW_TO_GO_ON.get(job.kind, ""))
+    return " ".join(filter(None, words))
 
 
 def _result_words(result: dict[str, Any]) -> str:
@@ -83,8 +99,8 @@ def _result_words(result: dict[str, Any]) -> str:
                 "beginning was embedded."
             )
     if result.get("problem_count"):
-        words.append(f"{count(result['problem_count'], 'problem')} (see below).")
+        words.append(f"{count(result['problem_count'], 'problem')}, listed on the Upload page.")
     if "index_bytes" in result:
-        words.append(f"Built in {duration(result['seconds'])}.")
+        words.append(f"The index takes {size(result['index_bytes'])}.")
         words.extend(escape(notice) for notice in result["notices"])
     return " ".join(words)

@@ -16,6 +16,8 @@ from lib.errors import DatabaseUnreachable, VecscopeError, from_exception
 from lib.log import configure_logging
 from lib.services import Services, open_services, warm_up
 from lib.settings import load_settings
+from lib.ui.address import come_to
+from lib.ui.text import escape
 
 P = ParamSpec("P")
 
@@ -87,8 +89,10 @@ def start_page(screen: Screen, body: Callable[[Services], None]) -> None:
     st.set_page_config(page_title=f"{screen.title} · Vecscope", page_icon="🔭", layout="wide")
     if not getattr(_run, "has_navigation", False):
         _navigation()
-    st.title(screen.title, anchor=False)
-    st.caption(screen.question)
+    come_to(screen.path)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        st.title(screen.title, anchor=False, width="content")
+        st.caption(screen.question, width="content")
     guarded(lambda: body(services()))()
 
 
@@ -108,8 +112,9 @@ def services() -> Services:
 
 
 def guarded(draw: Callable[P, None]) -> Callable[P, None]:
-    """The error boundary, around a page's body and around every fragment's: an error becomes a
-    sentence, and what it does not know gets a number that the log has too."""
+    """The error boundary, around a page's body, every fragment's and every dialog's, and around
+    what may fail by itself: an error becomes a sentence, the rest of the page goes on, and what
+    is not known gets a number that the log has too."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -151,13 +156,14 @@ def show_error(exc: Exception) -> None:
 
 
 def _sentence(error: VecscopeError) -> str:
-    return f"{error.message}\n\n{error.hint}" if error.hint else error.message
+    """Escaped: a message names files, columns and what people typed."""
+    return f"{escape(error.message)}\n\n{escape(error.hint)}".strip()
 
 
 def _wait_for_database(error: VecscopeError) -> None:
     """Says what is the matter, and comes back by itself."""
     st.warning(
-        f"**{error.message}** {error.hint}\n\nThis page looks again every "
+        f"**{escape(error.message)}** {escape(error.hint)}\n\nThis page looks again every "
         f"{RETRY_SECONDS:.0f} seconds and goes on by itself.",
         icon=":material/cloud_off:",
     )

@@ -9,9 +9,12 @@ import streamlit as st
 from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import Snippet
 from lib.ui.links import document_address
-from lib.ui.text import count, escape, milliseconds
+from lib.ui.text import count, escape, laid_out, milliseconds
+from lib.vectors.indexes import IndexDescription
 from lib.vectors.plans import Plan
 from lib.vectors.search import Hit, SearchResult
+from lib.vectors.statements import TextQuery
+from lib.vectors.tuning import Scan
 
 MOST_EXAMPLES = 3
 
@@ -30,11 +33,13 @@ def show_examples(examples: Sequence[str]) -> None:
         )
 
 
-def show_summary(result: SearchResult, request: SearchRequest) -> None:
-    """One line: how many, how long, and what kind of answer this is."""
+def show_summary(
+    result: SearchResult, request: SearchRequest, index: IndexDescription | None
+) -> None:
+    """One line: how many, how long, and what kind of answer this is. index: the collection's."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(_found_words(result, request), width="content")
-        _plan_badge(result.plan, request.mode)
+        _plan_badge(result.plan, request, index)
         if result.truncated_because is not None:
             st.badge("Fewer than asked", color="orange", icon=":material/content_cut:")
     if result.truncated_because is not None:
@@ -44,40 +49,58 @@ def show_summary(result: SearchResult, request: SearchRequest) -> None:
 def _found_words(result: SearchResult, request: SearchRequest) -> str:
     words = [f"**{count(len(result), 'document')}**"]
     if result.matches is not None and request.mode.uses_text:
-        words.append(f"{result.matches:,} match the words")
+        verb = "matches" if result.matches == 1 else "match"
+        words.append(f"{result.matches:,} {verb} the words")
     if result.embedding_ms is not None:
-        words.append(f"{milliseconds(result.embedding_ms)} embedding")
-    words.append(f"{milliseconds(result.database_ms)} database")
+        words.append(f"{milliseconds(result.embedding_ms)} to embed the question")
+    words.append(f"{milliseconds(result.database_ms)} in the database")
     return " · ".join(words)
 
 
-def _plan_badge(plan: Plan | None, mode: Mode) -> None:
+def _plan_badge(plan: Plan | None, request: SearchRequest, index: IndexDescription | None) -> None:
     if plan is None:
         return
-    if not mode.uses_vectors:
-        st.badge("Full text", color="green", icon=":material/match_word:", help=plan.summary)
+    summary = escape(plan.summary)
+    if not request.mode.uses_vectors:
+        st.badge("Full text", color="green", icon=":material/match_word:", help=summary)
     elif plan.vector_index is not None:
         st.badge(
             "Approximate",
             color="blue",
             icon=":material/hub:",
-            help=f"{escape(plan.summary)} An index may miss true neighbours.",
+            help=f"{summary} An index is quick, and may miss true neighbours.",
         )
     else:
         st.badge(
             "Exact",
             color="gray",
             icon=":material/done_all:",
-            help=f"{escape(plan.summary)} Nothing can be missed.",
+            help=f"{summary} Nothing was missed. {_why_exact(request, index)}",
         )
+
+
+def _why_exact(request: SearchRequest, index: IndexDescription | None) -> str:
+    if index is None:
+        return "The collection has no vector index."
+    if request.settings.scan is Scan.EXACT:
+        return "That is what **More** asks for."
+    if request.settings.scan is Scan.INDEX:
+        return f"PostgreSQL cannot use the index {escape(index.name)} for this search."
+    small = "the filter leaves few of them" if request.category else "the collection is small"
+    return (
+        f"PostgreSQL chose to compare every document although there is an index: {small}, so "
+        "that it reckons this to be quicker. **More** can ask for the index."
+    )
 
 
 def show_no_hits(result: SearchResult, request: SearchRequest) -> None:
     """Why there is nothing, and the next step."""
     if request.mode is Mode.TEXT:
         advice = (
-            "No document has all of these words. Under **More**, match **any word** instead, or "
+            "No document has all of these words. Under **More**, match **Any word** instead, or "
             "search by **Meaning**."
+            if request.text_kind is not TextQuery.ANY
+            else "No document has any of these words. Search by **Meaning** instead."
         )
     elif request.max_distance is not None:
         advice = (
@@ -130,29 +153,43 @@ def _spaced(text: str) -> str:
 
 def _figures(hit: Hit) -> list[str]:
     figures = []
-    if hit.similarity is not None and hit.distance is not None:
-        figures.append(f"similarity {hit.similarity:.3f} (distance {hit.distance:.3f})")
     if hit.fused is not None:
         figures.append(f"fused {hit.fused:.3f}")
         figures.append(_rank_words("meaning", hit.vector_rank))
         figures.append(_rank_words("words", hit.text_rank))
     elif hit.text_value is not None:
-        figures.append(f"ts_rank {hit.text_value:.4f}")
+        figures.append(f"match of the words {hit.text_value:.4f} (ts_rank)")
+    if hit.similarity is not None and hit.distance is not None:
+        figures.append(f"similarity {hit.similarity:.3f} (distance {hit.distance:.3f})")
     return figures
 
 
 def _rank_words(leg: str, rank: int | None) -> str:
-    return f"{leg}: not found" if rank is None else f"{leg}: rank {rank:,}"
+    return f"not found by {leg}" if rank is None else f"rank {rank:,} by {leg}"
 
 
 def show_behind(result: SearchResult) -> None:
     """What was asked of the server, to copy, and what it did."""
     with st.expander("SQL to copy", icon=":material/code:"):
-        st.caption("The whole transaction with its settings; paste it into psql.")
-        st.code(result.sql, language="sql", wrap_lines=True, height=320)
+        sql = laid_out(result.sql)
+        long_line = " The line that runs off to the right is the question's vector."
+        st.caption(
+            "The whole transaction with its settings; paste it into psql."
+            f"{long_line if result.embedding_ms is not None else ''}"
+        )
+        st.code(sql, language="sql", height=360)
+        st.download_button(
+            "Download (SQL)",
+            sql,
+            file_name="search.sql",
+            mime="application/sql",
+            icon=":material/download:",
+            on_click="ignore",
+        )
     if result.plan is not None:
-        with st.expander("Which index answered", icon=":material/route:"):
+        with st.expander("How PostgreSQL answered (plan)", icon=":material/route:"):
             st.markdown(escape(result.plan.summary))
-            for name, value in result.settings.items():
-                st.caption(f"{escape(name)} = {escape(value)}")
-            st.json(dict(result.plan.raw), expanded=False)
+            if result.settings:
+                settings = ", ".join(f"{name} = {value}" for name, value in result.settings.items())
+                st.caption(f"Set for this search: {escape(settings)}")
+            st.json(dict(result.plan.raw), expanded=2)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from lib.store.collections import CollectionSummary
-from lib.ui.text import count
+from lib.store.collections import Collection, CollectionSummary
+from lib.ui.text import count, escape
 
 
 def no_collections() -> None:
@@ -37,3 +37,13 @@ def nothing_embedded(summary: CollectionSummary) -> None:
             "yet: a search by meaning does not find them. Embed them on the Collections page.",
             icon=":material/pending:",
         )
+
+
+def search_it(collection: Collection) -> None:
+    """The next step after a load."""
+    st.page_link(
+        "pages/search.py",
+        label=f"Search {escape(collection.name)}",
+        icon=":material/search:",
+        query_params={"c": collection.slug},
+    )

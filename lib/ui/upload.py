@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pandas as pd
@@ -11,35 +12,50 @@ import streamlit as st
 from lib.ingest.columns import ColumnChoice, ColumnMapping
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.preview import Preview
-from lib.ui.text import count, escape, size
+from lib.store.collections import CollectionSummary
+from lib.ui.text import count, escape
 
 # With more files than this, only the first ones are looked into before the load.
 MOST_PREVIEWS = 8
 _NONE = "– none –"
+_LOADS = "loads"  # a new key makes Streamlit forget the files of the old one
 
 
-def drop_zone(extensions: Sequence[str]) -> list[Any]:
-    """The files that were dropped; each has ``name``, ``size`` and ``getbuffer()``."""
-    most = int(st.get_option("server.maxUploadSize"))
-    return list(
-        st.file_uploader(
-            "Files to load",
-            type=list(extensions),
-            accept_multiple_files=True,
-            key="files",
-            help="Texts become documents by paragraphs and headings; each row of a table becomes "
-            "one document. Nothing is stored before you press Load.",
-        )
-        or []
-    ) or _what_can_be_dropped(extensions, most)
-
-
-def _what_can_be_dropped(extensions: Sequence[str], most_mb: int) -> list[Any]:
+def show_target(summary: CollectionSummary) -> None:
+    """What is in the collection already, and what will turn new texts into vectors."""
+    collection = summary.collection
     st.caption(
-        f"{', '.join(extensions)}; up to {most_mb:,} MB a file here, and of any size on the "
-        "command line: `python -m lib ingest PATH --collection NAME`."
+        f"{count(summary.documents, 'document')} so far. New ones are embedded by "
+        f"{escape(collection.model)}."
     )
-    return []
+
+
+def drop_zone(extensions: Sequence[str], collection: str) -> list[Any]:
+    """The files that were dropped; each has ``name``, ``size`` and ``getbuffer()``."""
+    files = st.file_uploader(
+        f"Files to load into {escape(collection)}",
+        type=list(extensions),
+        accept_multiple_files=True,
+        key=f"files_{st.session_state.get(_LOADS, 0)}",
+        help="Texts become documents by headings and paragraphs; each row of a table or line of "
+        "JSON becomes one document. Nothing is stored before you press Load.",
+    )
+    if not files:
+        st.caption(
+            "What would be stored is shown first. Larger files, and whole folders, can be loaded "
+            "on the command line: `python -m lib ingest PATH --collection NAME`"
+        )
+    return list(files or [])
+
+
+def empty_drop_zone() -> None:
+    """At the next run, for files that are being loaded now."""
+    st.session_state[_LOADS] = st.session_state.get(_LOADS, 0) + 1
+
+
+def file_frame(name: str, *, alone: bool) -> AbstractContextManager[Any]:
+    """Where one file is looked into; open where it is the only one."""
+    return st.expander(escape(name), expanded=alone, icon=":material/description:")
 
 
 def column_controls(preview: Preview) -> ColumnChoice:
@@ -55,17 +71,26 @@ def column_controls(preview: Preview) -> ColumnChoice:
             key=f"text_{key}",
             help="What is searched and embedded. Several columns are joined.",
         )
-        title = _column(columns[1], "Title", header, guess.title, key)
-        category = _column(columns[2], "Category", header, guess.category, key)
-        external_id = _column(columns[3], "Id", header, guess.external_id, key)
-    st.caption(
-        "All other columns are kept as metadata. With an id, loading a file again updates its "
-        "rows; without one, rows are told apart by their number."
-    )
+        title = _column(columns[1], "Title", header, guess.title, key, "Shown above each result.")
+        category = _column(
+            columns[2], "Category", header, guess.category, key, "What a search can be limited to."
+        )
+        external_id = _column(
+            columns[3],
+            "Id",
+            header,
+            guess.external_id,
+            key,
+            "Loading a file again updates the rows with the same id. Without one, rows are told "
+            "apart by their number.",
+        )
+    st.caption("These columns were guessed: change what is wrong. All others become metadata.")
     return ColumnChoice(tuple(text), title, category, external_id)
 
 
-def _column(place: Any, label: str, header: list[str], guess: str | None, key: str) -> str:
+def _column(
+    place: Any, label: str, header: list[str], guess: str | None, key: str, help_text: str
+) -> str:
     """The chosen column, or "" for none."""
     options = [_NONE, *header]
     chosen = place.selectbox(
@@ -73,6 +98,7 @@ def _column(place: Any, label: str, header: list[str], guess: str | None, key: s
         options,
         index=options.index(guess) if guess else 0,
         key=f"{label.lower()}_{key}",
+        help=help_text,
     )
     return "" if chosen == _NONE else str(chosen)
 
@@ -100,11 +126,11 @@ def show_preview(preview: Preview) -> None:
             hide_index=True,
             alt=f"The first documents of {preview.name}",
             column_config={
-                "title": st.column_config.TextColumn("Title", width="medium"),
-                "text": st.column_config.TextColumn("Text", width="large"),
-                "category": st.column_config.TextColumn("Category", width="small"),
-                "id": st.column_config.TextColumn("Id", width="small"),
-                "metadata": st.column_config.TextColumn("Metadata", width="medium"),
+                "title": st.column_config.TextColumn("Title", width=140),
+                "text": st.column_config.TextColumn("Text", width=280),
+                "category": st.column_config.TextColumn("Category", width=80),
+                "id": st.column_config.TextColumn("Id", width=80),
+                "metadata": st.column_config.TextColumn("Metadata", width=180),
             },
         )
     show_problems(preview.problems)
@@ -148,10 +174,9 @@ def more_files(names: Sequence[str]) -> None:
         st.caption(f"And {count(len(names), 'more file')}: {escape(', '.join(names[:20]))}")
 
 
-def load_button(files: Sequence[Any], collection: str, *, busy: bool) -> bool:
-    total = size(sum(file.size for file in files))
+def load_button(files: int, collection: str, *, busy: bool) -> bool:
     return st.button(
-        f"Load {count(len(files), 'file')} ({total}) into {escape(collection)}",
+        f"Load {count(files, 'file')} into {escape(collection)}",
         type="primary",
         icon=":material/play_arrow:",
         disabled=busy,
