@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lib.vectors.statements import Fusion, TextQuery
+from lib.search.bm25 import BM25
+from lib.vectors.statements import Fusion, TextMethod, TextQuery
 from lib.vectors.tuning import POOL, RESULT_LIMIT, SearchSettings
 
 
@@ -35,6 +36,7 @@ class SearchRequest:
 
     max_distance: only documents nearer than this; not for TEXT. text_query: None takes WEB for
     TEXT and ANY for HYBRID, since a hybrid that wants every word finds almost nothing by text.
+    text_method: how matching documents are ranked; BM25 needs the collection's word index.
     pool: how many each leg of a hybrid fetches.
     """
 
@@ -46,6 +48,8 @@ class SearchRequest:
     vector_weight: float = 0.5
     fusion: Fusion = Fusion.WEIGHTED
     text_query: TextQuery | None = None
+    text_method: TextMethod = TextMethod.TS_RANK
+    bm25: BM25 = field(default_factory=BM25)
     pool: int = POOL.default
     settings: SearchSettings = field(default_factory=SearchSettings)
     with_plan: bool = False

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import create_service
 from lib.errors import InvalidInput
+from lib.search.bm25 import bm25_matching, find_lexical_index
 from lib.search.request import Mode, SearchRequest
 from lib.settings import Settings
 from lib.store.collections import Collection
@@ -22,7 +23,13 @@ from lib.vectors.search import (
     search_text,
     search_with_threshold,
 )
-from lib.vectors.statements import check_query_text, is_category
+from lib.vectors.statements import (
+    TextMatching,
+    TextMethod,
+    check_query_text,
+    full_text,
+    is_category,
+)
 from lib.vectors.tuning import (
     EF_SEARCH,
     ITERATIVE_SCAN_SINCE,
@@ -82,6 +89,7 @@ class SearchService:
     ) -> SearchResult:
         table = collection.table
         where = () if request.category is None else (is_category(table, request.category),)
+        matching = await self._matching(db, collection, request) if request.mode.uses_text else None
         if embedding is None:
             return await search_text(
                 db,
@@ -89,6 +97,7 @@ class SearchService:
                 request.query,
                 request.limit,
                 kind=request.text_kind,
+                matching=matching,
                 where=where,
                 with_plan=request.with_plan,
             )
@@ -109,6 +118,7 @@ class SearchService:
                 kind=request.text_kind,
                 pool=request.pool,
                 max_distance=request.max_distance,
+                matching=matching,
                 settings=settings,
                 where=where,
                 with_plan=request.with_plan,
@@ -133,6 +143,22 @@ class SearchService:
             where=where,
             with_plan=request.with_plan,
         )
+
+    async def _matching(
+        self, db: AsyncSession, collection: Collection, request: SearchRequest
+    ) -> TextMatching:
+        if request.text_method is not TextMethod.BM25:
+            return full_text(
+                collection.table, request.query, request.text_kind, request.text_method
+            )
+        if await find_lexical_index(db, collection) is None:
+            raise InvalidInput(
+                f"“{collection.name}” has no word index yet, and BM25 needs one.",
+                hint="Build it on the Collections page or by `python -m lib words build`, or rank "
+                "by ts_rank.",
+                field="text_method",
+            )
+        return bm25_matching(collection, request.query, request.text_kind, request.bm25)
 
 
 def effective_settings(request: SearchRequest, *, iterative_scan_exists: bool) -> SearchSettings:

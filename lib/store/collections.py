@@ -10,13 +10,13 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
-from sqlalchemy import Table, func, literal_column, select, text, update
+from sqlalchemy import MetaData, Table, func, literal_column, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
 from lib.errors import AlreadyExists, InvalidInput, NotFound
-from lib.store.documents import documents_table, managed_vector_table
-from lib.store.records import CollectionRecord
+from lib.store.documents import companion_tables, documents_table, managed_vector_table
+from lib.store.records import SCHEMA, CollectionRecord
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.indexes import IndexDescription, list_indexes
 from lib.vectors.sql import quoted_name
@@ -286,7 +286,8 @@ async def list_text_configs(db: AsyncSession) -> list[str]:
 async def drop_collection(db: AsyncSession, collection: Collection) -> None:
     """Removes the collection; of a managed one its table too, of an attached one never."""
     if collection.kind is CollectionKind.MANAGED:
-        await db.execute(DropTable(collection.table.table, if_exists=True))
+        for name in (collection.table.name, *companion_tables(collection.slug)):
+            await db.execute(DropTable(Table(name, MetaData(), schema=SCHEMA), if_exists=True))
     record = await db.get(CollectionRecord, collection.id)
     if record is None:
         raise NotFound(f"The collection “{collection.name}” is gone already.")

@@ -73,6 +73,11 @@ def documents_table(
     )
 
 
+def companion_tables(slug: str) -> tuple[str, str]:
+    """The tables of a collection's word index, where it has one (lib.search.bm25)."""
+    return f"lexemes_{slug}", f"postings_{slug}"
+
+
 def managed_vector_table(
     slug: str, *, dimensions: int, storage: Storage, distance: Distance, text_config: str
 ) -> VectorTable:

@@ -54,6 +54,7 @@ class JobKind(StrEnum):
     BACKFILL = "backfill"
     INDEX = "index"
     SAMPLE = "sample"
+    LEXICAL = "lexical"
 
 
 @dataclass(frozen=True)

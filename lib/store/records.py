@@ -176,3 +176,16 @@ class JudgmentRecord(Record):
     )
     document: Mapped[str] = mapped_column(primary_key=True)
     grade: Mapped[int]
+
+
+class LexicalIndexRecord(Record):
+    """The totals of a collection's word index; its words are in tables of their own (bm25.py)."""
+
+    __tablename__ = "lexical_indexes"
+
+    collection_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(CollectionRecord.id, ondelete="CASCADE"), primary_key=True
+    )
+    documents: Mapped[int] = mapped_column(BigInteger)
+    total_length: Mapped[int] = mapped_column(BigInteger)
+    built_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

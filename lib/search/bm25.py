@@ -1,0 +1,338 @@
+"""BM25 in plain PostgreSQL: a lexical index of our own for each collection, and its statements.
+
+Two tables beside the documents, ``lexemes_<slug>`` (word, in how many documents) and
+``postings_<slug>`` (word, document, how often, length of the document), kept right by triggers on
+the documents (migration 004), and the collection's totals in ``lexical_indexes``. The words are
+those of the documents' own tsvector, so that BM25 and ts_rank see the same text.
+
+Formula (Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond",
+with Lucene's idf, which is never negative):
+
+    Σ idf · tf · (k1 + 1) / (tf + k1 · (1 − b + b · dl / avgdl)), over the different words,
+    idf = ln(1 + (N − df + 0.5) / (df + 0.5))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Double,
+    Identity,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, REGCONFIG
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.schema import DropTable
+
+from lib.errors import InvalidInput, NotFound
+from lib.store.collections import Collection
+from lib.store.database import Database
+from lib.store.documents import companion_tables
+from lib.store.jobs import Job, JobContext, JobKind, Jobs
+from lib.store.records import SCHEMA, LexicalIndexRecord
+from lib.vectors.sql import quoted_name
+from lib.vectors.statements import TextMatching, TextQuery, check_query_text, text_match
+
+K1_DEFAULT, B_DEFAULT = 1.2, 0.75
+K1_MOST = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class BM25:
+    """k1: how soon more of the same word stops counting. b: how much a long document is held
+    back, 0–1."""
+
+    k1: float = K1_DEFAULT
+    b: float = B_DEFAULT
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.k1 <= K1_MOST:
+            raise InvalidInput(f"k1 is {self.k1:g}, outside 0–{K1_MOST:g}.", field="k1")
+        if not 0.0 <= self.b <= 1.0:
+            raise InvalidInput(f"b is {self.b:g}, outside 0–1.", field="b")
+
+
+@dataclass(frozen=True, slots=True)
+class LexicalIndex:
+    """What is there for BM25. average_length: words a document, stop words left out."""
+
+    documents: int
+    average_length: float
+    lexemes: int
+    size_bytes: int
+    built_at: datetime
+
+
+# --- its tables ---------------------------------------------------------------------------------
+
+
+def _tables(slug: str) -> tuple[Table, Table]:
+    metadata = MetaData()
+    lexemes_name, postings_name = companion_tables(slug)
+    lexemes = Table(
+        lexemes_name,
+        metadata,
+        Column("lexeme_id", Integer, Identity(always=True), primary_key=True),
+        Column("lexeme", Text(collation="C"), nullable=False, unique=True),
+        Column("documents", Integer, nullable=False),
+        schema=SCHEMA,
+    )
+    postings = Table(
+        postings_name,
+        metadata,
+        Column("lexeme_id", Integer, primary_key=True, autoincrement=False),
+        Column("document_id", Uuid, primary_key=True),
+        Column("tf", Integer, nullable=False),
+        Column("length", Integer, nullable=False),
+        schema=SCHEMA,
+    )
+    return lexemes, postings
+
+
+_EVENTS = {
+    "INSERT": "REFERENCING NEW TABLE AS added",
+    "UPDATE": "REFERENCING OLD TABLE AS gone NEW TABLE AS added",
+    "DELETE": "REFERENCING OLD TABLE AS gone",
+    "TRUNCATE": "",
+}
+
+
+async def find_lexical_index(db: AsyncSession, collection: Collection) -> LexicalIndex | None:
+    """What the collection has for BM25, None where it was not built."""
+    record = await db.get(LexicalIndexRecord, collection.id)
+    if record is None:
+        return None
+    lexemes, postings = _tables(collection.slug)
+    size = func.pg_total_relation_size(quoted_name(lexemes)) + func.pg_total_relation_size(
+        quoted_name(postings)
+    )
+    counted, size_bytes = (await db.execute(select(func.count(), size).select_from(lexemes))).one()
+    return LexicalIndex(
+        documents=record.documents,
+        average_length=record.total_length / record.documents if record.documents else 0.0,
+        lexemes=counted,
+        size_bytes=size_bytes,
+        built_at=record.built_at,
+    )
+
+
+async def start_lexical_build(jobs: Jobs, database: Database, collection: Collection) -> Job:
+    """Builds the index as a job, anew where there is one. Raises Busy while it is being built.
+
+    Writers of the collection wait meanwhile; readers do not.
+    """
+
+    async def work(context: JobContext) -> dict[str, Any]:
+        async with database.session() as db:
+            await _build(db, collection, context)
+        async with database.session() as db:
+            found = await find_lexical_index(db, collection)
+        assert found is not None
+        return {
+            "documents": found.documents,
+            "lexemes": found.lexemes,
+            "size_bytes": found.size_bytes,
+        }
+
+    return await jobs.start(
+        JobKind.LEXICAL,
+        f"Building the word index of {collection.name}",
+        work,
+        collection_id=collection.id,
+        exclusive_key=f"lexical:{collection.id}",
+    )
+
+
+# Frequent words get the high numbers, so that the postings of rare ones lie together. The primary
+# key of the postings comes after its rows: it is made several times quicker then.
+_COUNT_WORDS = """
+    INSERT INTO {lexemes} (lexeme, documents)
+    SELECT word, ndoc FROM ts_stat('SELECT search_vector FROM {documents}') ORDER BY ndoc, word
+"""
+_SORT_WORDS = """
+    CREATE TABLE {postings} (
+        lexeme_id int NOT NULL, document_id uuid NOT NULL, tf int NOT NULL, length int NOT NULL
+    );
+    INSERT INTO {postings}
+    SELECT l.lexeme_id, w.id, w.tf, w.length
+    FROM (
+        SELECT d.id, v.lexeme, t.tf, sum(t.tf) OVER (PARTITION BY d.id) AS length
+        FROM {documents} AS d, unnest(d.search_vector) AS v,
+             LATERAL (SELECT greatest(coalesce(cardinality(v.positions), 1), 1) AS tf) AS t
+    ) AS w
+    JOIN {lexemes} AS l USING (lexeme)
+    ORDER BY l.lexeme_id
+"""
+_MAKE_KEY = """
+    ALTER TABLE {postings} ADD PRIMARY KEY (lexeme_id, document_id);
+    ANALYZE {lexemes}, {postings}
+"""
+_NOTE_TOTALS = """
+    INSERT INTO vecscope.lexical_indexes (collection_id, documents, total_length)
+    SELECT '{collection_id}', (SELECT count(*) FROM {documents}),
+           (SELECT coalesce(sum(tf), 0) FROM {postings})
+"""
+_ADD_TRIGGER = """
+    CREATE TRIGGER lexical_{name} AFTER {event} ON {documents} {referencing}
+    FOR EACH STATEMENT EXECUTE FUNCTION vecscope.lexical_sync('{slug}')
+"""
+
+
+async def _build(db: AsyncSession, collection: Collection, context: JobContext) -> None:
+    """In one transaction: another process sees all of it or nothing."""
+    documents = collection.table.table
+    lexemes, postings = _tables(collection.slug)
+    names = {
+        "documents": quoted_name(documents),
+        "lexemes": quoted_name(lexemes),
+        "postings": quoted_name(postings),
+        "collection_id": collection.id,
+        "slug": collection.slug,
+    }
+    connection = await db.connection()
+
+    async def run(template: str, **more: str) -> None:
+        for statement in template.format(**names, **more).split(";"):
+            await connection.exec_driver_sql(statement)
+
+    await run("LOCK TABLE {documents} IN SHARE ROW EXCLUSIVE MODE")
+    await _drop(db, collection)
+    await connection.run_sync(lexemes.create)
+    steps = ((_COUNT_WORDS, "Counting words"), (_SORT_WORDS, "Sorting documents by word"))
+    for number, (template, message) in enumerate(steps):
+        await context.progress(number, len(steps), message, force=True)
+        await run(template)
+    await run(_MAKE_KEY)
+    for event, referencing in _EVENTS.items():
+        await run(_ADD_TRIGGER, name=event.lower(), event=event, referencing=referencing)
+    await run(_NOTE_TOTALS)
+
+
+async def drop_lexical_index(db: AsyncSession, collection: Collection) -> None:
+    """Raises NotFound where there is none."""
+    if await db.get(LexicalIndexRecord, collection.id) is None:
+        raise NotFound(f"“{collection.name}” has no word index.")
+    await _drop(db, collection)
+
+
+async def _drop(db: AsyncSession, collection: Collection) -> None:
+    connection = await db.connection()
+    documents = quoted_name(collection.table.table)
+    for event in _EVENTS:
+        await connection.exec_driver_sql(
+            f"DROP TRIGGER IF EXISTS lexical_{event.lower()} ON {documents}"
+        )
+    for table in _tables(collection.slug):
+        await db.execute(DropTable(table, if_exists=True))
+    await db.execute(
+        delete(LexicalIndexRecord).where(LexicalIndexRecord.collection_id == collection.id)
+    )
+
+
+# --- asking it ----------------------------------------------------------------------------------
+
+
+def bm25_matching(
+    collection: Collection,
+    query_text: str,
+    kind: TextQuery = TextQuery.ANY,
+    settings: BM25 | None = None,
+) -> TextMatching:
+    """Documents that match the question, each with its BM25 value.
+
+    ANY takes every document with one of the words; WEB and PLAIN take those that the tsquery
+    matches and rank them by all of the question's words.
+    Raises InvalidInput for an empty question.
+    """
+    settings = settings or BM25()
+    table = collection.table
+    question = check_query_text(query_text)
+    lexemes, postings = _tables(collection.slug)
+    totals = LexicalIndexRecord.__table__
+    document, query = text_match(table, question, kind)
+    config = literal_column(f"'{table.text_config}'::regconfig", REGCONFIG)
+    words = func.tsvector_to_array(
+        func.to_tsvector(config, bindparam("query_text", question, type_=Text())),
+        type_=ARRAY(Text),
+    )
+
+    def matching(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
+        # One row: PostgreSQL must not take the totals for a table of thousands.
+        total = (
+            select(
+                cast(totals.c.documents, Double).label("documents"),
+                (
+                    cast(totals.c.total_length, Double)
+                    / func.nullif(cast(totals.c.documents, Double), _number(0), type_=Double())
+                ).label("average_length"),
+            )
+            .where(totals.c.collection_id == bindparam("collection_id", collection.id))
+            .limit(literal_column("1", Integer))
+            .subquery("total")
+        )
+        half, n, df = _number(0.5), total.c.documents, cast(lexemes.c.documents, Double)
+        terms = (
+            select(
+                lexemes.c.lexeme_id,
+                func.ln(_number(1) + (n - df + half) / (df + half), type_=Double()).label("idf"),
+                total.c.average_length,
+            )
+            .join_from(lexemes, total, true())
+            .where(lexemes.c.lexeme == func.any(words))
+            .cte("terms")
+            .prefix_with("MATERIALIZED")
+        )
+        # OFFSET 0 keeps the look-up by word inside: joined freely, the planner reads all postings.
+        found = (
+            select(postings.c.document_id, postings.c.tf, postings.c.length)
+            .where(postings.c.lexeme_id == terms.c.lexeme_id)
+            .offset(literal_column("0", Integer))
+            .correlate(terms)
+            .lateral("found")
+        )
+        tf, k1, b = cast(found.c.tf, Double), _number(settings.k1), _number(settings.b)
+        length = cast(found.c.length, Double) / terms.c.average_length
+        value = terms.c.idf * tf * (k1 + _number(1)) / (tf + k1 * (_number(1) - b + b * length))
+        ranked = (
+            select(
+                found.c.document_id.label("id"), func.sum(value, type_=Double()).label("text_value")
+            )
+            .join_from(terms, found, true())
+            .group_by(found.c.document_id)
+        )
+        conditions = list(where)
+        if kind is not TextQuery.ANY:
+            conditions.append(document.bool_op("@@")(query))
+        if not conditions:
+            return ranked
+        values = ranked.subquery("ranked")
+        return (
+            select(values.c.id, values.c.text_value)
+            .join_from(values, table.rows, table.column(table.id) == values.c.id)
+            .where(*conditions)
+        )
+
+    return matching
+
+
+def _number(value: float) -> ColumnElement[Any]:
+    """A constant of the formula, written into the SQL as double precision."""
+    return literal_column(f"{value!r}::float8", Double())
