@@ -65,6 +65,7 @@ async def make_collection(
     name: str,
     *,
     model: str | None = None,
+    dimensions: int | None = None,
     distance: Distance | None = None,
     storage: Storage | None = None,
     text_config: str = "english",
@@ -73,15 +74,25 @@ async def make_collection(
     """A new collection for a model by its name; distance and storage are the model's own where
     they are None. A model of unknown dimensions is asked for one vector.
 
-    Raises AlreadyExists, InvalidInput (no such model, its key is not set), EmbeddingProblem.
+    dimensions: of vectors that are there already; then the model need not be usable, and may be
+    NO_MODEL.
+
+    Raises AlreadyExists, InvalidInput (no such model, its key is not set; NO_MODEL without
+    dimensions), DimensionMismatch, EmbeddingProblem.
     """
-    service = create_service(model or services.settings.model, services.settings)
+    service = create_service(model or services.settings.model, services.settings, dimensions)
     variable = missing_key(service.model)
-    if variable is not None:
+    if dimensions is None and variable is not None:
         raise InvalidInput(
             f"{variable} is not set, and {service.model.name} needs it.",
             hint=f"Set {variable} in the environment or in .env, or take the local model.",
             field=variable,
+        )
+    if dimensions is None and service.model.provider is Provider.NONE:
+        raise InvalidInput(
+            "A collection without a model needs to be told how many dimensions its vectors have.",
+            hint="Load a file of vectors into a new collection: they are counted there.",
+            field="dimensions",
         )
     found = await service.probe()
     assert found.dimensions is not None

@@ -12,6 +12,8 @@ from lib.errors import InvalidInput
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 LOCAL_MODEL = "local/wordllama-256"
+NO_MODEL = "none"
+"""In place of a model's name, for a collection whose vectors came without one."""
 
 
 class Settings(BaseSettings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -34,9 +35,7 @@ _ITERATIVE = {
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in Mode]),
-    default=Mode.HYBRID.value,
-    show_default=True,
-    help="By meaning, by words, or by both.",
+    help="By meaning, by words, or by both: hybrid, unless the collection has no model.",
 )
 @click.option(
     "--limit",
@@ -87,7 +86,7 @@ _ITERATIVE = {
 def search(
     query: str,
     name: str | None,
-    mode: str,
+    mode: str | None,
     limit: int,
     max_distance: float | None,
     category: str | None,
@@ -122,7 +121,7 @@ def search(
         )
     request = SearchRequest(
         query=query,
-        mode=Mode(mode),
+        mode=_DEFAULTS.mode if mode is None else Mode(mode),
         limit=limit,
         max_distance=max_distance,
         category=category,
@@ -140,6 +139,10 @@ def search(
     )
     with open_session() as services:
         collection = _collection(services, name)
+        if mode is None and not collection.has_model:
+            (words,) = Mode.possible(has_model=False)
+            request = replace(request, mode=words)
+            note("The vectors of this collection came without a model: searching by words.")
         result = services.database.run(services.search.search(collection, request))
     if as_json:
         print_json(result_json(result, collection, request, with_content=content))

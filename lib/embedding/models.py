@@ -8,7 +8,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from lib.errors import InvalidInput
-from lib.settings import LOCAL_MODEL, Settings
+from lib.settings import LOCAL_MODEL, NO_MODEL, Settings
 from lib.vectors.distance import Distance, Storage
 
 
@@ -19,6 +19,8 @@ class Provider(StrEnum):
     OPENAI = "openai"
     OPENAI_COMPATIBLE = "openai-compatible"
     LITELLM = "litellm"
+    NONE = "none"
+    """Nobody: the vectors were given, and what made them was not named."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class EmbeddingModel:
 
     @property
     def key_is_optional(self) -> bool:
-        return self.provider in {Provider.LOCAL, Provider.OPENAI_COMPATIBLE}
+        return self.provider in {Provider.LOCAL, Provider.OPENAI_COMPATIBLE, Provider.NONE}
 
     def with_dimensions(self, dimensions: int) -> EmbeddingModel:
         """The model once its dimensions are known: storage follows from them."""
@@ -149,6 +151,18 @@ _REGISTRY: dict[str, EmbeddingModel] = {
     )
 }
 
+_NOT_NAMED = EmbeddingModel(
+    NO_MODEL,
+    Provider.NONE,
+    None,
+    None,
+    Distance.COSINE,
+    Storage.VECTOR,
+    None,
+    "No model (vectors that came with the documents)",
+    "A question cannot be turned into a vector: it is searched for by its words.",
+)
+
 # LiteLLM's providers that embed, and the variable that holds their key (LiteLLM documentation,
 # "Embedding models"). None: no key, or credentials of several parts that LiteLLM finds by itself.
 # Written down because asking LiteLLM takes seconds (its import); a test compares the names.
@@ -201,7 +215,8 @@ def key_variable(model: EmbeddingModel) -> str | None:
 
 def resolve_model(name: str, settings: Settings) -> EmbeddingModel:
     """The model of that name: registered, `openai-compatible/<model>`, or one of LiteLLM's
-    (`provider/model`), whose dimensions a probe has to tell.
+    (`provider/model`), whose dimensions a probe has to tell; NO_MODEL is the model that embeds
+    nothing.
 
     Raises InvalidInput where there is no such model, saying which there are, and where the base
     URL that an OpenAI-compatible model needs is missing or is not one.
@@ -209,6 +224,8 @@ def resolve_model(name: str, settings: Settings) -> EmbeddingModel:
     name = name.strip()
     if found := _REGISTRY.get(name):
         return found
+    if name == NO_MODEL:
+        return _NOT_NAMED
     prefix, _, rest = name.partition("/")
     if rest and prefix == Provider.OPENAI_COMPATIBLE:
         base_url(settings)

@@ -18,7 +18,7 @@ from typing import Protocol
 from dotenv import dotenv_values
 
 from lib.embedding.models import EmbeddingModel, key_variable
-from lib.errors import EmbeddingProblem, ProviderRejected, ProviderUnavailable
+from lib.errors import EmbeddingProblem, InvalidInput, ProviderRejected, ProviderUnavailable
 from lib.settings import PROJECT_ROOT
 from lib.vectors.distance import FloatArray
 
@@ -62,6 +62,28 @@ class Client(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+def no_model() -> InvalidInput:
+    """What is said where a text meets vectors that came without a model."""
+    return InvalidInput(
+        "The vectors of this collection came without a model, so a text cannot be turned into one.",
+        hint="Search by words, or load the vectors into a new collection that names their model.",
+        field="mode",
+    )
+
+
+class NoClient:
+    """In place of a provider, for vectors that came without a model. It is never asked: the
+    service refuses before."""
+
+    limits = BatchLimits(max_texts=1, max_tokens=None)
+
+    async def embed(self, texts: Sequence[str], role: Role) -> Answer:  # noqa: ARG002
+        raise no_model()
+
+    async def aclose(self) -> None:
+        return None
 
 
 class TryAgain(ProviderUnavailable):

@@ -30,9 +30,11 @@ from lib.embedding.provider import (
     BatchLimits,
     Client,
     InputRejected,
+    NoClient,
     Role,
     TryAgain,
     missing_key,
+    no_model,
 )
 from lib.embedding.tokens import counter_for
 from lib.errors import (
@@ -267,6 +269,8 @@ class EmbeddingService:
         await self.probe()
 
     def _require_key(self) -> None:
+        if self.model.provider is Provider.NONE:
+            raise no_model()
         # LiteLLM's providers often have a second way to a key: there the provider decides.
         if self.model.provider is Provider.OPENAI and (variable := missing_key(self.model)):
             raise InvalidInput(
@@ -455,6 +459,8 @@ def _client_for(model: EmbeddingModel, settings: Settings) -> Client:
             return OpenAIClient(model, base_url(settings))
         case Provider.LITELLM:
             return LiteLLMClient(model, settings.embedding_deadline_seconds)
+        case Provider.NONE:
+            return NoClient()
 
 
 _services: dict[tuple[str, str | None, int | None], EmbeddingService] = {}

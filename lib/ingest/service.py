@@ -224,10 +224,13 @@ class DocumentService:
         """Embeds the rows that have no embedding, ``batch_size`` at a time, and stores each batch
         while the next is with the model. A row that fails keeps the reason (embedding_error).
 
+        Where the vectors were given and no model made them, nothing is done.
         Raises EmbeddingProblem where the provider cannot be used at all.
         """
         if batch_size < 1:
             raise InvalidInput("A batch needs at least one row.", field="batch_size")
+        if not collection.has_model:
+            return EmbeddedCounts()  # what came without a vector stays without one
         service = self._embedding(collection)
         async with self._database.session() as db:
             total = await count_unembedded(db, collection)

@@ -21,6 +21,12 @@ class Mode(StrEnum):
     def label(self) -> str:
         return {"similarity": "Meaning", "text": "Words", "hybrid": "Both"}[self.value]
 
+    @classmethod
+    def possible(cls, *, has_model: bool) -> tuple[Mode, ...]:
+        """The modes to choose from, the usual one first: without a model a question has no
+        vector."""
+        return (cls.HYBRID, cls.SIMILARITY, cls.TEXT) if has_model else (cls.TEXT,)
+
     @property
     def uses_vectors(self) -> bool:
         return self is not Mode.TEXT

@@ -53,7 +53,8 @@ class SearchService:
     async def search(self, collection: Collection, request: SearchRequest) -> SearchResult:
         """Embeds the question where the mode needs it, then runs one statement.
 
-        Raises InvalidInput (and its kinds), EmbeddingProblem, DatabaseProblem.
+        Raises InvalidInput (and its kinds; also where a collection without a model is not searched
+        by words), EmbeddingProblem, DatabaseProblem.
         """
         query = check_query_text(request.query)
         if request.mode is Mode.TEXT and request.max_distance is not None:

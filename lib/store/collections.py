@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
 from lib.errors import AlreadyExists, InvalidInput, NotFound
+from lib.settings import NO_MODEL
 from lib.store.documents import companion_tables, documents_table, managed_vector_table
 from lib.store.records import SCHEMA, CollectionRecord
 from lib.vectors.distance import Distance, Storage
@@ -49,6 +50,11 @@ class Collection:
     text_config: str
     change_mark: int
     created_at: datetime
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a text can be turned into one of its vectors."""
+        return self.model != NO_MODEL
 
     @cached_property
     def table(self) -> VectorTable:
