@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lib.errors import InvalidInput
+import numpy as np
+
+from lib.errors import InvalidInput, InvalidVector
 from lib.ingest.incoming import IncomingDocument, clean_json
+from lib.vectors.distance import FloatArray
 
 SAMPLE_ROWS = 1000
 """How many rows a guess looks at."""
@@ -85,6 +89,11 @@ _ID_NAMES = (
     "identifier",
 )
 
+_VECTOR_NAMES = ("embedding", "vector", "emb", "vec", "feature", "encoding")
+# Fewer numbers than this in a column of another name are rather a place, a box or a colour.
+_MIN_DIMENSIONS = 16
+_VECTOR_SAMPLE_ROWS = 50
+
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 # Two digits of exponent at most, and those with a sign ("1E10" may be an article number): a match
 # is always a finite number.
@@ -96,22 +105,29 @@ _DECIMAL = re.compile(
 @dataclass(frozen=True)
 class ColumnMapping:
     """Where a document's fields come from. Several text columns are joined by an empty line; a
-    column that is not named here becomes metadata."""
+    column that is not named here becomes metadata. embedding: holds vectors, to be stored as they
+    are."""
 
     text: tuple[str, ...]
     title: str | None = None
     category: str | None = None
     external_id: str | None = None
+    embedding: str | None = None
 
 
 @dataclass(frozen=True)
 class ColumnChoice:
-    """What a person chose: None (for text: nothing) means "guess", "" means "there is none"."""
+    """What a person chose: None (for text: nothing) means "guess", "" means "there is none".
+
+    No embedding is guessed unless asked for: whether the vectors of a file are the collection's
+    model's, its contents do not tell.
+    """
 
     text: tuple[str, ...] = ()
     title: str | None = None
     category: str | None = None
     external_id: str | None = None
+    embedding: str | None = ""
 
 
 def map_columns(
@@ -120,9 +136,9 @@ def map_columns(
     """``choice``, completed by :func:`guess_columns`.
 
     Raises InvalidInput where a chosen column is not in the header, or where none was chosen for
-    the text and no column looks like one.
+    the text and no column looks like one. Documents that bring their vectors need no text.
     """
-    chosen = [*choice.text, choice.title, choice.category, choice.external_id]
+    chosen = [*choice.text, choice.title, choice.category, choice.external_id, choice.embedding]
     for name in chosen:
         if name and name not in header:
             raise InvalidInput(
@@ -134,7 +150,8 @@ def map_columns(
     free = [name for name in header if name not in taken]
     guess = guess_columns(free, rows, with_text=not choice.text)
     text = choice.text or guess.text
-    if not text:
+    embedding = guess.embedding if choice.embedding is None else choice.embedding or None
+    if not text and embedding is None:
         raise InvalidInput(
             "No column looks like the text of a document.",
             hint=f"Choose the text column; the columns are: {_some(header)}.",
@@ -148,6 +165,7 @@ def map_columns(
         pick(choice.title, guess.title),
         pick(choice.category, guess.category),
         pick(choice.external_id, guess.external_id),
+        embedding,
     )
 
 
@@ -164,8 +182,12 @@ def guess_columns(
     - title: the most telling name whose values are of a title's length.
     - category: a telling name and values that repeat; the fewer different ones, the better.
 
-    Nested values are metadata; only a list of texts may be the text.
+    - embedding: holds vectors of one length, as lists or as text; a telling name, then the longest.
+
+    Other nested values are metadata; only a list of texts may be the text.
     """
+    vectors = vector_columns(header, rows)
+    header = [name for name in header if name not in vectors]
     lists = {name for name in header if any(isinstance(row.get(name), list) for row in rows)}
     columns = {name: [_flat(row.get(name)) for row in rows] for name in header}
 
@@ -212,7 +234,26 @@ def guess_columns(
         categories.append((different == 1 and len(filled) > 1, rank[0], different, name))
     category = min(categories, key=lambda item: item[:3])[3] if categories else None
 
-    return ColumnMapping((text,) if text else (), title, category, external_id)
+    embedding = next(iter(vectors), None)
+    return ColumnMapping((text,) if text else (), title, category, external_id, embedding)
+
+
+def vector_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The columns that hold vectors → their dimensions, the likeliest embedding first.
+
+    A column is one where nine in ten of its filled cells are vectors of one length; an odd one is
+    that row's problem.
+    """
+    found = {}
+    for name in header:
+        filled = (row[name] for row in rows if not _is_empty(row.get(name)))
+        sample = [value for value, _ in zip(filled, range(_VECTOR_SAMPLE_ROWS), strict=False)]
+        lengths = Counter(map(_vector_length, sample))
+        length, count = lengths.most_common(1)[0] if lengths else (0, 0)
+        telling = _rank(name, _VECTOR_NAMES) is not None
+        if count * 10 >= len(sample) * 9 and length >= (2 if telling else _MIN_DIMENSIONS):
+            found[name] = (not telling, -length)
+    return {name: -found[name][1] for name in sorted(found, key=lambda name: found[name])}
 
 
 def number_columns(
@@ -261,16 +302,19 @@ class RowMapper:
         self._mapping = mapping
         self._numbers = numbers or {}
         labels = {mapping.title, mapping.category, mapping.external_id}
-        self._used = labels | set(mapping.text)
+        self._used = labels | {mapping.embedding, *mapping.text}
 
     def document(self, row: Mapping[str, Any], fallback_id: str) -> IncomingDocument:
         """The row's document; ``fallback_id`` where the row brings no id.
 
-        Where the text is empty, the title stands in for it, so that the row can be found.
+        Where the text is empty, the title stands in for it, so that the row can be found; where
+        a vector came, the category or the id does.
         Empty values are left out of the metadata. A cell that is no number in a column of
         numbers stays text.
 
-        Raises InvalidInput where text and title are both empty, and what IncomingDocument raises.
+        Raises InvalidInput where text and title are both empty, and what IncomingDocument raises;
+        InvalidVector where the embedding is none. Whether its numbers suit the collection is not
+        looked at.
         """
         mapping = self._mapping
         texts = [as_text(row.get(name)) for name in mapping.text]
@@ -278,6 +322,10 @@ class RowMapper:
         title = self._label(row, mapping.title)
         if not content:
             content = title
+        external_id = self._label(row, mapping.external_id).strip() or fallback_id
+        vector = row.get(mapping.embedding) if mapping.embedding else None
+        if _is_blank(content) and not _is_empty(vector):
+            content = self._label(row, mapping.category).strip() or external_id
         if _is_blank(content):
             raise InvalidInput(f"There is no text in {_some(mapping.text)}.")
         metadata = {}
@@ -292,11 +340,12 @@ class RowMapper:
                     continue
             metadata[name] = value
         return IncomingDocument(
-            external_id=self._label(row, mapping.external_id).strip() or fallback_id,
+            external_id=external_id,
             title=title,
             content=content,
             category=self._label(row, mapping.category),
             metadata=metadata,
+            embedding=None if _is_empty(vector) else as_vector(vector),
         )
 
     @staticmethod
@@ -314,6 +363,42 @@ def as_text(value: Any, separator: str = "\n") -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return separator.join(value)
     return json.dumps(clean_json(value), ensure_ascii=False)
+
+
+def as_vector(value: Any) -> FloatArray:
+    """A cell as a vector: float32 array (d,); None in a list is NaN.
+
+    A list or an array of numbers, or text: JSON's and pgvector's `[1,2,3]`, PostgreSQL's `{1,2,3}`
+    or numpy's `[1. 2. 3.]`. Raises InvalidVector for anything else.
+    """
+    if isinstance(value, str):
+        inner = value.strip()
+        if inner[:1] + inner[-1:] not in {"[]", "{}"}:
+            raise InvalidVector("The embedding is not written as a vector, such as [0.1, 0.2].")
+        inner = inner[1:-1]
+        value = inner.split(",") if "," in inner else inner.split()
+    elif not isinstance(value, list | tuple | np.ndarray):
+        raise InvalidVector("The embedding is no list of numbers.")
+    try:
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, which is refused later
+            vector = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        vector = np.empty((0, 0), dtype=np.float32)
+    if vector.ndim != 1 or vector.size == 0:
+        raise InvalidVector("The embedding is no list of numbers.")
+    return vector
+
+
+def _vector_length(value: Any) -> int:
+    """0 for what is no vector."""
+    try:
+        return as_vector(value).size
+    except InvalidVector:
+        return 0
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and _is_blank(value))
 
 
 def _is_blank(text: str) -> bool:

@@ -33,6 +33,7 @@ from lib.settings import Settings
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.documents import MAX_CONTENT_CHARACTERS
+from lib.vectors.distance import check_embedding
 from lib.vectors.search import search_similar_documents
 
 log = structlog.get_logger(__name__)
@@ -144,7 +145,7 @@ class DocumentService:
             category=category,
             metadata=metadata or {},
         )
-        problem = unstorable(document)
+        problem = unstorable(document, collection)
         if problem is not None:
             raise InvalidInput(problem, field="content")
         async with self._database.session() as db:
@@ -186,7 +187,7 @@ class DocumentService:
         for feed in feeds:
             last_parts: dict[str, int] = {}
             is_whole = True
-            async for documents, bad in _batches(feed):
+            async for documents, bad in _batches(feed, collection):
                 is_whole = is_whole and all(problem.stored for problem in bad)
                 problem_count += len(bad)
                 problems.extend(bad[: MOST_PROBLEMS - len(problems)])
@@ -293,8 +294,9 @@ class DocumentService:
         return create_service(collection.model, self._settings, collection.dimensions)
 
 
-def unstorable(document: IncomingDocument) -> str | None:
-    """Why a document cannot be stored, None where it can."""
+def unstorable(document: IncomingDocument, collection: Collection) -> str | None:
+    """Why a document cannot be stored, None where it can. A vector that came with it must be one
+    that the collection's distance is defined for."""
     if not document.content.strip():
         return "The text is empty."
     if len(document.content) > MAX_CONTENT_CHARACTERS:
@@ -302,20 +304,34 @@ def unstorable(document: IncomingDocument) -> str | None:
             f"The text has {len(document.content):,} characters, more than the "
             f"{MAX_CONTENT_CHARACTERS:,} that full-text search can hold."
         )
+    if document.embedding is not None:
+        try:
+            check_embedding(
+                document.embedding,
+                dimensions=collection.dimensions,
+                distance=collection.distance,
+                storage=collection.storage,
+            )
+        except InvalidInput as exc:
+            return exc.message
     return None
 
 
 async def _batches(
-    feed: Feed,
+    feed: Feed, collection: Collection
 ) -> AsyncGenerator[tuple[list[IncomingDocument], list[IncomingProblem]]]:
     """(documents, problems) in batches. Reading happens in a thread, one batch ahead."""
     stream = feed.read()
-    following = asyncio.create_task(asyncio.to_thread(_next_batch, feed.name, stream))
+
+    def start() -> asyncio.Task[tuple[list[IncomingDocument], list[IncomingProblem], bool]]:
+        return asyncio.create_task(asyncio.to_thread(_next_batch, feed.name, stream, collection))
+
+    following = start()
     try:
         while True:
             documents, problems, ended = await following
             if not ended:
-                following = asyncio.create_task(asyncio.to_thread(_next_batch, feed.name, stream))
+                following = start()
             if documents or problems:
                 yield documents, problems
             if ended:
@@ -325,14 +341,14 @@ async def _batches(
 
 
 def _next_batch(
-    source: str, stream: Iterator[Incoming]
+    source: str, stream: Iterator[Incoming], collection: Collection
 ) -> tuple[list[IncomingDocument], list[IncomingProblem], bool]:
     documents: list[IncomingDocument] = []
     problems: list[IncomingProblem] = []
     for incoming in stream:
         if isinstance(incoming, IncomingProblem):
             problems.append(incoming)
-        elif (reason := unstorable(incoming)) is not None:
+        elif (reason := unstorable(incoming, collection)) is not None:
             problems.append(IncomingProblem(source, incoming.external_id, reason))
         else:
             documents.append(incoming)
