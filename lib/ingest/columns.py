@@ -7,13 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lib.errors import InvalidInput, InvalidVector
 from lib.ingest.incoming import IncomingDocument, clean_json
-from lib.vectors.distance import FloatArray
+
+if TYPE_CHECKING:
+    from lib.vectors.distance import FloatArray  # slow: it brings SQLAlchemy
 
 SAMPLE_ROWS = 1000
 """How many rows a guess looks at."""

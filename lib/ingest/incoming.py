@@ -8,10 +8,12 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.errors import InvalidInput
-from lib.vectors.distance import FloatArray
+
+if TYPE_CHECKING:
+    from lib.vectors.distance import FloatArray  # slow: it brings SQLAlchemy
 
 MAX_LABEL_CHARACTERS = 500
 """The longest title, category and external id: the title's column ends there, and an index entry

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from lib.embedding.tokens import quick_counter
 from lib.ingest.incoming import clean_text
 from lib.ingest.source import ReadOptions
 
@@ -71,6 +70,8 @@ def split_stream(
 
     lines: with their line ends; one that was handed over in pieces is counted once.
     """
+    from lib.embedding.tokens import quick_counter  # slow, and only for this
+
     count = quick_counter(options.tokenizer)
     budget = options.part_tokens
     held: list[_Piece] = []

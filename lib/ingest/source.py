@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from lib.embedding.tokens import max_tokens_of
 from lib.errors import InvalidInput
 from lib.ingest.columns import ColumnChoice, ColumnMapping
-from lib.settings import LOCAL_MODEL
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -28,13 +26,20 @@ MAX_PART_TOKENS = 8192
 _NOT_FOR_FILES = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
 
 
+def _local_model() -> str:
+    from lib.settings import LOCAL_MODEL  # slow: it brings pydantic
+
+    return LOCAL_MODEL
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """What a person chose; None means that the reader finds out.
 
     delimiter: one character; has_header: whether a table's first row names its columns;
     part_tokens: how long a part of a text may be, in tokens of ``tokenizer``; overlap_tokens: how
-    much of it the next part repeats. tokenizer: the name of the model that is to embed the parts.
+    much of it the next part repeats. tokenizer: the name of the model that is to embed the parts;
+    empty in a process that makes no parts.
 
     Raises InvalidInput for an unknown encoding, a delimiter that is none, a part outside of
     MIN_PART_TOKENS…MAX_PART_TOKENS or longer than the model takes, an overlap of half a part.
@@ -46,7 +51,7 @@ class ReadOptions:
     columns: ColumnChoice = field(default_factory=ColumnChoice)
     part_tokens: int = 400
     overlap_tokens: int = 40
-    tokenizer: str = LOCAL_MODEL
+    tokenizer: str = field(default_factory=_local_model)
 
     def __post_init__(self) -> None:
         if self.encoding is not None and not _is_text_encoding(self.encoding):
@@ -60,7 +65,7 @@ class ReadOptions:
                 "The delimiter must be one character, and no quote, space or line break.",
                 field="delimiter",
             )
-        most = min(MAX_PART_TOKENS, max_tokens_of(self.tokenizer) or MAX_PART_TOKENS)
+        most = min(MAX_PART_TOKENS, self._longest_part())
         if not MIN_PART_TOKENS <= self.part_tokens <= most:
             raise InvalidInput(
                 f"A part may have {MIN_PART_TOKENS} to {most:,} tokens, not {self.part_tokens:,}.",
@@ -75,6 +80,13 @@ class ReadOptions:
                 f"not {self.overlap_tokens:,}.",
                 field="overlap_tokens",
             )
+
+    def _longest_part(self) -> int:
+        if not self.tokenizer:
+            return MAX_PART_TOKENS
+        from lib.embedding.tokens import max_tokens_of  # slow: it brings SQLAlchemy
+
+        return max_tokens_of(self.tokenizer) or MAX_PART_TOKENS
 
 
 class Source:
@@ -166,6 +178,10 @@ class Source:
         """The first ``count`` bytes, or all there are; not counted as progress."""
         with self._open_stream() as stream:
             return stream.read(count)
+
+    def open_plain(self) -> BinaryIO:
+        """The stream from its start, not counted as progress."""
+        return self._open_stream()
 
     def open(self) -> io.BufferedReader:
         """The stream from its start; ``bytes_read`` follows it."""
