@@ -134,6 +134,11 @@ async def find_lexical_index(db: AsyncSession, collection: Collection) -> Lexica
     )
 
 
+async def has_lexical_index(db: AsyncSession, collection: Collection) -> bool:
+    """Without the counting that :func:`find_lexical_index` does."""
+    return await db.get(LexicalIndexRecord, collection.id) is not None
+
+
 async def start_lexical_build(jobs: Jobs, database: Database, collection: Collection) -> Job:
     """Builds the index as a job, anew where there is one. Raises Busy while it is being built.
 

@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import create_service
 from lib.errors import InvalidInput
-from lib.search.bm25 import bm25_matching, find_lexical_index
+from lib.search.bm25 import bm25_matching, has_lexical_index
+from lib.search.fusion import fuse
+from lib.search.filters import conditions
 from lib.search.request import Mode, SearchRequest
 from lib.settings import Settings
 from lib.store.collections import Collection
@@ -24,6 +26,7 @@ from lib.vectors.search import (
     search_with_threshold,
 )
 from lib.vectors.statements import (
+    Fusion,
     TextMatching,
     TextMethod,
     check_query_text,
@@ -41,6 +44,9 @@ from lib.vectors.tuning import (
 
 log = structlog.get_logger(__name__)
 
+# A pool brings hundreds of texts where a page shows ten: enough of each for its best passage.
+POOL_CHARACTERS = 8_000
+
 
 class SearchService:
     """Searches collections."""
@@ -50,9 +56,16 @@ class SearchService:
         self._settings = settings
         self._pgvector: tuple[int, ...] | None = None
 
-    async def search(self, collection: Collection, request: SearchRequest) -> SearchResult:
+    async def search(
+        self,
+        collection: Collection,
+        request: SearchRequest,
+        *,
+        whole_pool: bool = False,
+    ) -> SearchResult:
         """Embeds the question where the mode needs it, then runs one statement.
 
+        whole_pool: of a hybrid, all that both legs found (see :meth:`fetch_pool`).
         Raises InvalidInput (and its kinds; also where a collection without a model is not searched
         by words), EmbeddingProblem, DatabaseProblem.
         """
@@ -70,7 +83,8 @@ class SearchService:
             embedding = await service.get_embedding(query)
             embedding_ms = (time.perf_counter() - started) * 1000
         async with self._database.session() as db:
-            result = await self._run(db, collection, replace(request, query=query), embedding)
+            cleaned = replace(request, query=query)
+            result = await self._run(db, collection, cleaned, embedding, whole_pool)
         log.info(
             "search.done",
             collection=collection.slug,
@@ -81,15 +95,27 @@ class SearchService:
         )
         return replace(result, embedding_ms=embedding_ms)
 
+    async def fetch_pool(self, collection: Collection, request: SearchRequest) -> SearchResult:
+        """For a hybrid by WEIGHTED or RRF: both legs' whole pool, so that :func:`rerank` can answer
+        for any weight, distance and either fusion without the server. Long texts are cut to
+        POOL_CHARACTERS. Any other request is answered as by :meth:`search`.
+        """
+        if not can_rerank(request):
+            return await self.search(collection, request)
+        return await self.search(collection, replace(request, max_distance=None), whole_pool=True)
+
     async def _run(
         self,
         db: AsyncSession,
         collection: Collection,
         request: SearchRequest,
         embedding: FloatArray | None,
+        whole_pool: bool,
     ) -> SearchResult:
         table = collection.table
-        where = () if request.category is None else (is_category(table, request.category),)
+        where = conditions(table, request.filters)
+        if request.category is not None:
+            where.append(is_category(table, request.category))
         matching = await self._matching(db, collection, request) if request.mode.uses_text else None
         if embedding is None:
             return await search_text(
@@ -120,6 +146,8 @@ class SearchService:
                 pool=request.pool,
                 max_distance=request.max_distance,
                 matching=matching,
+                whole_pool=whole_pool,
+                content_characters=POOL_CHARACTERS if whole_pool else None,
                 settings=settings,
                 where=where,
                 with_plan=request.with_plan,
@@ -152,7 +180,7 @@ class SearchService:
             return full_text(
                 collection.table, request.query, request.text_kind, request.text_method
             )
-        if await find_lexical_index(db, collection) is None:
+        if not await has_lexical_index(db, collection):
             raise InvalidInput(
                 f"“{collection.name}” has no word index yet, and BM25 needs one.",
                 hint="Build it on the Collections page or by `python -m lib words build`, or rank "
@@ -160,6 +188,26 @@ class SearchService:
                 field="text_method",
             )
         return bm25_matching(collection, request.query, request.text_kind, request.bm25)
+
+
+def can_rerank(request: SearchRequest) -> bool:
+    """Whether the fused order can be made from a bounded pool: RAW takes every match."""
+    return request.mode is Mode.HYBRID and request.fusion is not Fusion.RAW
+
+
+def rerank(pool: SearchResult, request: SearchRequest) -> SearchResult:
+    """The request's answer out of its pool (:meth:`SearchService.fetch_pool`): the same hits in
+    the same order as asking the server. What cannot be reranked is its own answer already."""
+    if not can_rerank(request):
+        return pool
+    fused = fuse(pool.hits, request.vector_weight, request.fusion)
+    if request.max_distance is not None:
+        near = request.max_distance
+        fused = [hit for hit in fused if hit.distance is not None and hit.distance < near]
+    hits = fused[: request.limit]
+    is_short = len(hits) < request.limit and request.max_distance is None
+    short = pool.truncated_because if is_short else None
+    return replace(pool, hits=tuple(hits), asked=request.limit, truncated_because=short)
 
 
 def effective_settings(request: SearchRequest, *, iterative_scan_exists: bool) -> SearchSettings:
@@ -172,6 +220,6 @@ def effective_settings(request: SearchRequest, *, iterative_scan_exists: bool) -
     wanted = request.limit if request.mode is Mode.SIMILARITY else max(request.pool, request.limit)
     if settings.ef_search is None and wanted > EF_SEARCH.default:
         settings = replace(settings, ef_search=min(wanted, EF_SEARCH.high))
-    if settings.iterative_scan is None and request.category is not None and iterative_scan_exists:
+    if settings.iterative_scan is None and request.filtered and iterative_scan_exists:
         settings = replace(settings, iterative_scan=IterativeScan.STRICT)
     return settings

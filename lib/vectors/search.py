@@ -231,12 +231,14 @@ async def hybrid_search(
     pool: int = POOL.default,
     max_distance: float | None = None,
     matching: TextMatching | None = None,
+    whole_pool: bool = False,
+    content_characters: int | None = None,
     settings: SearchSettings | None = None,
     where: Sequence[ColumnElement[bool]] = (),
     with_plan: bool = False,
 ) -> SearchResult:
     """The ``limit`` best of a vector leg and a text leg, fused in one statement; the formulas
-    are :func:`~lib.vectors.statements.hybrid_statement`'s.
+    are :func:`~lib.vectors.statements.hybrid_statement`'s. whole_pool: all that both legs found.
 
     Raises InvalidInput for an empty text or a weight outside 0–1, and as
     :func:`search_similar_documents`.
@@ -252,10 +254,12 @@ async def hybrid_search(
         pool=pool,
         max_distance=max_distance,
         matching=matching,
+        whole_pool=whole_pool,
+        content_characters=content_characters,
         where=where,
     )
     result = await _run(db, table, statement, limit, settings, with_plan)
-    if len(result) == limit or max_distance is not None:
+    if len(result) >= limit or max_distance is not None:
         return result
     if fusion is Fusion.RAW:
         return _with_all_matches(result)

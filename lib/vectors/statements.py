@@ -126,7 +126,7 @@ def is_category(table: VectorTable, category: str) -> ColumnElement[bool]:
             field="category",
         )
     # unique: two such filters in one statement must not share their value
-    value = bindparam("category", _sendable(category), type_=Text(), unique=True)
+    value = bindparam("category", sendable(category), type_=Text(), unique=True)
     return table.column(table.category) == value
 
 
@@ -155,10 +155,17 @@ def text_match(
     return document, cast(either, TSQUERY)
 
 
-def _document(table: VectorTable) -> list[ColumnElement[Any]]:
-    return [
+def _document(
+    table: VectorTable, content_characters: int | None = None
+) -> list[ColumnElement[Any]]:
+    """The document's columns; content_characters: no more of its text than this."""
+    columns: list[ColumnElement[Any]] = [
         table.column(name).label(attribute) for attribute, name in table.document_columns.items()
     ]
+    if content_characters is not None:
+        beginning = func.left(table.column(table.content), _count(content_characters), type_=Text())
+        columns = [beginning.label("content") if c.key == "content" else c for c in columns]
+    return columns
 
 
 def _count(value: int) -> ColumnElement[int]:
@@ -180,13 +187,13 @@ def check_query_text(query_text: str) -> str:
 
     Raises InvalidInput for an empty one.
     """
-    text = unicodedata.normalize("NFC", _sendable(query_text)).strip()
+    text = unicodedata.normalize("NFC", sendable(query_text)).strip()
     if not text:
         raise InvalidInput("The question is empty.", hint="Type some words.", field="query")
     return text
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """PostgreSQL takes no NUL, and UTF-8 no half of a surrogate pair, which is what Python makes
     of bytes on the command line that are not UTF-8."""
     return text.replace("\x00", " ").encode("utf-8", "replace").decode()
@@ -364,6 +371,8 @@ def hybrid_statement(
     pool: int = POOL.default,
     max_distance: float | None = None,
     matching: TextMatching | None = None,
+    whole_pool: bool = False,
+    content_characters: int | None = None,
     where: Sequence[ColumnElement[bool]] = (),
 ) -> Select[Any]:
     """One statement: the ``pool`` best of each leg, joined so that a row which only one leg
@@ -380,6 +389,8 @@ def hybrid_statement(
       comparable, and it is here because people know it.
 
     matching: what matches the text and its value; by default :func:`full_text` by ts_rank.
+    whole_pool: bring all of the pool, not the ``limit`` best. content_characters: bring no more
+    of each text than this.
 
     max_distance leaves out what is not nearer, whichever leg found it; ranks and scaling stay
     those of the whole pool.
@@ -399,14 +410,11 @@ def hybrid_statement(
         pooled = _ranked_pool(table, matches, embedding, w, fusion, max(pool, limit), where)
     if max_distance is not None:
         pooled = _within(table, embedding, pooled, check_max_distance(table, max_distance))
-    top = _materialized(
-        table,
-        select(pooled).order_by(*_best_first(pooled, vector_weight)).limit(_count(limit)),
-        "top",
-    )
+    best = select(pooled).order_by(*_best_first(pooled, vector_weight))
+    top = _materialized(table, best if whole_pool else best.limit(_count(limit)), "top")
     return (
         select(
-            *_document(table),
+            *_document(table, content_characters),
             func.coalesce(top.c.distance, distance_to(table, embedding)).label("distance"),
             top.c.vector_rank,
             top.c.text_rank,
