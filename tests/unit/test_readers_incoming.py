@@ -131,7 +131,9 @@ def test_an_encoding_that_is_none_is_refused(name):
 def test_what_is_no_text_is_said():
     png = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
     (problem,) = read(Source.from_bytes("picture.txt", png))
-    assert problem.reason == "The file does not look like text."
+    assert problem.reason == (
+        "The file does not look like text, but like: Portable Network Graphics file."
+    )
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)

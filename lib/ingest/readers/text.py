@@ -73,6 +73,17 @@ def detect_encoding(sample: bytes) -> str | None:
     return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
 
 
+def likely_format(head: bytes) -> str | None:
+    """What a file that begins so and is no text may be ("Portable Network Graphics file")."""
+    import puremagic  # not at the top: most files are what they say
+
+    try:
+        matches = puremagic.magic_string(head)
+    except (puremagic.PureError, ValueError):
+        return None
+    return str(matches[0].name) or None
+
+
 class LineStream:
     """The lines of a source as text, each of bounded length, with their line ends.
 
@@ -143,8 +154,9 @@ def open_lines(
     """
     source.encoding = options.encoding or detect_encoding(source.first_bytes(SAMPLE_BYTES))
     if source.encoding is None:
+        looks = likely_format(source.first_bytes(_DETECTION_BYTES))
         raise ReadProblem(
-            "The file does not look like text.",
+            "The file does not look like text" + (f", but like: {looks}." if looks else "."),
             source=source.name,
             hint="If it is text, choose its encoding; if not, give the file its right extension.",
         )

@@ -1,0 +1,141 @@
+"""The process that reads one hostile file after the other: ``python -m lib.ingest.worker BYTES``.
+
+It takes requests on stdin and answers on stdout, both in lines (:mod:`lib.ingest.wire`), and ends
+when stdin does. BYTES: how much memory it may have.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from lib.errors import ReadProblem, VecscopeError
+from lib.ingest.incoming import MAX_NESTING, IncomingProblem
+from lib.ingest.readers import reader_for_extension
+from lib.ingest.readers.sections import Section, bounded
+from lib.ingest.source import Source
+from lib.ingest.wire import Ended, Found, Item, Request, message_line, request_of
+
+CPU_SECONDS = 120
+"""For one result; the parent's clock is stricter, but this one needs no parent."""
+
+_STDERR_BYTES = 16 * 1024 * 1024
+_RETIRING_BYTES = 512 * 1024 * 1024
+
+
+def main() -> None:
+    memory_bytes = int(sys.argv[1])
+    _limit_memory(memory_bytes)
+    # What a library prints must not get between the lines.
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    while line := requests.readline():
+        _answer(request_of(line), answers)
+
+
+def _answer(request: Request, answers: BinaryIO) -> None:
+    source = Source.from_path(Path(request.path), name=request.name)
+    found = Found()
+    ended = Ended()
+    try:
+        for item in _items(request, source):
+            if found != (found := Found.of(source)):
+                answers.write(message_line(found, source.bytes_read))
+            answers.write(message_line(item, source.bytes_read))
+            _limit_cpu()
+    except MemoryError:
+        ended = Ended(out_of_memory=True, retires=True)
+    except BrokenPipeError:
+        sys.exit(1)  # nobody listens
+    except Exception as exc:  # noqa: BLE001 - whatever a library does about a broken file
+        ended = Ended(_problem(exc, source))
+    if found != Found.of(source):  # a table without any row has its columns all the same
+        answers.write(message_line(Found.of(source), source.bytes_read))
+    retires = ended.retires or _peak_memory_bytes() > _RETIRING_BYTES
+    ended = Ended(ended.problem, ended.out_of_memory, retires)
+    answers.write(message_line(ended, source.bytes_read))
+    if retires:
+        sys.exit(0)
+
+
+def _items(request: Request, source: Source) -> Iterator[Item]:
+    _limit_cpu()
+    for item in reader_for_extension(request.extension).read(source, request.options):
+        if isinstance(item, Section):
+            yield from bounded(item)
+        else:
+            yield item
+
+
+def _problem(exc: Exception, source: Source) -> IncomingProblem:
+    if isinstance(exc, ReadProblem):
+        return IncomingProblem(source.name, exc.place, exc.message, exc.hint)
+    if isinstance(exc, VecscopeError):
+        return IncomingProblem(source.name, "", exc.message, exc.hint)
+    if isinstance(exc, RecursionError):
+        return IncomingProblem(
+            source.name, "", f"The file is nested more than {MAX_NESTING} levels deep."
+        )
+    if isinstance(exc, UnicodeError) and source.encoding is not None:
+        return IncomingProblem(
+            source.name,
+            "",
+            f"The file cannot be read as {source.encoding}: {exc}.",
+            "Choose another encoding.",
+        )
+    said = " ".join(str(exc).split())[:200]
+    return IncomingProblem(
+        source.name,
+        "",
+        f"The file is damaged, or not what its name says ({type(exc).__name__}: {said}).",
+        "Open it in the program it was made with, and save it anew.",
+    )
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+try:
+    import resource
+except ImportError:  # Windows: the parent looks at this process's memory and clock
+
+    def _limit_memory(_memory_bytes: int) -> None:
+        return None
+
+    def _limit_cpu() -> None:
+        return None
+
+    def _peak_memory_bytes() -> int:
+        return 0
+
+else:
+
+    def _limit_memory(_memory_bytes: int) -> None:
+        _lower(resource.RLIMIT_AS, _memory_bytes)  # macOS takes no notice: there the parent looks
+        _lower(resource.RLIMIT_CORE, 0)
+        _lower(resource.RLIMIT_FSIZE, _STDERR_BYTES)
+
+    def _lower(limit: int, value: int) -> None:
+        hard = resource.getrlimit(limit)[1]
+        try:
+            resource.setrlimit(limit, (value if hard < 0 else min(value, hard), hard))
+        except (OSError, ValueError):  # macOS refuses some
+            return
+
+    def _limit_cpu() -> None:
+        """From now on: the kernel ends the process once it has computed for so long."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _lower(resource.RLIMIT_CPU, round(used.ru_utime + used.ru_stime) + CPU_SECONDS)
+
+    def _peak_memory_bytes() -> int:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    main()
