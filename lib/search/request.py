@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lib.search.bm25 import BM25
+from lib.search.filters import Filter
 from lib.vectors.statements import Fusion, TextMethod, TextQuery
 from lib.vectors.tuning import POOL, RESULT_LIMIT, SearchSettings
 
@@ -43,7 +44,7 @@ class SearchRequest:
     max_distance: only documents nearer than this; not for TEXT. text_query: None takes WEB for
     TEXT and ANY for HYBRID, since a hybrid that wants every word finds almost nothing by text.
     text_method: how matching documents are ranked; BM25 needs the collection's word index.
-    pool: how many each leg of a hybrid fetches.
+    pool: how many each leg of a hybrid fetches. filters: a document passes all of them.
     """
 
     query: str
@@ -59,9 +60,14 @@ class SearchRequest:
     pool: int = POOL.default
     settings: SearchSettings = field(default_factory=SearchSettings)
     with_plan: bool = False
+    filters: tuple[Filter, ...] = ()
 
     @property
     def text_kind(self) -> TextQuery:
         if self.text_query is not None:
             return self.text_query
         return TextQuery.WEB if self.mode is Mode.TEXT else TextQuery.ANY
+
+    @property
+    def filtered(self) -> bool:
+        return self.category is not None or bool(self.filters)

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lib.embedding.service import create_service
 from lib.errors import InvalidInput
 from lib.search.bm25 import bm25_matching, has_lexical_index
-from lib.search.fusion import fuse
 from lib.search.filters import conditions
+from lib.search.fusion import fuse
 from lib.search.request import Mode, SearchRequest
 from lib.settings import Settings
 from lib.store.collections import Collection
