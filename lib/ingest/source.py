@@ -41,6 +41,9 @@ class ReadOptions:
     much of it the next part repeats. tokenizer: the name of the model that is to embed the parts;
     empty in a process that makes no parts.
 
+    Of a file of vectors: texts is the path of the file with their texts, "" for none; dataset the
+    name of the array, where it holds several.
+
     Raises InvalidInput for an unknown encoding, a delimiter that is none, a part outside of
     MIN_PART_TOKENS…MAX_PART_TOKENS or longer than the model takes, an overlap of half a part.
     """
@@ -52,6 +55,8 @@ class ReadOptions:
     part_tokens: int = 400
     overlap_tokens: int = 40
     tokenizer: str = field(default_factory=_local_model)
+    texts: str | None = None
+    dataset: str | None = None
 
     def __post_init__(self) -> None:
         if self.encoding is not None and not _is_text_encoding(self.encoding):

@@ -22,6 +22,7 @@ from lib.ingest.readers.markdown import read_markdown
 from lib.ingest.readers.pdf import read_pdf
 from lib.ingest.readers.sections import Member, Section
 from lib.ingest.readers.text import likely_format, read_text
+from lib.ingest.readers.vectors import FVECS, HDF5, NPY, NPZ, read_vectors
 from lib.ingest.source import ReadOptions, Source
 from lib.ingest.wire import Item
 
@@ -53,6 +54,8 @@ READERS = (
     Reader("PDF", ("pdf",), False, read_pdf, isolated=True, is_signed=True),
     Reader("Table (CSV, TSV)", ("csv", "tsv"), True, read_csv),
     Reader("JSON Lines", ("jsonl", "ndjson"), True, read_jsonl),
+    Reader("Vectors (NumPy, fvecs)", (*NPY, *NPZ, *FVECS), True, read_vectors),
+    Reader("Vectors (HDF5)", HDF5, True, read_vectors, isolated=True),
     Reader("Zip archive", ("zip",), False, read_zip, is_signed=True),
 )
 

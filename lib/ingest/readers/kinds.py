@@ -42,6 +42,7 @@ ODT = Kind("an OpenDocument text", "odt")
 ODS = Kind("an OpenDocument spreadsheet", "ods")
 EPUB = Kind("an e-book (EPUB)", "epub")
 ZIP = Kind("a zip archive", "zip")
+NPZ = Kind("an archive of NumPy arrays", "npz")
 HTML = Kind("a web page (HTML)", "html")
 TEXT = Kind("plain text", "txt")
 _LOCKED = Kind(
@@ -110,6 +111,8 @@ def _kind_of_zip(stream: IO[bytes]) -> Kind:
                     return _BY_MIME[mime]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError):
         return ZIP  # its reader says what is wrong
+    if names and all(name.endswith(".npy") for name in names):
+        return NPZ
     if "[Content_Types].xml" in names:
         for folder, kind in (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX)):
             if any(name.startswith(folder) for name in names):
