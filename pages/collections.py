@@ -41,7 +41,10 @@ def body(services: Services) -> None:
     show_jobs(services, running)
     for collection in collections:
         show_one(services, collection, running)
-    show_new(services, collections)
+    with st.expander("Create a collection of your own", icon=":material/add:"):
+        show_new(services)
+    if offer_sample(collections):
+        make_sample(services)
 
 
 def show_jobs(services: Services, running: Sequence[Job]) -> None:
@@ -82,8 +85,7 @@ def act(services: Services, pressed: Pressed) -> None:
         case Action.DROP_INDEX:
             database.run(drop_production_index(database, collection))
         case Action.DELETE:
-            ask_to_delete(services, pressed.summary)
-            return
+            return ask_to_delete(services, pressed.summary)
     refresh()
 
 
@@ -95,6 +97,7 @@ def ask_to_delete(services: Services, summary: CollectionSummary) -> None:
         refresh()
 
 
+@guarded
 def make_sample(services: Services) -> None:
     collection = services.database.run(make_collection(services, SAMPLE_NAME))
     services.database.run(start_sample_load(services.jobs, services.documents, collection))
@@ -102,19 +105,16 @@ def make_sample(services: Services) -> None:
 
 
 @guarded
-def show_new(services: Services, collections: Sequence[Collection]) -> None:
-    with st.expander("Create a collection of your own", icon=":material/add:"):
-        named = model_picker(registered_models(), services.settings.model)
-        model = resolve_model(named, services.settings)
-        variable = missing_key(model)
-        show_model(model, variable)
-        languages = services.database.query(list_text_configs)
-        wanted = new_collection_form(model, languages, usable=variable is None)
-        if wanted is not None:
-            services.database.run(make_collection(services, model=named, **asdict(wanted)))
-            refresh()
-    if offer_sample(collections):
-        make_sample(services)
+def show_new(services: Services) -> None:
+    named = model_picker(registered_models(), services.settings.model)
+    model = resolve_model(named, services.settings)
+    variable = missing_key(model)
+    show_model(model, variable)
+    languages = services.database.query(list_text_configs)
+    wanted = new_collection_form(model, languages, usable=variable is None)
+    if wanted is not None:
+        services.database.run(make_collection(services, model=named, **asdict(wanted)))
+        refresh()
 
 
 start_page(COLLECTIONS, body)

@@ -26,6 +26,7 @@ from lib.ui.upload import (
     file_frame,
     load_button,
     more_files,
+    same_names,
     show_preview,
     show_problems,
     show_target,
@@ -49,7 +50,9 @@ def body(services: Services) -> None:
         busy = any(job.active for job in jobs)
         if feeds and load_button(len(feeds), collection.name, busy=busy):
             load(services, collection, feeds)
-        show_jobs(services, collection, jobs)
+        show_running_jobs(services, collection, jobs)
+        if not files:
+            show_last_load(collection, jobs)
 
 
 def look_into(files: Sequence[Any]) -> list[Feed]:
@@ -59,18 +62,18 @@ def look_into(files: Sequence[Any]) -> list[Feed]:
 
     @guarded
     def look(file: Any) -> None:
-        source = Source.from_bytes(file.name, file.getbuffer())
+        source, options = Source.from_bytes(file.name, file.getbuffer()), ReadOptions()
         preview = preview_file(source)
-        options = ReadOptions()
-        if preview.header:
-            options = ReadOptions(columns=column_controls(preview))
-            preview = preview_file(source, options)
-        show_preview(preview)
+        with file_frame(preview, alone=len(files) == 1):
+            if preview.header:
+                options = ReadOptions(columns=column_controls(preview, file.file_id))
+                preview = preview_file(source, options)
+            show_preview(preview)
         feeds.append(file_feed(source, options))
 
     for file in files[:MOST_PREVIEWS]:
-        with file_frame(file.name, alone=len(files) == 1):
-            look(file)
+        look(file)
+    same_names([file.name for file in files])
     rest = files[MOST_PREVIEWS:]
     more_files([file.name for file in rest])
     feeds.extend(file_feed(Source.from_bytes(file.name, file.getbuffer())) for file in rest)
@@ -84,8 +87,7 @@ def load(services: Services, collection: Collection, feeds: Sequence[Feed]) -> N
     refresh()
 
 
-def show_jobs(services: Services, collection: Collection, jobs: Sequence[Job]) -> None:
-    """The running work, or how the last load ended."""
+def show_running_jobs(services: Services, collection: Collection, jobs: Sequence[Job]) -> None:
     running = [job for job in jobs if job.active]
 
     def look() -> None:
@@ -98,13 +100,16 @@ def show_jobs(services: Services, collection: Collection, jobs: Sequence[Job]) -
             services.database.run(services.jobs.cancel(cancelled.id))
 
     live(look, active=bool(running))
+
+
+def show_last_load(collection: Collection, jobs: Sequence[Job]) -> None:
     ended = [job for job in jobs if job.kind is JobKind.LOAD and is_news(job)]
     for job in ended[:1]:
         show_ended(job)
         search_it(collection)
         result = job.result or {}
         problems = [IncomingProblem(**problem) for problem in result.get("problems", ())]
-        show_problems(problems, result.get("problem_count"))
+        show_problems(problems, result.get("problem_count", 0))
 
 
 start_page(UPLOAD, body)

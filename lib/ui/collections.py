@@ -151,43 +151,56 @@ def _next_step(summary: CollectionSummary, *, busy: bool) -> str:
 
 
 def _menu(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
-    key = summary.collection.slug
+    slug = summary.collection.slug
     pressed: Pressed | None = None
+
+    def button(label: str, action: Action, icon: str, help_text: str | None = None) -> None:
+        nonlocal pressed
+        if st.button(
+            label,
+            key=f"{action.name}_{slug}",
+            icon=icon,
+            help=help_text,
+            width="stretch",
+            on_click=_close_menu,
+            args=(slug,),
+        ):
+            pressed = Pressed(action, summary)
+
     with st.popover(
         "Manage",
         icon=":material/settings:",
         help="A job is working on it." if busy else "Embed, index or delete this collection",
         disabled=busy,
+        key=f"{_menu_key(slug)}:{st.session_state.get(_menu_key(slug), 0)}",
     ):
-        if summary.collection.name == SAMPLE_NAME and st.button(
-            "Load the sample again",
-            key=f"sample_{key}",
-            icon=":material/refresh:",
-            width="stretch",
-            help="Adds what is missing; what is there already is not embedded again.",
-        ):
-            pressed = Pressed(Action.LOAD_SAMPLE, summary)
-        if summary.missing and st.button(
-            "Embed what is missing", key=f"embed_{key}", icon=":material/bolt:", width="stretch"
-        ):
-            pressed = Pressed(Action.EMBED, summary)
+        if summary.collection.name == SAMPLE_NAME:
+            button(
+                "Load the sample again",
+                Action.LOAD_SAMPLE,
+                ":material/refresh:",
+                "Adds what is missing; what is there already is not embedded again.",
+            )
+        if summary.missing:
+            button("Embed what is missing", Action.EMBED, ":material/bolt:")
         if summary.embedded:
             with st.expander("Build a vector index", icon=":material/hub:"):
-                spec = index_form(summary.embedded, key)
+                spec = index_form(summary.embedded, slug, on_build=lambda: _close_menu(slug))
             if spec is not None:
                 pressed = Pressed(Action.BUILD_INDEX, summary, spec)
-        if summary.indexes and st.button(
-            "Drop the vector index", key=f"drop_{key}", icon=":material/hub:", width="stretch"
-        ):
-            pressed = Pressed(Action.DROP_INDEX, summary)
-        if st.button(
-            "Delete this collection",
-            key=f"delete_{key}",
-            icon=":material/delete:",
-            width="stretch",
-        ):
-            pressed = Pressed(Action.DELETE, summary)
+        if summary.indexes:
+            button("Drop the vector index", Action.DROP_INDEX, ":material/layers_clear:")
+        button("Delete this collection", Action.DELETE, ":material/delete:")
     return pressed
+
+
+def _menu_key(slug: str) -> str:
+    return f"manage:{slug}"
+
+
+def _close_menu(slug: str) -> None:
+    """A popover with a new key is a new one, and closed."""
+    st.session_state[_menu_key(slug)] = st.session_state.get(_menu_key(slug), 0) + 1
 
 
 def confirm_delete(summary: CollectionSummary) -> bool:

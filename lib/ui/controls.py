@@ -49,12 +49,17 @@ MOST_RESULTS = 100
 NEAREST, FARTHEST, USUAL_DISTANCE = 0.05, 1.5, 0.5
 
 _FUSION_HELP = (
-    "**Weighted**: each side's values are scaled to 0–1 over what was fetched, then added by "
+    "**Weighted sum**: each side's values are scaled to 0–1 over what was fetched, then added by "
     "weight.  \n**By rank (RRF)**: 1 / (60 + rank) of each side, added by weight; the values "
     "themselves do not count.  \n**Raw sum**: weight · similarity + (1 − weight) · ts_rank, only "
     "documents with the words. The textbook form: its two scales are not comparable, so the "
     "weight does little until it is near 1."
 )
+_FUSION_LABELS = {
+    Fusion.WEIGHTED: "Weighted sum",
+    Fusion.RRF: "By rank (RRF)",
+    Fusion.RAW: "Raw sum (textbook)",
+}
 _TEXT_HELP = {
     TextQuery.WEB: 'Like a web search: "exact phrase", OR, -without; all other words must occur.',
     TextQuery.PLAIN: "Every word must occur. Strict: questions rarely find anything.",
@@ -66,14 +71,14 @@ _DISTANCE_HELP = {
     Distance.INNER_PRODUCT: "It is negative for what is near: the more so, the nearer.",
 }
 _SCAN_LABELS = {
-    Scan.AUTO: "Let PostgreSQL decide",
+    Scan.AUTO: "PostgreSQL decides",
     Scan.INDEX: "Use the index",
-    Scan.EXACT: "Compare every document (exact)",
+    Scan.EXACT: "Exact: compare all",
 }
 
 _ITERATIVE_LABELS = {
-    IterativeScan.STRICT: "Yes, in exact order",
-    IterativeScan.RELAXED: "Yes, order may differ a little (quicker)",
+    IterativeScan.STRICT: "Yes, in strict order",
+    IterativeScan.RELAXED: "Yes, roughly in order",
     IterativeScan.OFF: "No",
 }
 
@@ -208,8 +213,11 @@ def new_collection_form(
     return NewCollection(name, distance or model.distance, str(text_config))
 
 
-def index_form(documents: int, key: str) -> IndexSpec | None:
-    """Kind and options of a vector index; the specification once Build was pressed."""
+def index_form(documents: int, key: str, on_build: Callable[[], None]) -> IndexSpec | None:
+    """Kind and options of a vector index; the specification once Build was pressed.
+
+    Raises LimitExceeded where the options do not go together.
+    """
     usual, reason = recommended_kind(documents)
     kind = st.segmented_control(
         "Kind of index",
@@ -223,7 +231,9 @@ def index_form(documents: int, key: str) -> IndexSpec | None:
     )
     st.caption(f"Suggested: {usual.label}. {reason[0].upper()}{reason[1:]}.")
     options = _ivfflat_options(documents, key) if kind is IndexKind.IVFFLAT else _hnsw_options(key)
-    pressed = st.button("Build", key=f"build_{key}", type="primary", icon=":material/build:")
+    pressed = st.button(
+        "Build", key=f"build_{key}", type="primary", icon=":material/build:", on_click=on_build
+    )
     return options() if pressed else None
 
 
@@ -383,7 +393,7 @@ def _fusion() -> tuple[Fusion, int]:
     fusion = _choice(
         "How the two sides are joined (fusion)",
         list(Fusion),
-        lambda found: found.label,
+        lambda found: _FUSION_LABELS[found],
         key="fusion",
         help_text=_FUSION_HELP,
     )
@@ -427,8 +437,9 @@ def _index_settings(summary: CollectionSummary, *, filtered: bool) -> SearchSett
         list(Scan),
         lambda found: _SCAN_LABELS[found],
         key="scan",
-        help_text=f"The index is {escape(index.label)}. On a small collection PostgreSQL prefers "
-        "to compare every document; “Use the index” shows what the index would find.",
+        help_text=f"The index is {escape(index.label)}. **PostgreSQL decides**: on a small "
+        "collection it prefers to compare every document.  \n**Use the index**: shows what the "
+        "index would find even so.  \n**Exact**: compares every document, and misses nothing.",
     )
     if scan is Scan.EXACT:
         return SearchSettings(scan=scan)

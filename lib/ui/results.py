@@ -67,7 +67,7 @@ def _plan_badge(plan: Plan | None, request: SearchRequest, index: IndexDescripti
         st.badge(
             "Approximate",
             color="blue",
-            icon=":material/hub:",
+            icon=":material/bolt:",
             help=f"{summary} An index is quick, and may miss true neighbours.",
         )
     else:
@@ -138,7 +138,7 @@ def _card(rank: int, hit: Hit, snippet: Snippet) -> None:
 
 def _marked(snippet: Snippet) -> str:
     text = "".join(
-        f":orange-background[{escape(piece.text)}]" if piece.marked else _spaced(piece.text)
+        f":violet[**{escape(piece.text)}**]" if piece.marked else _spaced(piece.text)
         for piece in snippet.pieces
     )
     return f"{'' if snippet.begins else '… '}{text.strip()}{'' if snippet.ends else ' …'}"

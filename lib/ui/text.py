@@ -20,7 +20,7 @@ def escape(text: str) -> str:
     return _NOTHING.join(_SPECIAL.sub(r"\\\g<0>", part) for part in _PARTS.split(one_line))
 
 
-SQL_WIDTH = 100
+SQL_WIDTH = 88
 # A line break, or a run without spaces outside of quotes.
 _SQL_WORD = re.compile(r"""\n|(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|\S)+""")
 

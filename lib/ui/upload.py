@@ -53,14 +53,20 @@ def empty_drop_zone() -> None:
     st.session_state[_LOADS] = st.session_state.get(_LOADS, 0) + 1
 
 
-def file_frame(name: str, *, alone: bool) -> AbstractContextManager[Any]:
-    """Where one file is looked into; open where it is the only one."""
-    return st.expander(escape(name), expanded=alone, icon=":material/description:")
+def file_frame(preview: Preview, *, alone: bool) -> AbstractContextManager[Any]:
+    """Where one file is looked into; open where it is the only one, or not all is well."""
+    problems = count(len(preview.problems), "problem")
+    return st.expander(
+        f"{escape(preview.name)}{f' · {problems}' * bool(preview.problems)}",
+        expanded=alone or bool(preview.problems),
+        icon=":material/report:" if preview.problems else ":material/description:",
+    )
 
 
-def column_controls(preview: Preview) -> ColumnChoice:
-    """Which column is what; what was guessed is chosen already."""
-    header, key = list(preview.header), preview.name
+def column_controls(preview: Preview, key: str) -> ColumnChoice:
+    """Which column is what; what was guessed is chosen already. key: differs for each file, also
+    where two have the same name."""
+    header = list(preview.header)
     guess = preview.mapping or ColumnMapping(text=())
     with st.container(border=False):
         columns = st.columns(4)
@@ -113,12 +119,12 @@ def show_preview(preview: Preview) -> None:
         st.dataframe(
             pd.DataFrame(
                 {
-                    "title": [document.title for document in preview.documents],
+                    "title": [document.title or "" for document in preview.documents],
                     "text": [document.content[:300] for document in preview.documents],
-                    "category": [document.category for document in preview.documents],
+                    "category": [document.category or "" for document in preview.documents],
                     "id": [document.external_id for document in preview.documents],
                     "metadata": [
-                        ", ".join(f"{key}: {value}" for key, value in document.metadata.items())
+                        ", ".join(_field(*field) for field in document.metadata.items())
                         for document in preview.documents
                     ],
                 }
@@ -133,14 +139,31 @@ def show_preview(preview: Preview) -> None:
                 "metadata": st.column_config.TextColumn("Metadata", width=180),
             },
         )
-    show_problems(preview.problems)
+    if preview.problems:
+        _show_first_problems(preview)
 
 
-def show_problems(problems: Sequence[IncomingProblem], total: int | None = None) -> None:
-    """What could not be stored, or not as it was; with a download of the list."""
+def _field(name: str, value: Any) -> str:
+    words = " › ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return f"{name}: {words}"
+
+
+def _show_first_problems(preview: Preview) -> None:
+    nothing = "Nothing of what was looked at can be stored. " * (not preview.documents)
+    lines = [
+        f"- {f'**{escape(problem.place)}**: ' * bool(problem.place)}{escape(problem.reason)} "
+        f"{escape(problem.hint)}{' It is stored all the same.' * problem.stored}"
+        for problem in preview.problems
+    ]
+    found = f"{nothing}{count(len(lines), 'problem')} at the beginning of this file:"
+    st.warning("\n".join([found, "", *lines]), icon=":material/report:")
+
+
+def show_problems(problems: Sequence[IncomingProblem], total: int) -> None:
+    """What a load could not store, or not as it was. total: how many there were; problems: the
+    first of them."""
     if not problems:
         return
-    total = len(problems) if total is None else total
     table = pd.DataFrame(
         [
             {
@@ -153,8 +176,9 @@ def show_problems(problems: Sequence[IncomingProblem], total: int | None = None)
             for problem in problems
         ]
     )
+    first = f" The first {len(problems):,} of them:" * (total > len(problems))
     st.warning(
-        f"{count(total, 'problem')}: these could not be stored, or not exactly as they were.",
+        f"{count(total, 'problem')}: this was not stored, or not exactly as it is.{first}",
         icon=":material/report:",
     )
     st.dataframe(table, hide_index=True, alt="What could not be stored, and why")
@@ -171,7 +195,20 @@ def show_problems(problems: Sequence[IncomingProblem], total: int | None = None)
 def more_files(names: Sequence[str]) -> None:
     """Files that are loaded without a first look."""
     if names:
-        st.caption(f"And {count(len(names), 'more file')}: {escape(', '.join(names[:20]))}")
+        shown = f"{escape(', '.join(names[:20]))}{' …' * (len(names) > 20)}"
+        st.caption(f"And {count(len(names), 'more file')} without a first look: {shown}")
+
+
+def same_names(names: Sequence[str]) -> None:
+    """Documents are told apart by the name of their file, so that a second one would replace the
+    first."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        st.warning(
+            f"More than one file is called {escape(', '.join(twice))}: the last one replaces the "
+            "others. Rename them to keep all.",
+            icon=":material/content_copy:",
+        )
 
 
 def load_button(files: int, collection: str, *, busy: bool) -> bool:
