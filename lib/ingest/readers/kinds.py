@@ -41,6 +41,7 @@ XLS = Kind("an old Excel workbook", "xls")
 ODT = Kind("an OpenDocument text", "odt")
 ODS = Kind("an OpenDocument spreadsheet", "ods")
 EPUB = Kind("an e-book (EPUB)", "epub")
+NPZ = Kind("a NumPy archive", "npz")
 ZIP = Kind("a zip archive", "zip")
 NPZ = Kind("an archive of NumPy arrays", "npz")
 HTML = Kind("a web page (HTML)", "html")
@@ -111,6 +112,8 @@ def _kind_of_zip(stream: IO[bytes]) -> Kind:
                     return _BY_MIME[mime]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError):
         return ZIP  # its reader says what is wrong
+    if names and all(name.endswith(".npy") for name in names):
+        return NPZ
     if names and all(name.endswith(".npy") for name in names):
         return NPZ
     if "[Content_Types].xml" in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -29,6 +30,32 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+_DECLARATION_BYTES = 4096
+_DECLARATION = re.compile(
+    rb"""<(?:\?xml\b[^>]*?\bencoding|meta\b[^>]*?\bcharset)\s*=\s*["']?\s*([a-z0-9_:.-]{2,40})""",
+    re.IGNORECASE,
+)
+_C1 = re.compile(rb"[\x80-\x9f]")
+
+# Pages name the old standard and use its wider successor; browsers read them as this too
+# (WHATWG, "Encoding", names and labels).
+_WIDER = {
+    "iso-8859-1": "cp1252",
+    "latin1": "cp1252",
+    "us-ascii": "cp1252",
+    "ascii": "cp1252",
+    "iso-8859-9": "cp1254",
+    "iso-8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "euc-kr": "cp949",
+    "ks_c_5601-1987": "cp949",
+    "shift_jis": "cp932",
+    "x-sjis": "cp932",
+    "big5": "big5hkscs",
+}
+
 # Decoding puts this where bytes fit no character, so that they can be counted apart from a
 # U+FFFD that stands in the file: no decoder gives a lone surrogate for valid bytes.
 _UNDECODABLE = "\udfff"
@@ -46,7 +73,8 @@ codecs.register_error("vecscope-mark", _mark_undecodable)
 def detect_encoding(sample: bytes) -> str | None:
     """The encoding of a file that begins with ``sample``; None where it looks like no text.
 
-    A byte order mark decides; then UTF-8, if all of the sample is; then charset-normalizer.
+    A byte order mark decides; then UTF-8, if all of the sample is; then what a web page or XML
+    says of itself, if all of the sample fits; then charset-normalizer.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if sample.startswith(mark):
@@ -64,13 +92,37 @@ def detect_encoding(sample: bytes) -> str | None:
         start = max(0, exc.start - _DETECTION_BYTES // 2)
         start = sample.rfind(b"\n", 0, start) + 1 if start else 0
 
+    if (declared := _declared_encoding(sample)) is not None:
+        return declared
+
     import charset_normalizer  # not at the top: most files are UTF-8
 
     best = charset_normalizer.from_bytes(sample[start : start + _DETECTION_BYTES]).best()
     if best is None:
         return None
     # Several code pages can give the very same text; the one most in use is the best name for it.
-    return "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
+    if "cp1252" in best.could_be_from_charset:
+        return "cp1252"
+    # The two differ in š, ž, ś, ź and ť, which cp1250 has where ISO 8859-2 has no character: text
+    # without any of those bytes, of languages that need them, is not cp1250.
+    if best.encoding == "cp1250" and not _C1.search(sample):
+        return "iso8859_2"
+    return best.encoding
+
+
+def _declared_encoding(sample: bytes) -> str | None:
+    if sample.lstrip()[:1] != b"<":
+        return None
+    declared = _DECLARATION.search(sample[:_DECLARATION_BYTES])
+    if declared is None:
+        return None
+    name = declared[1].decode("ascii").lower()
+    encoding = _WIDER.get(name, name)
+    try:
+        codecs.getincrementaldecoder(encoding)().decode(sample, final=False)
+    except (LookupError, UnicodeError):
+        return None
+    return encoding
 
 
 def likely_format(head: bytes) -> str | None:
