@@ -94,6 +94,17 @@ class ReadOptions:
         return max_tokens_of(self.tokenizer) or MAX_PART_TOKENS
 
 
+@dataclass(frozen=True)
+class ArrayFacts:
+    """What a file of vectors says of itself. rows: None where only reading tells; distance: as the
+    file names it, or empty; datasets: the names of the arrays in it, where they have names."""
+
+    rows: int | None
+    dtype: str
+    distance: str = ""
+    datasets: tuple[str, ...] = ()
+
+
 class Source:
     """A named stream of bytes, and what is found out about it while it is read.
 
@@ -103,7 +114,7 @@ class Source:
 
     path: where it is on disk, None where it is not. container: the archive or mail it is inside.
 
-    Set by readers: ``encoding``, ``delimiter``, ``header`` and ``mapping``.
+    Set by readers: ``encoding``, ``delimiter``, ``header``, ``mapping`` and ``array``.
     """
 
     def __init__(
@@ -128,6 +139,7 @@ class Source:
         self.delimiter: str | None = None
         self.header: tuple[str, ...] = ()
         self.mapping: ColumnMapping | None = None
+        self.array: ArrayFacts | None = None
 
     @classmethod
     def from_path(cls, path: Path, *, name: str | None = None) -> Source:

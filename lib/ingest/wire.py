@@ -16,7 +16,7 @@ from lib.errors import InvalidInput
 from lib.ingest.columns import ColumnChoice, ColumnMapping
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.readers.sections import Member, Section
-from lib.ingest.source import ReadOptions
+from lib.ingest.source import ArrayFacts, ReadOptions
 
 if TYPE_CHECKING:
     from lib.ingest.source import Source
@@ -36,14 +36,15 @@ class Found:
     delimiter: str | None = None
     header: tuple[str, ...] = ()
     mapping: ColumnMapping | None = None
+    array: ArrayFacts | None = None
 
     @classmethod
     def of(cls, source: Source) -> Found:
-        return cls(source.encoding, source.delimiter, source.header, source.mapping)
+        return cls(source.encoding, source.delimiter, source.header, source.mapping, source.array)
 
     def tell(self, source: Source) -> None:
         source.encoding, source.delimiter = self.encoding, self.delimiter
-        source.header, source.mapping = self.header, self.mapping
+        source.header, source.mapping, source.array = self.header, self.mapping, self.array
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +147,13 @@ def _problem(values: dict[str, Any]) -> IncomingProblem:
 
 
 def _found(values: dict[str, Any]) -> Found:
-    mapping = values["mapping"]
+    mapping, array = values["mapping"], values["array"]
     return Found(
         values["encoding"],
         values["delimiter"],
         tuple(_text(name) for name in values["header"]),
         None if mapping is None else ColumnMapping(**_tuples(mapping)),
+        None if array is None else ArrayFacts(**_tuples(array)),
     )
 
 

@@ -19,12 +19,13 @@ from lib.errors import InvalidInput, ReadProblem
 from lib.ingest.columns import SAMPLE_ROWS, ColumnMapping, RowMapper, map_columns, number_columns
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.readers.row_texts import Row, find_texts
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.source import ArrayFacts, ReadOptions, Source
 
 if TYPE_CHECKING:
     import h5py
 
-NPY, NPZ, FVECS, HDF5 = ("npy",), ("npz",), ("fvecs", "bvecs"), ("hdf5", "h5")
+_FVECS_TYPES = {"fvecs": "<f4", "ivecs": "<i4", "bvecs": "u1"}
+NPY, NPZ, FVECS, HDF5 = ("npy",), ("npz",), tuple(_FVECS_TYPES), ("hdf5", "h5")
 VECTOR_EXTENSIONS = (*NPY, *NPZ, *FVECS, *HDF5)
 
 MAX_DIMENSIONS = 16_000
@@ -44,16 +45,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class VectorTable:
-    """An open file of vectors.
+    """An open file of vectors. blocks: arrays of numbers (n, d) in the file's order; d may differ
+    from block to block."""
 
-    rows: None where only reading tells. blocks: arrays of numbers (n, d) in the file's order; d may
-    differ from block to block. distance: as the file names it; empty where it does not.
-    """
-
-    rows: int | None
-    dtype: str
+    facts: ArrayFacts
     blocks: Iterator[NumberArray]
-    distance: str = ""
 
 
 def is_vector_file(name: str) -> bool:
@@ -75,12 +71,13 @@ def read_vectors(
     Text, title, id and the rest come from ``options.texts`` or from the file beside it that fits
     (:func:`find_texts`), mapped as a table's columns are. A row without a text has its label or id
     as its content; without an id it is "<source>#<row number>", as all rows of fvecs and hdf5 are:
-    files of true neighbours name them by number. Sets ``source.header`` and ``mapping``. Raises
-    ReadProblem.
+    files of true neighbours name them by number. Sets ``source.array``, ``header`` and
+    ``mapping``. Raises ReadProblem.
     """
     with ExitStack() as stack:
         table = stack.enter_context(open_vectors(source, options.dataset))
-        texts, problem = find_texts(source, options.texts, table.rows)
+        source.array = table.facts
+        texts, problem = find_texts(source, options.texts, table.facts.rows)
         if problem is not None:
             yield problem
         rows: Iterator[Row | None] = iter(())
@@ -164,13 +161,14 @@ def _open_npy(source: Source, stack: ExitStack) -> VectorTable:
     shape, in_columns, dtype = _npy_header(stream, source)
     _check_shape(shape, dtype, source)
     if not in_columns:
-        return VectorTable(shape[0], str(dtype), _stream_blocks(stream, shape, dtype, source))
+        facts = ArrayFacts(shape[0], str(dtype))
+        return VectorTable(facts, _stream_blocks(stream, shape, dtype, source))
     path = stack.enter_context(source.on_disk())
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as exc:
         raise _damaged(source, exc) from None
-    return VectorTable(shape[0], str(dtype), _slices(array, shape, dtype, source))
+    return VectorTable(ArrayFacts(shape[0], str(dtype)), _slices(array, shape, dtype, source))
 
 
 def _open_npz(source: Source, dataset: str | None, stack: ExitStack) -> VectorTable:
@@ -190,8 +188,8 @@ def _open_npz(source: Source, dataset: str | None, stack: ExitStack) -> VectorTa
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as exc:
         raise _damaged(source, exc) from None
     _check_shape(shape, dtype, source)
-    blocks = _stream_blocks(stream, shape, dtype, source, advance=True)
-    return VectorTable(shape[0], str(dtype), blocks)
+    facts = ArrayFacts(shape[0], str(dtype), datasets=tuple(arrays))
+    return VectorTable(facts, _stream_blocks(stream, shape, dtype, source, advance=True))
 
 
 def _npy_header(stream: IO[bytes], source: Source) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -244,20 +242,20 @@ def _slices(
 
 
 def _open_fvecs(source: Source, stack: ExitStack) -> VectorTable:
-    """Each row is its number of dimensions, as int32, and then so many float32 (fvecs) or uint8
-    (bvecs), all little-endian (http://corpus-texmex.irisa.fr)."""
-    dtype = np.dtype("u1" if _extension(source.name) == "bvecs" else "<f4")
+    """Each row is its number of dimensions, as int32, and then so many numbers, all little-endian
+    (http://corpus-texmex.irisa.fr)."""
+    dtype = np.dtype(_FVECS_TYPES[_extension(source.name)])
     with source.open_plain() as head:
         first = head.read(4)
     if not first:
         raise _empty(source)
     row_bytes = 4 + _fvecs_dimensions(first, 0, source) * dtype.itemsize
     rows, rest = divmod(source.size_bytes or 1, row_bytes)
-    blocks = fvecs_blocks(stack.enter_context(source.open()), dtype, source)
-    return VectorTable(None if rest else rows, str(dtype), blocks)
+    blocks = _fvecs_blocks(stack.enter_context(source.open()), dtype, source)
+    return VectorTable(ArrayFacts(None if rest else rows, str(dtype)), blocks)
 
 
-def fvecs_blocks(stream: IO[bytes], dtype: np.dtype[Any], source: Source) -> Iterator[NumberArray]:
+def _fvecs_blocks(stream: IO[bytes], dtype: np.dtype[Any], source: Source) -> Iterator[NumberArray]:
     """Runs of rows that have the same number of dimensions. Raises ReadProblem where a row is none,
     since what follows it cannot be found."""
     buffer, row = b"", 0
@@ -290,28 +288,23 @@ def _fvecs_dimensions(content: bytes, row: int, source: Source) -> int:
 
 
 def _open_hdf5(source: Source, dataset: str | None, stack: ExitStack) -> VectorTable:
-    file = stack.enter_context(open_hdf5(source))
-    found = {name: (array.shape, array.dtype) for name, array in hdf5_arrays(file).items()}
-    array = hdf5_arrays(file)[_choose(found, dataset, source)]
-    _check_shape(array.shape, array.dtype, source)
-    blocks = hdf5_blocks(array, source)
-    return VectorTable(array.shape[0], str(array.dtype), blocks, _attribute(file, "distance"))
-
-
-@contextmanager
-def open_hdf5(source: Source) -> Iterator[h5py.File]:
-    """Raises ReadProblem where it is none."""
     import h5py
 
-    with source.on_disk() as path, ExitStack() as stack:
-        try:
-            file = stack.enter_context(h5py.File(path, "r"))
-        except OSError as exc:
-            raise _damaged(source, exc) from None
-        yield file
+    path = stack.enter_context(source.on_disk())
+    try:
+        file = stack.enter_context(h5py.File(path, "r"))
+    except OSError as exc:
+        raise _damaged(source, exc) from None
+    arrays = _hdf5_arrays(file)
+    shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    array = arrays[_choose(shapes, dataset, source)]
+    _check_shape(array.shape, array.dtype, source)
+    distance = _attribute(file, "distance")
+    facts = ArrayFacts(array.shape[0], str(array.dtype), distance, tuple(arrays))
+    return VectorTable(facts, _hdf5_blocks(array, source))
 
 
-def hdf5_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
+def _hdf5_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     """The arrays in the file itself: links, and data kept in other files, could point anywhere."""
     import h5py
 
@@ -325,7 +318,7 @@ def hdf5_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     }
 
 
-def hdf5_blocks(array: h5py.Dataset, source: Source) -> Iterator[NumberArray]:
+def _hdf5_blocks(array: h5py.Dataset, source: Source) -> Iterator[NumberArray]:
     """Raises ReadProblem where a block cannot be read, or would take too much memory."""
     row_bytes = array.shape[1] * array.dtype.itemsize
     chunk_bytes = int(np.prod(array.chunks or (1,))) * array.dtype.itemsize
