@@ -60,8 +60,7 @@ def show_jobs(services: Services, running: Sequence[Job]) -> None:
 
     live(look, active=bool(running))
     for job in services.database.run(services.jobs.recent(limit=1)):
-        if not job.active:
-            show_ended(job)
+        show_ended(job)
 
 
 @guarded
@@ -85,7 +84,8 @@ def act(services: Services, pressed: Pressed) -> None:
         case Action.DROP_INDEX:
             database.run(drop_production_index(database, collection))
         case Action.DELETE:
-            return ask_to_delete(services, pressed.summary)
+            ask_to_delete(services, pressed.summary)
+            return
     refresh()
 
 
