@@ -16,6 +16,7 @@ from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.isolation import read_isolated
 from lib.ingest.parts import split_section
 from lib.ingest.readers.csv import read_csv
+from lib.ingest.readers.docx import read_docx
 from lib.ingest.readers.html import read_html
 from lib.ingest.readers.jsonl import read_jsonl
 from lib.ingest.readers.kinds import HEAD_BYTES, is_blank, kind_of, kind_of_text
@@ -53,6 +54,7 @@ READERS = (
     Reader("Plain text", ("txt", "text"), False, read_text),
     Reader("Markdown", ("md", "markdown"), False, read_markdown),
     Reader("PDF", ("pdf",), False, read_pdf, isolated=True, is_signed=True),
+    Reader("Word document", ("docx", "docm"), False, read_docx, isolated=True, is_signed=True),
     Reader("Web page (HTML)", ("html", "htm", "xhtml"), False, read_html, isolated=True),
     Reader("Table (CSV, TSV)", ("csv", "tsv"), True, read_csv),
     Reader("JSON Lines", ("jsonl", "ndjson"), True, read_jsonl),
