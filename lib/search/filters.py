@@ -20,16 +20,19 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Numeric,
+    TableValuedAlias,
     Text,
     and_,
     bindparam,
     case,
     cast,
+    column,
     exists,
     func,
     literal_column,
     or_,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -117,7 +120,7 @@ class Filter:
 
 
 def _quoted(value: str) -> str:
-    if value == value.strip() and value and not set(value) & set(',"\r\n'):
+    if value and value[0] != " " and not set(value) & set(',"\r\n'):
         return value
     doubled = value.replace('"', '""')
     return f'"{doubled}"'
@@ -150,7 +153,7 @@ def parse_filter(text: str) -> Filter:
         rows = list(csv.reader([rest[1:]], skipinitialspace=True, strict=True))
     except csv.Error as exc:
         raise _unusable(field, f"its values cannot be read ({exc})") from None
-    values = tuple(value.rstrip() for value in (rows[0] if rows else [""]))
+    values = tuple(value for row in rows for value in row) or ("",)
     if len(values) == 1:
         return Filter(field, FilterOp.EQUALS, values[0])
     return Filter(field, FilterOp.IN, values)
@@ -197,7 +200,7 @@ def _condition(table: VectorTable, wanted: Filter) -> ColumnElement[bool]:
             # its item there.
             return or_(
                 *(
-                    metadata.contains(_bound({field: form}, JSONB()))
+                    metadata.contains(cast(_bound(json.dumps({field: form}), Text()), JSONB))
                     for value in map(_as_stored, values)
                     for item in _as_json(value)
                     for form in (item, [item])
@@ -226,11 +229,8 @@ def _category_condition(table: VectorTable, wanted: Filter) -> ColumnElement[boo
 
 
 def _within(value: ColumnElement[Any], wanted: Filter) -> ColumnElement[bool]:
-    """In lax mode ``$[*]`` gives the items of a list, and anything else as it is."""
-    items = func.jsonb_path_query(
-        value, literal_column("'$[*]'::jsonpath"), type_=JSONB()
-    ).table_valued("item", name="items")
-    item = cast(items.c.item, JSONB)
+    items = _items(value)
+    item = items.c.item
     kind = func.jsonb_typeof(item)
     as_text = item.op("#>>", return_type=Text())(literal_column("'{}'::text[]"))
     is_text = kind == literal_column("'string'")
@@ -250,6 +250,12 @@ def _within(value: ColumnElement[Any], wanted: Filter) -> ColumnElement[bool]:
         bound = _bound(Decimal(repr(wanted.value)), Numeric())
         passes = number >= bound if _is_low(wanted) else number <= bound
     return exists(select(literal_column("1")).select_from(items).where(passes))
+
+
+def _items(value: ColumnElement[Any]) -> TableValuedAlias:
+    """A row for each item of a list, one for anything else: jsonpath's lax mode."""
+    items = func.jsonb_path_query(value, literal_column("'$[*]'::jsonpath"))
+    return items.table_valued(column("item", JSONB())).render_derived("items")
 
 
 def _is_low(wanted: Filter) -> bool:
@@ -315,13 +321,13 @@ async def list_fields(db: AsyncSession, collection: Collection) -> list[FieldFac
         .limit(SAMPLE_ROWS)
         .cte("sample")
     )
-    fields = func.jsonb_each(sample.c.metadata).table_valued("key", "value").lateral("fields")
-    items = (
-        func.jsonb_path_query(cast(fields.c.value, JSONB), literal_column("'$[*]'::jsonpath"))
-        .table_valued("item")
-        .lateral("items")
+    fields = (
+        func.jsonb_each(sample.c.metadata)
+        .table_valued(column("key", Text()), column("value", JSONB()))
+        .render_derived("fields")
     )
-    item = cast(items.c.item, JSONB)
+    items = _items(fields.c.value)
+    item = items.c.item
     counted = (
         select(
             fields.c.key,
@@ -332,15 +338,15 @@ async def list_fields(db: AsyncSession, collection: Collection) -> list[FieldFac
             .over(partition_by=fields.c.key, order_by=(func.count().desc(), item))
             .label("place"),
         )
-        .select_from(sample, fields, items)
+        .select_from(sample.join(fields, true()).join(items, true()))
         .where(func.jsonb_typeof(item).in_(["string", "number", "boolean"]))
         .group_by(fields.c.key, item)
         .cte("counted")
     )
     having = (
         select(fields.c.key, func.count().label("documents"))
-        .select_from(sample, fields)
-        .where(func.jsonb_typeof(cast(fields.c.value, JSONB)) != "null")
+        .select_from(sample.join(fields, true()))
+        .where(func.jsonb_typeof(fields.c.value) != "null")
         .group_by(fields.c.key)
         .cte("having_it")
     )
