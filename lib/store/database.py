@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import psycopg
 import sqlalchemy
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, InvalidatePoolError
@@ -25,7 +26,7 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 
 from lib.errors import (
     DatabaseProblem,
@@ -214,11 +215,17 @@ class Database:
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[AsyncSession]:
+        session = self._sessions()
         try:
-            async with self._sessions() as session:
+            try:
                 await self._connect(session)
                 yield session
+                # Gives the connection back too. AsyncSession's own context manager would close in
+                # a task of its own after that, which a search would feel.
                 await session.commit()
+            except BaseException:
+                await asyncio.shield(session.close())
+                raise
         except Exception as exc:
             known = from_exception(exc)
             if known is None or known is exc:
@@ -299,7 +306,17 @@ def _make_engine(url: URL, pool_size: int, max_overflow: int) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=max_overflow,
         connect_args=connect_defaults(url),
+        pool_reset_on_return=None,  # see roll_back
     )
+
+    @event.listens_for(engine.sync_engine, "reset")
+    def roll_back(
+        connection: DBAPIConnection, record: ConnectionPoolEntry, _state: PoolResetState
+    ) -> None:
+        """Where there is something to roll back: asking for it costs as much as a short query."""
+        driver: Any = record.driver_connection
+        if driver.pgconn.transaction_status != TransactionStatus.IDLE:
+            connection.rollback()
 
     @event.listens_for(engine.sync_engine, "connect")
     def set_constants(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
