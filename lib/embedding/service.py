@@ -226,7 +226,7 @@ class EmbeddingService:
                 for part in _parts(run.prepared, self._client.limits):
                     group.create_task(self._embed_in_slot(part, run))
         truncated = tuple(place for place, item in run.prepared.items() if item.was_cut)
-        log.info(
+        log.debug(
             "embedding.batch",
             batch_id=uuid.uuid4().hex[:8],
             model=self.model.name,

@@ -1,21 +1,34 @@
-"""Loading and embedding as jobs."""
+"""Loading and embedding as jobs, and going on with a load that did not get to its end."""
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from lib.ingest.service import DocumentService, Feed, Report, sample_feed
-from lib.store.collections import Collection
-from lib.store.jobs import Job, JobContext, JobKind, Jobs
+from lib.errors import InvalidInput, NotFound
+from lib.ingest.columns import ColumnChoice
+from lib.ingest.problems import ProblemFile, problems_path
+from lib.ingest.service import (
+    DocumentService,
+    Feed,
+    LoadOptions,
+    LoadProgress,
+    file_feed,
+    sample_feed,
+)
+from lib.ingest.source import ReadOptions, Source
+from lib.ingest.uploads import clean_up, drop_uploads
+from lib.store.collections import Collection, list_collections
+from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
 
+MOST_RESUMABLE_SOURCES = 10_000
+"""A job keeps the list of its files, so that it can be resumed; of more, it would be too long."""
 
-def _reporter(context: JobContext) -> Report:
-    async def report(done: int, total: int, message: str) -> None:
-        await context.progress(done, total, message)
-
-    return report
+_RESUMABLE = (JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.INTERRUPTED)
 
 
 def _load_key(collection: Collection) -> str:
@@ -24,15 +37,29 @@ def _load_key(collection: Collection) -> str:
 
 
 async def start_load(
-    jobs: Jobs, documents: DocumentService, collection: Collection, feeds: Sequence[Feed]
+    jobs: Jobs,
+    documents: DocumentService,
+    collection: Collection,
+    feeds: Sequence[Feed],
+    options: LoadOptions | None = None,
 ) -> Job:
-    """Loads the feeds in the background. Raises Busy while the collection is being loaded."""
+    """Loads the feeds in the background, which a page need not wait for.
+
+    Files that were spooled for it are removed when it is done. Raises Busy while the collection
+    is being loaded, InvalidInput where the parts of a file would be longer than its model takes.
+    """
+    chosen = options or LoadOptions()
+    fitting = [feed.for_model(collection.model) for feed in feeds]
     names = ", ".join(feed.name for feed in feeds[:3])
     more = f" and {len(feeds) - 3} more" if len(feeds) > 3 else ""
+    home = documents.settings.home
+    await asyncio.to_thread(clean_up, home)
 
     async def work(context: JobContext) -> dict[str, Any]:
-        summary = await documents.load(collection, feeds, _reporter(context))
-        return summary.to_json()
+        result = await _load(context, documents, collection, fitting, chosen)
+        paths = [feed.source.path for feed in feeds if feed.source and feed.source.path]
+        await asyncio.to_thread(drop_uploads, home, paths)
+        return result
 
     return await jobs.start(
         JobKind.LOAD,
@@ -40,7 +67,7 @@ async def start_load(
         work,
         collection_id=collection.id,
         exclusive_key=_load_key(collection),
-        parameters={"sources": [feed.name for feed in feeds]},
+        parameters=_parameters(fitting, chosen),
     )
 
 
@@ -53,8 +80,7 @@ async def start_sample_load(
     """
 
     async def work(context: JobContext) -> dict[str, Any]:
-        summary = await documents.load(collection, [sample_feed(limit)], _reporter(context))
-        return summary.to_json()
+        return await _load(context, documents, collection, [sample_feed(limit)], LoadOptions())
 
     return await jobs.start(
         JobKind.SAMPLE,
@@ -69,7 +95,10 @@ async def start_backfill(jobs: Jobs, documents: DocumentService, collection: Col
     """Embeds what has no embedding yet."""
 
     async def work(context: JobContext) -> dict[str, Any]:
-        counts = await documents.backfill_embeddings(collection, report=_reporter(context))
+        async def report(done: int, total: int, message: str) -> None:
+            await context.progress(done, total, message)
+
+        counts = await documents.backfill_embeddings(collection, report=report)
         return {"embedded": asdict(counts)}
 
     return await jobs.start(
@@ -79,3 +108,150 @@ async def start_backfill(jobs: Jobs, documents: DocumentService, collection: Col
         collection_id=collection.id,
         exclusive_key=_load_key(collection),
     )
+
+
+async def _load(
+    context: JobContext,
+    documents: DocumentService,
+    collection: Collection,
+    feeds: Sequence[Feed],
+    options: LoadOptions,
+) -> dict[str, Any]:
+    async def watch(progress: LoadProgress) -> None:
+        await context.progress(
+            progress.done,
+            progress.total,
+            progress.message,
+            detail=progress.to_json(),
+            force=progress.last,
+        )
+
+    summary = await documents.load(
+        collection,
+        feeds,
+        watch,
+        options=options,
+        problem_file=ProblemFile(problems_path(documents.settings.home, context.job_id)),
+    )
+    return summary.to_json()
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _LoadedFile:
+    """A file of a load, as the job's record keeps it."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    changed_ns: int
+    options: ReadOptions
+
+    @property
+    def is_unchanged(self) -> bool:
+        stat = self.path.stat()
+        return (stat.st_size, stat.st_mtime_ns) == (self.size_bytes, self.changed_ns)
+
+
+def can_resume(job: Job) -> bool:
+    """Whether it is a load that did not get to its end and whose files are known."""
+    return (
+        job.kind is JobKind.LOAD and job.status in _RESUMABLE and bool(job.parameters.get("files"))
+    )
+
+
+async def resume_load(jobs: Jobs, documents: DocumentService, job_id: uuid.UUID) -> Job:
+    """Goes on with a load that was cancelled, interrupted or failed, as a new job.
+
+    Files that were stored to their end and have not changed since are not read again; of the
+    others, what is stored already is not written or embedded again.
+
+    Raises NotFound where the job, its collection or a file is gone, InvalidInput where the job is
+    none that can be resumed, and what :func:`start_load` raises.
+    """
+    job = await jobs.get(job_id)
+    if job.active:
+        raise InvalidInput("This load is still running.")
+    if not can_resume(job):
+        raise InvalidInput(
+            "There is nothing to go on with: "
+            + (
+                "this load is done." if job.status is JobStatus.DONE else "its files are not known."
+            ),
+            hint="Load the files again: what is stored already is not done twice.",
+        )
+    collection = await _collection_of(documents, job)
+    options = LoadOptions(**job.parameters["options"])
+    files = [_file(entry, job.parameters["read"]) for entry in job.parameters["files"]]
+    feeds = await asyncio.to_thread(_feeds, files, _done_before(job, options))
+    return await start_load(jobs, documents, collection, feeds, options)
+
+
+def _done_before(job: Job, options: LoadOptions) -> int:
+    # To replace all, every row has to be seen again.
+    return 0 if options.replace_all else int((job.result or {}).get("sources_done", 0))
+
+
+def _feeds(files: Sequence[_LoadedFile], done: int) -> list[Feed]:
+    feeds = []
+    for number, file in enumerate(files):
+        try:
+            # At least one, so that there is a load: it also embeds what is missing.
+            if number < min(done, len(files) - 1) and file.is_unchanged:
+                continue
+            feeds.append(file_feed(Source.from_path(file.path, name=file.name), file.options))
+        except OSError as exc:
+            raise NotFound(
+                f"{file.name} is not there any more ({exc.strerror}).",
+                hint="Load the files again: what is stored already is not done twice.",
+            ) from exc
+    return feeds
+
+
+async def _collection_of(documents: DocumentService, job: Job) -> Collection:
+    async with documents.database.session() as db:
+        for collection in await list_collections(db):
+            if collection.id == job.collection_id:
+                return collection
+    raise NotFound("The collection of this load is gone.")
+
+
+def _parameters(feeds: Sequence[Feed], options: LoadOptions) -> dict[str, Any]:
+    """What the record of a load keeps: the first names, and all that is needed to resume it.
+
+    ``read`` holds the different ReadOptions, which are mostly one for all files; a file is [name,
+    path, size, time of change, which of the options].
+    """
+    parameters: dict[str, Any] = {
+        "sources": [feed.name for feed in feeds[:20]],
+        "options": asdict(options),
+    }
+    if len(feeds) > MOST_RESUMABLE_SOURCES:
+        return parameters
+    read: list[dict[str, Any]] = []
+    files: list[list[Any]] = []
+    for feed in feeds:
+        if feed.source is None or feed.source.path is None or feed.options is None:
+            return parameters  # such as a file in memory: it is gone with this process
+        chosen = asdict(feed.options)
+        if chosen not in read:
+            read.append(chosen)
+        path = feed.source.path.absolute()
+        try:
+            stat = path.stat()
+        except OSError:  # gone already: the load will say so
+            return parameters
+        place = read.index(chosen)
+        files.append([feed.name, str(path), stat.st_size, stat.st_mtime_ns, place])
+    return {**parameters, "read": read, "files": files}
+
+
+def _file(entry: Sequence[Any], read: Sequence[dict[str, Any]]) -> _LoadedFile:
+    name, path, size_bytes, changed_ns, place = entry
+    chosen = dict(read[place])
+    columns = dict(chosen.pop("columns"))
+    columns["text"] = tuple(columns["text"])
+    options = ReadOptions(columns=ColumnChoice(**columns), **chosen)
+    return _LoadedFile(name, Path(path), size_bytes, changed_ns, options)

@@ -8,20 +8,24 @@ only rows without an embedding are embedded.
 from __future__ import annotations
 
 import json
+import struct
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from pgvector import HalfVector, Vector
-from pgvector.psycopg import register_vector_async
+import numpy as np
 from psycopg import AsyncConnection
 from sqlalchemy import (
     Executable,
+    Integer,
     Table,
+    Text,
     case,
     cast,
     column,
     delete,
+    exists,
     func,
     literal_column,
     null,
@@ -31,15 +35,19 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import EmbeddingBatch, Usage, embedding_text
 from lib.ingest.incoming import IncomingDocument
 from lib.store.collections import Collection, mark_changed
-from lib.vectors.distance import Storage
+from lib.vectors.distance import FloatArray, Storage
 
-STORE_BATCH = 2000
+STORE_BATCH = 5000
+STORE_CHARACTERS = 4_000_000
+"""A batch of texts ends with either: long texts must not cost more memory than short ones."""
+
 EMBED_BATCH = 500
 
 
@@ -106,14 +114,100 @@ async def _driver(db: AsyncSession) -> AsyncConnection:
     return driver
 
 
-# --- texts --------------------------------------------------------------------------------------
+# --- COPY's binary format -------------------------------------------------------------------------
 
-_INCOMING = """
-    CREATE TEMPORARY TABLE incoming (
-        external_id text, part int, title text, content text, category text, metadata text,
-        content_hash bytea, embedding {kind}
-    ) ON COMMIT DROP
-"""
+# PostgreSQL documentation, COPY, "Binary Format". Written here, since a row handed to psycopg
+# costs a coroutine and a lookup of types, and this can be done in the thread that reads.
+_COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
+_int4 = struct.Struct(">i").pack
+_int4_field = struct.Struct(">ii").pack  # length, value
+
+
+def _vector_fields(vectors: FloatArray, storage: Storage) -> list[bytes]:
+    """Each row of ``vectors``, float32 (n, d), as vector_recv or halfvec_recv of pgvector take it:
+    two 16-bit numbers (the dimensions, and 0), then the values."""
+    kind = ">f4" if storage is Storage.VECTOR else ">f2"
+    with np.errstate(over="ignore"):  # the server refuses an infinite number, saying so
+        values = vectors.astype(kind)
+    count, dimensions = values.shape
+    size = dimensions * values.itemsize
+    head = struct.pack(">ihh", 4 + size, dimensions, 0)
+    sent = values.tobytes()
+    return [head + sent[row * size : (row + 1) * size] for row in range(count)]
+
+
+async def _copy(db: AsyncSession, name: str, columns: str, rows: bytes) -> None:
+    """Into a new temporary table, which goes at the end of the transaction."""
+    # A crash of the server may take the commits of its last second or less. Nothing is broken by
+    # that, the same load repairs it, and no job is "done" before they are on disk: the record of
+    # that is a commit of the common kind, which comes after them (docs/loading-speed.md).
+    await db.execute(text("SET LOCAL synchronous_commit = off"))
+    await db.execute(text(f"CREATE TEMPORARY TABLE {name} ({columns}) ON COMMIT DROP"))
+    driver = await _driver(db)
+    async with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY pg_temp.{name} FROM STDIN (FORMAT binary)".encode()) as copy,
+    ):
+        await copy.write(rows)
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+_INCOMING = (
+    "external_id text, part int, title text, content text, category text, metadata text, "
+    "content_hash bytea, embedding {kind}"
+)
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """Documents, ready to be stored: no two have the same external id and part.
+
+    rows: the same in COPY's binary format. repeated: how many gave way to a later one.
+    """
+
+    documents: Mapping[tuple[str, int], IncomingDocument]
+    hashes: Mapping[tuple[str, int], bytes]
+    rows: bytes
+    repeated: int
+
+
+def text_batch(documents: Sequence[IncomingDocument], collection: Collection) -> TextBatch:
+    """Plain computing, for a thread."""
+    last = {(document.external_id, document.part): document for document in documents}
+    hashes = {key: document.content_hash for key, document in last.items()}
+    pieces = [_COPY_BEGIN]
+    add = pieces.append
+    for key, document in last.items():
+        external_id, content = document.external_id.encode(), document.content.encode()
+        add(b"\0\x08" + _int4(len(external_id)))
+        add(external_id)
+        add(_int4_field(4, document.part))
+        if document.title is None:
+            add(_NULL)
+        else:
+            title = document.title.encode()
+            add(_int4(len(title)) + title)
+        add(_int4(len(content)))
+        add(content)
+        if document.category is None:
+            add(_NULL)
+        else:
+            category = document.category.encode()
+            add(_int4(len(category)) + category)
+        metadata = _encode_json(document.metadata).encode() if document.metadata else b"{}"
+        add(_int4(len(metadata)))
+        add(metadata)
+        add(b"\0\0\0\x10" + hashes[key])
+        if document.embedding is None:
+            add(_NULL)
+        else:
+            add(_vector_fields(document.embedding[None], collection.storage)[0])
+    add(_COPY_END)
+    return TextBatch(last, hashes, b"".join(pieces), len(documents) - len(last))
 
 
 async def store_documents(
@@ -125,49 +219,38 @@ async def store_documents(
     alone keep it; a vector that came with the document takes its place; an unchanged document is
     not written at all.
     """
-    last = {(document.external_id, document.part): document for document in documents}
-    kind = collection.storage.value
-    make = _vector_maker(collection)
-    await db.execute(text(_INCOMING.format(kind=kind)))
-    driver = await _driver(db)
-    await register_vector_async(driver)
-    async with (
-        driver.cursor() as cursor,
-        cursor.copy("COPY pg_temp.incoming FROM STDIN (FORMAT binary)") as copy,
-    ):
-        copy.set_types(["text", "int4", "text", "text", "text", "text", "bytea", kind])
-        for document in last.values():
-            await copy.write_row(
-                (
-                    document.external_id,
-                    document.part,
-                    document.title,
-                    document.content,
-                    document.category,
-                    json.dumps(document.metadata, ensure_ascii=False),
-                    document.content_hash,
-                    None if document.embedding is None else make(document.embedding),
-                )
-            )
-    is_new = (await db.execute(_upsert(table_of(collection)))).scalars().all()
-    new = sum(is_new)
-    changed = len(is_new) - new
-    if is_new:
+    counts, _ = await store_batch(db, collection, text_batch(documents, collection))
+    return counts
+
+
+async def store_batch(
+    db: AsyncSession, collection: Collection, batch: TextBatch
+) -> tuple[StoredCounts, list[Unembedded]]:
+    """As :func:`store_documents`; also gives those of the rows it wrote that have no embedding."""
+    await _copy(db, "incoming", _INCOMING.format(kind=collection.storage.value), batch.rows)
+    written = (await db.execute(_upsert(table_of(collection)))).all()
+    new = sum(is_new for *_, is_new, _ in written)
+    if written:
         await mark_changed(db, collection)
-    return StoredCounts(
+    counts = StoredCounts(
         new=new,
-        changed=changed,
-        unchanged=len(last) - len(is_new),
-        repeated=len(documents) - len(last),
+        changed=len(written) - new,
+        unchanged=len(batch.documents) - len(written),
+        repeated=batch.repeated,
     )
-
-
-def _vector_maker(collection: Collection) -> type[Vector] | type[HalfVector]:
-    return Vector if collection.storage is Storage.VECTOR else HalfVector
+    unembedded = []
+    for row_id, external_id, part, _, is_unembedded in written:
+        if is_unembedded:
+            key = external_id, part
+            document = batch.documents[key]
+            text_of_it = embedding_text(document.title, document.content)
+            unembedded.append(Unembedded(row_id, text_of_it, batch.hashes[key]))
+    return counts, unembedded
 
 
 def _upsert(documents: Table) -> Executable:
-    """Returns a boolean for each row that was written: whether it is new."""
+    """Returns for each row that was written (id, external_id, part, is it new, has it no
+    embedding)."""
     texts = ["external_id", "part", "title", "content", "category", "content_hash"]
     names = [*texts, "metadata", "embedding"]
     incoming = table("incoming", *(column(name) for name in names), schema="pg_temp")
@@ -191,7 +274,13 @@ def _upsert(documents: Table) -> Executable:
             tuple_(new.content_hash, new.category, new.metadata)
         )
         | (new.embedding.is_not(None) & old.embedding.is_distinct_from(new.embedding)),
-    ).returning(literal_column("xmax = 0"))
+    ).returning(
+        old.id,
+        old.external_id,
+        old.part,
+        literal_column("xmax = 0"),
+        old.embedding.is_(None),
+    )
 
 
 async def drop_later_parts(
@@ -201,21 +290,86 @@ async def drop_later_parts(
 
     last_parts: external id → its last part now.
     """
+    if not last_parts:
+        return 0
     rows = table_of(collection)
-    removed = 0
-    for external_id, part in last_parts.items():
-        found = await db.execute(
-            delete(rows)
-            .where(rows.c.external_id == external_id, rows.c.part > part)
-            .returning(rows.c.id)
+    last = (
+        func.unnest(
+            cast(list(last_parts), ARRAY(Text)), cast(list(last_parts.values()), ARRAY(Integer))
         )
-        removed += len(found.all())
-    if removed:
+        .table_valued("external_id", "part")
+        .render_derived(name="last")
+    )
+    return await _removed(
+        db,
+        collection,
+        delete(rows).where(rows.c.external_id == last.c.external_id, rows.c.part > last.c.part),
+    )
+
+
+async def _removed(db: AsyncSession, collection: Collection, statement: Executable) -> int:
+    found = await db.execute(statement)
+    assert isinstance(found, CursorResult)
+    if found.rowcount:
         await mark_changed(db, collection)
-    return removed
+    return found.rowcount
 
 
-# --- embeddings ---------------------------------------------------------------------------------
+class Seen:
+    """What came in a load, so that the rest can be removed when it is complete.
+
+    In a temporary table of one connection: where that is lost, so is the list, and asking for it
+    fails, so that nothing is ever removed by a list with gaps.
+    """
+
+    def __init__(self, db: AsyncSession, collection: Collection) -> None:
+        """db: a session of its own, used for nothing else."""
+        self._db = db
+        self._collection = collection
+
+    async def begin(self) -> None:
+        await self._execute("DROP TABLE IF EXISTS pg_temp.seen")
+        await self._execute("CREATE TEMPORARY TABLE seen (external_id text, part int)")
+
+    async def add(self, keys: Iterable[tuple[str, int]]) -> None:
+        pieces = [_COPY_BEGIN]
+        for external_id, part in keys:
+            sent = external_id.encode()
+            pieces += (b"\0\x02", _int4(len(sent)), sent, _int4_field(4, part))
+        driver = await _driver(self._db)
+        async with (
+            driver.cursor() as cursor,
+            cursor.copy(b"COPY pg_temp.seen FROM STDIN (FORMAT binary)") as copy,
+        ):
+            await copy.write(b"".join([*pieces, _COPY_END]))
+        await driver.commit()
+
+    async def remove_others(self) -> int:
+        """Removes every row of the collection that was not seen; how many those were."""
+        await self._execute("ANALYZE pg_temp.seen")
+        rows = table_of(self._collection)
+        seen = table("seen", column("external_id"), column("part"), schema="pg_temp")
+        was_seen = exists().where(
+            seen.c.external_id == rows.c.external_id, seen.c.part == rows.c.part
+        )
+        removed = await _removed(self._db, self._collection, delete(rows).where(~was_seen))
+        await self._execute("DROP TABLE pg_temp.seen")
+        return removed
+
+    async def _execute(self, statement: str) -> None:
+        """Committed under the session's feet: it would give the connection back, and with it the
+        table, and an open transaction would hold back the clearing up of the whole server."""
+        driver = await _driver(self._db)
+        await driver.execute(statement.encode())
+        await driver.commit()
+
+
+# --- embeddings -----------------------------------------------------------------------------------
+
+
+async def server_time(db: AsyncSession) -> datetime:
+    now: datetime = (await db.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
 
 
 async def count_unembedded(db: AsyncSession, collection: Collection) -> int:
@@ -225,9 +379,17 @@ async def count_unembedded(db: AsyncSession, collection: Collection) -> int:
 
 
 async def next_unembedded(
-    db: AsyncSession, collection: Collection, after: uuid.UUID | None, limit: int
+    db: AsyncSession,
+    collection: Collection,
+    after: uuid.UUID | None,
+    limit: int,
+    *,
+    not_failed_since: datetime | None = None,
 ) -> list[Unembedded]:
-    """The next rows without an embedding, by id: a row that failed is passed, not met again."""
+    """The next rows without an embedding, by id: a row that failed is passed, not met again.
+
+    not_failed_since: leaves out those that were tried after it.
+    """
     rows = table_of(collection)
     statement = (
         select(rows.c.id, rows.c.title, rows.c.content, rows.c.content_hash)
@@ -237,10 +399,32 @@ async def next_unembedded(
     )
     if after is not None:
         statement = statement.where(rows.c.id > after)
+    if not_failed_since is not None:
+        statement = statement.where(
+            rows.c.embedding_error.is_(None) | (rows.c.updated_at < not_failed_since)
+        )
     return [
         Unembedded(row.id, embedding_text(row.title, row.content), row.content_hash)
         for row in await db.execute(statement)
     ]
+
+
+def _embedding_rows(
+    collection: Collection, rows: Sequence[Unembedded], batch: EmbeddingBatch
+) -> bytes:
+    vectors = _vector_fields(batch.vectors, collection.storage)
+    pieces = [_COPY_BEGIN]
+    for place, row in enumerate(rows):
+        pieces += (b"\0\x04\0\0\0\x10", row.id.bytes)
+        pieces += (_int4(len(row.content_hash)), row.content_hash)
+        problem = batch.problems.get(place)
+        if problem is None:
+            pieces += (vectors[place], _NULL)
+        else:
+            reason = str(problem).replace("\0", "").encode()
+            pieces += (_NULL, _int4(len(reason)), reason)
+    pieces.append(_COPY_END)
+    return b"".join(pieces)
 
 
 async def store_embeddings(
@@ -250,27 +434,12 @@ async def store_embeddings(
 
     A row whose text was changed meanwhile is left as it is, to be embedded again.
     """
-    kind = collection.storage.value
-    await db.execute(
-        text(
-            "CREATE TEMPORARY TABLE embedded "
-            f"(id uuid, content_hash bytea, embedding {kind}, problem text) ON COMMIT DROP"
-        )
+    await _copy(
+        db,
+        "embedded",
+        f"id uuid, content_hash bytea, embedding {collection.storage.value}, problem text",
+        _embedding_rows(collection, rows, batch),
     )
-    driver = await _driver(db)
-    await register_vector_async(driver)
-    make = _vector_maker(collection)
-    async with (
-        driver.cursor() as cursor,
-        cursor.copy("COPY pg_temp.embedded FROM STDIN (FORMAT binary)") as copy,
-    ):
-        copy.set_types(["uuid", "bytea", kind, "text"])
-        for place, row in enumerate(rows):
-            problem = batch.problems.get(place)
-            vector = make(batch.vectors[place]) if problem is None else None
-            await copy.write_row(
-                (row.id, row.content_hash, vector, None if problem is None else str(problem))
-            )
     documents = table_of(collection)
     found = table(
         "embedded",

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from lib.embedding.service import EmbeddingBatch, EmbeddingService, create_service
+from lib.embedding.service import EmbeddingService, create_service
 from lib.errors import InvalidInput
-from lib.ingest.incoming import IncomingDocument, IncomingProblem
+from lib.ingest.embedder import Embedder
+from lib.ingest.feeds import Feed, file_feed, sample_feed
+from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import (
     EMBED_BATCH,
-    STORE_BATCH,
     EmbeddedCounts,
     StoredCounts,
-    Unembedded,
     count_unembedded,
-    drop_later_parts,
     next_unembedded,
-    store_documents,
+    store_batch,
     store_embeddings,
+    text_batch,
 )
-from lib.ingest.readers import Incoming, read, reader_for
-from lib.ingest.sample import sample_documents
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.missing import Missing, missing_report
+from lib.ingest.pipeline import (
+    Load,
+    LoadOptions,
+    LoadProgress,
+    LoadSummary,
+    Watch,
+    unstorable,
+)
+from lib.ingest.problems import ProblemFile
 from lib.settings import Settings
 from lib.store.collections import Collection
 from lib.store.database import Database
-from lib.store.documents import MAX_CONTENT_CHARACTERS
-from lib.vectors.distance import check_embedding
 from lib.vectors.search import search_similar_documents
+
+__all__ = [
+    "DocumentPreview",
+    "DocumentService",
+    "Feed",
+    "LoadOptions",
+    "LoadProgress",
+    "LoadSummary",
+    "Report",
+    "file_feed",
+    "sample_feed",
+]
 
 log = structlog.get_logger(__name__)
 
 PREVIEW_CHARACTERS = 500
-# More than that is for a file to download, not for a page.
-MOST_PROBLEMS = 1000
-# How much of a load's progress bar the first phase takes: embedding is the longer one.
-_TEXT_SHARE = 0.2
-_UNITS = 10_000
 
 Report = Callable[[int, int, str], Awaitable[None]]
 """(done, total, message): how far the work is, in words too."""
 
 
 async def _say_nothing(_done: int, _total: int, _message: str) -> None:
+    return None
+
+
+async def _watch_nothing(_progress: LoadProgress) -> None:
     return None
 
 
@@ -65,63 +80,12 @@ class DocumentPreview:
     similarity: float
 
 
-@dataclass(frozen=True)
-class Feed:
-    """Something to load: its documents, and how far the reading of it is.
-
-    size, position: in bytes for a file, in documents otherwise; size is None where unknown.
-    replaces_parts: whether a document's parts that did not come again are to go.
-    """
-
-    name: str
-    read: Callable[[], Iterator[Incoming]]
-    size: int | None
-    position: Callable[[], int]
-    replaces_parts: bool = False
-
-
-def file_feed(source: Source, options: ReadOptions | None = None) -> Feed:
-    """A file. Raises InvalidInput where no reader knows it."""
-    reader = reader_for(source.name)
-    return Feed(
-        source.name,
-        lambda: read(source, options),
-        source.size_bytes,
-        lambda: source.bytes_read,
-        replaces_parts=not reader.has_columns,
-    )
-
-
-def sample_feed(limit: int | None = None) -> Feed:
-    """The sample collection: documentation of Python and of the installed packages.
-
-    limit: at most so many documents.
-    """
-    return Feed("sample", lambda: sample_documents(limit), None, lambda: 0)
-
-
-@dataclass(frozen=True)
-class LoadSummary:
-    """What became of a load. problems: at most MOST_PROBLEMS of them; problem_count: all."""
-
-    stored: StoredCounts
-    embedded: EmbeddedCounts
-    removed_parts: int
-    problem_count: int
-    problems: tuple[IncomingProblem, ...] = field(default=(), repr=False)
-    seconds: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """As a job's result keeps it."""
-        return asdict(self)
-
-
 class DocumentService:
     """Creates, finds, loads and embeds documents of managed collections."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
-        self._database = database
-        self._settings = settings
+        self.database = database
+        self.settings = settings
 
     async def create(
         self,
@@ -148,10 +112,13 @@ class DocumentService:
         problem = unstorable(document, collection)
         if problem is not None:
             raise InvalidInput(problem, field="content")
-        async with self._database.session() as db:
-            counts = await store_documents(db, collection, [document])
+        async with self.database.session() as db:
+            counts, rows = await store_batch(db, collection, text_batch([document], collection))
         log.info("document.stored", collection=collection.slug, external_id=document.external_id)
-        await self.backfill_embeddings(collection)
+        if rows and collection.has_model:
+            batch = await self._embedding(collection).get_embeddings_batch([rows[0].text])
+            async with self.database.session() as db:
+                await store_embeddings(db, collection, rows, batch)
         return counts
 
     async def search(
@@ -159,7 +126,7 @@ class DocumentService:
     ) -> list[DocumentPreview]:
         """The documents nearest to the query, nearest first."""
         embedding = await self._embedding(collection).get_embedding(query)
-        async with self._database.session() as db:
+        async with self.database.session() as db:
             result = await search_similar_documents(db, collection.table, embedding, limit)
         return [
             DocumentPreview(
@@ -173,98 +140,86 @@ class DocumentService:
         ]
 
     async def load(
-        self, collection: Collection, feeds: Sequence[Feed], report: Report = _say_nothing
+        self,
+        collection: Collection,
+        feeds: Sequence[Feed],
+        watch: Watch = _watch_nothing,
+        *,
+        options: LoadOptions | None = None,
+        problem_file: ProblemFile | None = None,
     ) -> LoadSummary:
-        """Stores all texts, then embeds what has no embedding.
+        """Stores all texts and embeds them, each batch while the next is read and stored; then
+        what has no embedding from earlier loads.
 
         What a file holds that cannot be stored becomes a problem of the summary; the rest goes on.
+        A provider that cannot be used ends the embedding, not the storing.
+
+        Raises InvalidInput where the parts of a file would be longer than the model takes, and,
+        when all texts are stored, the EmbeddingProblem or InvalidInput (no key) that left them
+        without embeddings.
         """
-        started = time.perf_counter()
-        progress = _Progress(feeds, report)
-        stored, removed = StoredCounts(), 0
-        problems: list[IncomingProblem] = []
-        problem_count = 0
-        for feed in feeds:
-            last_parts: dict[str, int] = {}
-            is_whole = True
-            async for documents, bad in _batches(feed, collection):
-                is_whole = is_whole and all(problem.stored for problem in bad)
-                problem_count += len(bad)
-                problems.extend(bad[: MOST_PROBLEMS - len(problems)])
-                if documents:
-                    async with self._database.session() as db:
-                        stored += await store_documents(db, collection, documents)
-                    for document in documents if feed.replaces_parts else ():
-                        last_parts[document.external_id] = document.part
-                await progress.texts(feed, stored)
-            if is_whole:  # else parts may be missing because reading broke off
-                async with self._database.session() as db:
-                    removed += await drop_later_parts(db, collection, last_parts)
-            log.info(
-                "load.stored",
-                collection=collection.slug,
-                source=feed.name,
-                documents=stored.total,
-                problems=problem_count,
-            )
-        embedded = await self.backfill_embeddings(
-            collection, batch_size=EMBED_BATCH, report=progress.embeddings
+        chosen = options or LoadOptions()
+        is_embedded = chosen.embed and collection.has_model
+        summary = await Load(
+            self.database,
+            collection,
+            [feed.for_model(collection.model) for feed in feeds],
+            service=self._embedding(collection) if is_embedded else None,
+            concurrency=self.settings.embedding_concurrency,
+            options=chosen,
+            watch=watch,
+            problem_file=problem_file,
+        ).run()
+        log.info(
+            "load.done",
+            collection=collection.slug,
+            new=summary.stored.new,
+            changed=summary.stored.changed,
+            embedded=summary.embedded.embedded,
+            problems=summary.problem_count,
+            seconds=round(summary.seconds, 2),
         )
-        return LoadSummary(
-            stored=stored,
-            embedded=embedded,
-            removed_parts=removed,
-            problem_count=problem_count,
-            problems=tuple(problems),
-            seconds=time.perf_counter() - started,
-        )
+        return summary
 
     async def backfill_embeddings(
-        self, collection: Collection, batch_size: int = 100, report: Report = _say_nothing
+        self, collection: Collection, batch_size: int = EMBED_BATCH, report: Report = _say_nothing
     ) -> EmbeddedCounts:
         """Embeds the rows that have no embedding, ``batch_size`` at a time, and stores each batch
         while the next is with the model. A row that fails keeps the reason (embedding_error).
 
         Where the vectors were given and no model made them, nothing is done.
-        Raises EmbeddingProblem where the provider cannot be used at all.
+        Raises EmbeddingProblem or InvalidInput where the provider cannot be used at all.
         """
         if batch_size < 1:
             raise InvalidInput("A batch needs at least one row.", field="batch_size")
         if not collection.has_model:
             return EmbeddedCounts()  # what came without a vector stays without one
-        service = self._embedding(collection)
-        async with self._database.session() as db:
+        async with self.database.session() as db:
             total = await count_unembedded(db, collection)
-        counts = EmbeddedCounts()
-        after: uuid.UUID | None = None
-        storing: asyncio.Task[None] | None = None
         started = time.perf_counter()
-        try:
-            while True:
-                async with self._database.session() as db:
+
+        async def stored() -> None:
+            done = embedder.counts.embedded + embedder.counts.failed
+            rate = done / max(time.perf_counter() - started, 1e-9)
+            await report(done, total, f"Embedded {done:,} of {total:,} documents ({rate:,.0f}/s)")
+
+        embedder = Embedder(
+            self.database,
+            collection,
+            self._embedding(collection),
+            concurrency=self.settings.embedding_concurrency,
+            stored=stored,
+        )
+        async with embedder:
+            after: uuid.UUID | None = None
+            while embedder.failure is None:
+                async with self.database.session() as db:
                     rows = await next_unembedded(db, collection, after, batch_size)
                 if not rows:
                     break
                 after = rows[-1].id
-                batch = await service.get_embeddings_batch([row.text for row in rows])
-                before = storing
-                storing = asyncio.create_task(self._store(collection, rows, batch, before))
-                counts += EmbeddedCounts(
-                    embedded=len(rows) - len(batch.problems),
-                    failed=len(batch.problems),
-                    truncated=len(batch.truncated),
-                    usage=batch.usage,
-                )
-                done = counts.embedded + counts.failed
-                rate = done / max(time.perf_counter() - started, 1e-9)
-                await report(
-                    done, total, f"Embedded {done:,} of {total:,} documents ({rate:,.0f}/s)"
-                )
-                if before is not None:
-                    await asyncio.shield(before)
-        finally:
-            if storing is not None:  # also when cancelled: what the model gave is kept
-                await asyncio.shield(storing)
+                await embedder.put(rows)
+        counts = embedder.counts
         if total:
             log.info(
                 "backfill.done",
@@ -275,106 +230,15 @@ class DocumentService:
                 tokens=counts.usage.tokens,
                 seconds=round(time.perf_counter() - started, 2),
             )
+        if embedder.failure is not None:
+            raise embedder.failure
         return counts
 
-    async def _store(
-        self,
-        collection: Collection,
-        rows: Sequence[Unembedded],
-        batch: EmbeddingBatch,
-        before: asyncio.Task[None] | None,
-    ) -> None:
-        """In turn, so that the last one ends with all of them."""
-        if before is not None:
-            await before
-        async with self._database.session() as db:
-            await store_embeddings(db, collection, rows, batch)
+    async def missing_report(self, collection: Collection) -> list[Missing]:
+        """What has no embedding, or only that of its beginning, and why."""
+        service = self._embedding(collection) if collection.has_model else None
+        async with self.database.session() as db:
+            return await missing_report(db, collection, service)
 
     def _embedding(self, collection: Collection) -> EmbeddingService:
-        return create_service(collection.model, self._settings, collection.dimensions)
-
-
-def unstorable(document: IncomingDocument, collection: Collection) -> str | None:
-    """Why a document cannot be stored, None where it can. A vector that came with it must be one
-    that the collection's distance is defined for."""
-    if not document.content.strip():
-        return "The text is empty."
-    if len(document.content) > MAX_CONTENT_CHARACTERS:
-        return (
-            f"The text has {len(document.content):,} characters, more than the "
-            f"{MAX_CONTENT_CHARACTERS:,} that full-text search can hold."
-        )
-    if document.embedding is not None:
-        try:
-            check_embedding(
-                document.embedding,
-                dimensions=collection.dimensions,
-                distance=collection.distance,
-                storage=collection.storage,
-            )
-        except InvalidInput as exc:
-            return exc.message
-    return None
-
-
-async def _batches(
-    feed: Feed, collection: Collection
-) -> AsyncGenerator[tuple[list[IncomingDocument], list[IncomingProblem]]]:
-    """(documents, problems) in batches. Reading happens in a thread, one batch ahead."""
-    stream = feed.read()
-
-    def start() -> asyncio.Task[tuple[list[IncomingDocument], list[IncomingProblem], bool]]:
-        return asyncio.create_task(asyncio.to_thread(_next_batch, feed.name, stream, collection))
-
-    following = start()
-    try:
-        while True:
-            documents, problems, ended = await following
-            if not ended:
-                following = start()
-            if documents or problems:
-                yield documents, problems
-            if ended:
-                return
-    finally:
-        await asyncio.gather(following, return_exceptions=True)
-
-
-def _next_batch(
-    source: str, stream: Iterator[Incoming], collection: Collection
-) -> tuple[list[IncomingDocument], list[IncomingProblem], bool]:
-    documents: list[IncomingDocument] = []
-    problems: list[IncomingProblem] = []
-    for incoming in stream:
-        if isinstance(incoming, IncomingProblem):
-            problems.append(incoming)
-        elif (reason := unstorable(incoming, collection)) is not None:
-            problems.append(IncomingProblem(source, incoming.external_id, reason))
-        else:
-            documents.append(incoming)
-        if len(documents) + len(problems) >= STORE_BATCH:
-            return documents, problems, False
-    return documents, problems, True
-
-
-class _Progress:
-    """One bar for both phases of a load."""
-
-    def __init__(self, feeds: Sequence[Feed], report: Report) -> None:
-        self._report = report
-        self._size = sum(feed.size or 0 for feed in feeds)
-        self._feeds = feeds
-
-    async def texts(self, feed: Feed, stored: StoredCounts) -> None:
-        before = self._feeds[: self._feeds.index(feed)]
-        read_size = sum(earlier.size or 0 for earlier in before) + feed.position()
-        message = f"Stored {stored.total:,} texts of {feed.name}"
-        if not self._size:  # how much there is to read is not known: no share would be true
-            await self._report(0, 0, message)
-            return
-        done = round(_UNITS * _TEXT_SHARE * min(read_size / self._size, 1.0))
-        await self._report(done, _UNITS, message)
-
-    async def embeddings(self, done: int, total: int, message: str) -> None:
-        share = _TEXT_SHARE + (1 - _TEXT_SHARE) * (done / total if total else 1.0)
-        await self._report(round(_UNITS * share), _UNITS, message)
+        return create_service(collection.model, self.settings, collection.dimensions)

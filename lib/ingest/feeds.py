@@ -1,0 +1,65 @@
+"""What can be loaded: a named stream of documents that knows how far it has been read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from lib.ingest.readers import Incoming, read, reader_for
+from lib.ingest.sample import sample_documents
+from lib.ingest.source import ReadOptions, Source
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Something to load: its documents, and how far the reading of it is.
+
+    size, position: in bytes for a file, in documents otherwise; size is None where unknown.
+    replaces_parts: whether a document's parts that did not come again are to go.
+    source, options: of a file; None otherwise.
+    """
+
+    name: str
+    read: Callable[[], Iterator[Incoming]]
+    size: int | None
+    position: Callable[[], int]
+    replaces_parts: bool = False
+    source: Source | None = None
+    options: ReadOptions | None = None
+
+    def for_model(self, model_name: str) -> Feed:
+        """The same, split by that model's tokens.
+
+        Raises InvalidInput where the parts would be longer than the model takes.
+        """
+        if self.source is None or self.options is None or self.options.tokenizer == model_name:
+            return self
+        return file_feed(self.source, replace(self.options, tokenizer=model_name))
+
+    def cancel(self) -> None:
+        """No more of it is wanted; ends a reader that hangs."""
+        if self.source is not None:
+            self.source.cancel()
+
+
+def file_feed(source: Source, options: ReadOptions | None = None) -> Feed:
+    """A file. Raises InvalidInput where no reader knows it."""
+    reader = reader_for(source.name)
+    chosen = options or ReadOptions()
+    return Feed(
+        source.name,
+        lambda: read(source, chosen),
+        source.size_bytes,
+        lambda: source.bytes_read,
+        replaces_parts=not reader.has_columns,
+        source=source,
+        options=chosen,
+    )
+
+
+def sample_feed(limit: int | None = None) -> Feed:
+    """The sample collection: documentation of Python and of the installed packages.
+
+    limit: at most so many documents.
+    """
+    return Feed("sample", lambda: sample_documents(limit), None, lambda: 0)

@@ -1,0 +1,451 @@
+"""One load: read, store and embed, each while the others go on with another batch.
+
+Reading and encoding happen in a thread, storing on the loop, embedding in the Embedder. A batch's
+texts are committed before its embedding begins, and it is embedded from memory; a last pass
+embeds what earlier loads left without an embedding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from lib.embedding.service import EmbeddingService
+from lib.errors import InvalidInput, VecscopeError
+from lib.ingest.embedder import Embedder
+from lib.ingest.feeds import Feed
+from lib.ingest.incoming import IncomingDocument, IncomingProblem
+from lib.ingest.load import (
+    EMBED_BATCH,
+    STORE_BATCH,
+    STORE_CHARACTERS,
+    EmbeddedCounts,
+    Seen,
+    StoredCounts,
+    TextBatch,
+    Unembedded,
+    count_unembedded,
+    drop_later_parts,
+    next_unembedded,
+    server_time,
+    store_batch,
+    text_batch,
+)
+from lib.ingest.problems import ProblemFile
+from lib.ingest.readers import Incoming
+from lib.store.collections import Collection
+from lib.store.database import Database
+from lib.store.documents import MAX_CONTENT_CHARACTERS
+from lib.vectors.distance import check_embedding
+
+log = structlog.get_logger(__name__)
+
+MOST_PROBLEMS = 1000
+"""How many problems a summary holds; the job's file has them all."""
+
+_SHOWN_WHILE_RUNNING = 50
+# Where a load has to embed rows of earlier ones too: what one of them weighs in the progress,
+# against bytes to be read.
+_SWEPT_ROW_BYTES = 500
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """embed: whether the texts are embedded too, or only stored. replace_all: whether rows of the
+    collection that did not come are removed at the end, if all of the load could be read."""
+
+    embed: bool = True
+    replace_all: bool = False
+
+
+@dataclass(frozen=True)
+class LoadSummary:
+    """What became of a load, or of it so far.
+
+    removed_parts: parts that a shorter version of a file no longer has; removed: rows that did
+    not come again, where all was to be replaced, and kept_because: why none were, in that case.
+    problems: at most MOST_PROBLEMS of them; problem_count: all; lost: those that were not stored.
+    sources_done: files that were read and stored to their end, in their order.
+    """
+
+    stored: StoredCounts = field(default_factory=StoredCounts)
+    embedded: EmbeddedCounts = field(default_factory=EmbeddedCounts)
+    removed_parts: int = 0
+    removed: int = 0
+    kept_because: str = ""
+    problem_count: int = 0
+    lost: int = 0
+    problems: tuple[IncomingProblem, ...] = field(default=(), repr=False)
+    source: str = ""
+    sources: int = 0
+    sources_done: int = 0
+    bytes_read: int = 0
+    bytes_total: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def documents_per_second(self) -> float:
+        """Stored and, where they are to be, embedded."""
+        done = self.stored.total if not self.embedded.embedded else self.embedded.embedded
+        return done / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As a job's result keeps it."""
+        return {**asdict(self), "documents_per_second": round(self.documents_per_second, 1)}
+
+
+@dataclass(frozen=True)
+class LoadProgress:
+    """done of total, in no unit; total is 0 where it cannot be told. message: one line. last:
+    there will be no other one, though the load did not get to its end."""
+
+    done: int
+    total: int
+    message: str
+    summary: LoadSummary
+    last: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        shown = None if self.last else _SHOWN_WHILE_RUNNING
+        return replace(self.summary, problems=self.summary.problems[:shown]).to_json()
+
+
+Watch = Callable[[LoadProgress], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What was read at once. complete: external id → last part, of documents that were read to
+    their end with nothing missing; position: how far the feed was read."""
+
+    texts: TextBatch
+    problems: list[IncomingProblem]
+    complete: dict[str, int]
+    position: int
+
+
+class Load:
+    """One load's state. ``run`` once."""
+
+    def __init__(
+        self,
+        database: Database,
+        collection: Collection,
+        feeds: Sequence[Feed],
+        *,
+        service: EmbeddingService | None,
+        concurrency: int,
+        options: LoadOptions,
+        watch: Watch,
+        problem_file: ProblemFile | None,
+    ) -> None:
+        """service: None where the texts are not to be embedded."""
+        self._database = database
+        self._collection = collection
+        self._feeds = feeds
+        self._service = service
+        self._concurrency = concurrency
+        self._options = options
+        self._watch = watch
+        self._problem_file = problem_file
+        sizes = [feed.size for feed in feeds]
+        self._summary = LoadSummary(
+            sources=len(feeds),
+            bytes_total=sum(size or 0 for size in sizes) if None not in sizes else None,
+        )
+        self._problems: list[IncomingProblem] = []
+        self._unread: IncomingProblem | None = None
+        self._read_before = 0
+        self._left_before = 0
+        self._swept = 0
+        self._writing = asyncio.Lock()
+        self._embedder: Embedder | None = None
+        self._seen: Seen | None = None
+        self._began_at: datetime | None = None
+        self._started = 0.0
+        self._furthest = 0
+
+    async def run(self) -> LoadSummary:
+        """Raises what stopped it: DatabaseProblem, or, when all texts are stored, the
+        EmbeddingProblem or InvalidInput for which there are no embeddings."""
+        self._started = time.perf_counter()
+        try:
+            async with AsyncExitStack() as stack:
+                await self._begin(stack)
+                for feed in self._feeds:
+                    await self._load(feed)
+                    self._note(sources_done=self._summary.sources_done + 1)
+                if self._embedder is not None:
+                    await self._embedder.finish()
+                    await self._sweep(self._embedder)
+                if self._seen is not None:
+                    await self._remove_others(self._seen)
+            if self._embedder is not None and self._embedder.failure is not None:
+                raise self._embedder.failure
+        except BaseException:
+            try:
+                await self._say(last=True)  # so that the record tells what was done
+            except VecscopeError as exc:  # the server is away; what stopped the load says so
+                log.warning("load.progress_not_written", error=exc.message)
+            raise
+        return self._current()
+
+    async def _begin(self, stack: AsyncExitStack) -> None:
+        if self._options.replace_all:
+            db = await stack.enter_async_context(self._database.session())
+            self._seen = Seen(db, self._collection)
+            await self._seen.begin()
+        if self._service is not None:
+            async with self._database.session() as db:
+                self._left_before = await count_unembedded(db, self._collection)
+                self._began_at = await server_time(db)
+            self._embedder = await stack.enter_async_context(
+                Embedder(
+                    self._database,
+                    self._collection,
+                    self._service,
+                    concurrency=self._concurrency,
+                    writing=self._writing,
+                    stored=self._say,
+                )
+            )
+
+    # --- a file -----------------------------------------------------------------------------------
+
+    async def _load(self, feed: Feed) -> None:
+        self._note(source=feed.name)
+        documents = 0
+        lost: IncomingProblem | None = None
+        async with aclosing(_batches(feed, self._collection)) as batches:
+            async for batch in batches:
+                documents += len(batch.texts.documents)
+                for problem in batch.problems:
+                    if not problem.stored:
+                        lost = lost or problem
+                        if not problem.place:  # of a whole file
+                            self._unread = self._unread or problem
+                await self._take_problems(batch.problems)
+                await self._store(batch)
+                self._note(bytes_read=self._read_before + batch.position)
+                await self._say()
+        if not documents and lost is not None:
+            self._unread = self._unread or lost
+        self._read_before += feed.size or 0
+        log.info(
+            "load.stored",
+            collection=self._collection.slug,
+            source=feed.name,
+            documents=self._summary.stored.total,
+            problems=self._summary.problem_count,
+        )
+
+    async def _store(self, batch: _Batch) -> None:
+        rows: list[Unembedded] = []
+        removed = 0
+        if batch.texts.documents or batch.complete:
+            async with self._writing, self._database.session() as db:
+                if batch.texts.documents:
+                    counts, rows = await store_batch(db, self._collection, batch.texts)
+                    self._note(stored=self._summary.stored + counts)
+                removed = await drop_later_parts(db, self._collection, batch.complete)
+        self._note(removed_parts=self._summary.removed_parts + removed)
+        if self._seen is not None:
+            await self._seen.add(batch.texts.documents)
+        if self._embedder is not None:
+            for start in range(0, len(rows), EMBED_BATCH):
+                await self._embedder.put(rows[start : start + EMBED_BATCH])
+
+    async def _take_problems(self, problems: Sequence[IncomingProblem]) -> None:
+        if not problems:
+            return
+        self._problems.extend(problems[: MOST_PROBLEMS - len(self._problems)])
+        self._note(
+            problem_count=self._summary.problem_count + sum(p.count for p in problems),
+            lost=self._summary.lost + sum(p.count for p in problems if not p.stored),
+        )
+        if self._problem_file is not None:
+            await asyncio.to_thread(self._problem_file.write, problems)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def _sweep(self, embedder: Embedder) -> None:
+        """Embeds what earlier loads left."""
+        after: uuid.UUID | None = None
+        while embedder.failure is None:
+            async with self._database.session() as db:
+                rows = await next_unembedded(
+                    db, self._collection, after, EMBED_BATCH, not_failed_since=self._began_at
+                )
+            if not rows:
+                break
+            after = rows[-1].id
+            self._swept += len(rows)
+            await embedder.put(rows)
+        await embedder.finish()
+
+    async def _remove_others(self, seen: Seen) -> None:
+        if self._unread is not None:
+            name = self._unread.source
+            self._note(kept_because=f"{name} could not be read whole, so nothing was removed.")
+        else:
+            self._note(removed=await seen.remove_others())
+
+    # --- progress ---------------------------------------------------------------------------------
+
+    def _note(self, **values: Any) -> None:
+        self._summary = replace(self._summary, **values)
+
+    def _current(self) -> LoadSummary:
+        return replace(
+            self._summary,
+            embedded=EmbeddedCounts() if self._embedder is None else self._embedder.counts,
+            problems=tuple(self._problems),
+            seconds=round(time.perf_counter() - self._started, 3),
+        )
+
+    async def _say(self, *, last: bool = False) -> None:
+        now = self._current()
+        waiting = self._embedder.waiting if self._embedder is not None else 0
+        total = 0
+        if now.bytes_total is not None:
+            total = now.bytes_total + self._left_before * _SWEPT_ROW_BYTES
+        texts = now.stored.total
+        # What is stored and waits for the model is not done.
+        handled = 1 - min(waiting / texts, 1.0) if texts and not self._swept else 1.0
+        swept = max(self._swept - waiting, 0) if self._swept else 0
+        done = round(now.bytes_read * handled) + swept * _SWEPT_ROW_BYTES
+        self._furthest = max(self._furthest, min(done, total))
+        await self._watch(LoadProgress(self._furthest, total, self._line(now), now, last))
+
+    def _line(self, now: LoadSummary) -> str:
+        words = [f"{now.stored.total:,} stored"]
+        if self._embedder is not None:
+            words.append(f"{now.embedded.embedded:,} embedded")
+        words.append(f"{now.documents_per_second:,.0f}/s")
+        if now.lost:
+            words.append(f"{now.lost:,} failed")
+        if self._embedder is not None and self._embedder.failure is not None:
+            words.append(f"embedding stopped: {self._embedder.failure.message}")
+        elif self._swept:
+            words.append("embedding what was missing")
+        else:
+            words.append(now.source)
+        return " · ".join(words)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+async def _batches(feed: Feed, collection: Collection) -> AsyncGenerator[_Batch]:
+    """Reads in a thread, one batch ahead."""
+    reader = _Reader(feed, collection)
+    following = asyncio.create_task(asyncio.to_thread(reader.next_batch))
+    try:
+        while True:
+            batch = await following
+            if batch is None:
+                return
+            following = asyncio.create_task(asyncio.to_thread(reader.next_batch))
+            yield batch
+    finally:
+        if not following.done():
+            feed.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await asyncio.to_thread(reader.close)
+
+
+class _Reader:
+    """The documents of a feed in batches; used by one thread at a time."""
+
+    def __init__(self, feed: Feed, collection: Collection) -> None:
+        self._feed = feed
+        self._collection = collection
+        self._stream: Iterator[Incoming] = feed.read()
+        self._ended = False
+        # The document whose parts are being read, and whether a piece of it may be missing: a
+        # problem tells no more than the file, which may be an archive of many.
+        self._last: tuple[str, int] | None = None
+        self._is_whole = True
+        self._lost_since = False
+
+    def next_batch(self) -> _Batch | None:
+        """None at the end. A batch ends with STORE_BATCH documents, or with STORE_CHARACTERS."""
+        if self._ended:
+            return None
+        documents: list[IncomingDocument] = []
+        problems: list[IncomingProblem] = []
+        complete: dict[str, int] = {}
+        characters = 0
+        for incoming in self._stream:
+            if isinstance(incoming, IncomingProblem):
+                problem = incoming
+            elif (reason := unstorable(incoming, self._collection)) is not None:
+                problem = IncomingProblem(self._feed.name, incoming.external_id, reason)
+            else:
+                documents.append(incoming)
+                characters += len(incoming.content)
+                if self._feed.replaces_parts:
+                    self._follow(incoming, complete)
+                if len(documents) >= STORE_BATCH or characters >= STORE_CHARACTERS:
+                    break
+                continue
+            problems.append(problem)
+            self._lost_since = self._lost_since or not problem.stored
+            if len(problems) >= STORE_BATCH:
+                break
+        else:
+            self._ended = True
+            self._finish(complete)
+        return _Batch(
+            text_batch(documents, self._collection), problems, complete, self._feed.position()
+        )
+
+    def close(self) -> None:
+        close = getattr(self._stream, "close", None)
+        if close is not None:  # a generator: its files and processes end now
+            close()
+
+    def _follow(self, document: IncomingDocument, complete: dict[str, int]) -> None:
+        if self._last is not None and self._last[0] == document.external_id:
+            self._is_whole = self._is_whole and not self._lost_since
+        else:
+            self._finish(complete)
+            # What was lost before it may have been its first part.
+            self._is_whole = not self._lost_since
+        self._last = document.external_id, document.part
+        self._lost_since = False
+
+    def _finish(self, complete: dict[str, int]) -> None:
+        if self._last is not None and self._is_whole and not self._lost_since:
+            complete[self._last[0]] = self._last[1]
+
+
+def unstorable(document: IncomingDocument, collection: Collection) -> str | None:
+    """Why a document cannot be stored, None where it can. A vector that came with it must be one
+    that the collection's distance is defined for."""
+    if not document.content.strip():
+        return "The text is empty."
+    if len(document.content) > MAX_CONTENT_CHARACTERS:
+        return (
+            f"The text has {len(document.content):,} characters, more than the "
+            f"{MAX_CONTENT_CHARACTERS:,} that full-text search can hold."
+        )
+    if document.embedding is not None:
+        try:
+            check_embedding(
+                document.embedding,
+                dimensions=collection.dimensions,
+                distance=collection.distance,
+                storage=collection.storage,
+            )
+        except InvalidInput as exc:
+            return exc.message
+    return None

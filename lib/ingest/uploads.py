@@ -1,0 +1,91 @@
+"""Uploaded files on disk: they outlive the page, so that a load can go on and be resumed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import structlog
+
+from lib.errors import DiskFull, from_exception
+from lib.ingest.source import Source
+
+log = structlog.get_logger(__name__)
+
+KEPT_DAYS = 14
+"""How long the files of a load that did not end well, and lists of problems, are kept."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+class Upload(Protocol):
+    """A file as a page has it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def spool_uploads(home: Path, files: Iterable[Upload]) -> list[Source]:
+    """Writes the files below ``home``, each from where it stands, and gives them as sources that
+    keep the names.
+
+    Raises DiskFull, and OSError where the folder cannot be written; nothing is left then.
+    """
+    folder = _uploads(home) / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    sources = []
+    try:
+        for number, file in enumerate(files):
+            # The name is a stranger's: only its ending gets to the disk, for those who look.
+            path = folder / f"{number}{_ending(file.name)}"
+            with path.open("xb") as copy:
+                while chunk := file.read(_CHUNK_BYTES):
+                    copy.write(chunk)
+            sources.append(Source.from_path(path, name=file.name))
+    except BaseException as exc:
+        shutil.rmtree(folder, ignore_errors=True)
+        known = from_exception(exc)
+        if isinstance(known, DiskFull):
+            raise DiskFull(
+                f"The disk is full: there is no room for the uploaded files in {home}.",
+                hint="Free some space, or load them from where they are, on the command line.",
+            ) from exc
+        raise
+    return sources
+
+
+def drop_uploads(home: Path, paths: Iterable[Path]) -> None:
+    """Removes the folders of spooled files; any other path is left alone."""
+    for folder in {path.absolute().parent for path in paths}:
+        if folder.parent == _uploads(home):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def clean_up(home: Path, *, kept_days: float = KEPT_DAYS) -> None:
+    """Removes what old loads left: spooled files and lists of problems."""
+    before = time.time() - kept_days * 86400
+    for folder in (*_folders(_uploads(home)), *_folders(home / "jobs")):
+        try:
+            if folder.stat().st_mtime < before:
+                shutil.rmtree(folder)
+        except OSError as exc:  # of another user, or gone meanwhile
+            log.warning("uploads.not_removed", folder=str(folder), error=exc.strerror)
+
+
+def _uploads(home: Path) -> Path:
+    return home.absolute() / "uploads"
+
+
+def _folders(parent: Path) -> list[Path]:
+    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+
+
+def _ending(name: str) -> str:
+    ending = PurePosixPath(name).suffix
+    return ending if ending.isascii() and ending[1:].isalnum() and len(ending) <= 16 else ""
