@@ -311,11 +311,12 @@ def _make_engine(url: URL, pool_size: int, max_overflow: int) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "reset")
     def roll_back(
-        connection: DBAPIConnection, record: ConnectionPoolEntry, _state: PoolResetState
+        connection: DBAPIConnection, record: ConnectionPoolEntry, state: PoolResetState
     ) -> None:
-        """Where there is something to roll back: asking for it costs as much as a short query."""
+        """Where there is something to roll back: asking for it is not for nothing."""
         driver: Any = record.driver_connection
-        if driver.pgconn.transaction_status != TransactionStatus.IDLE:
+        is_idle = driver.pgconn.transaction_status == TransactionStatus.IDLE
+        if not is_idle and not state.terminate_only:
             connection.rollback()
 
     @event.listens_for(engine.sync_engine, "connect")
