@@ -32,6 +32,7 @@ COMMANDS = {
     "sample": ("lib.cli.ingest:sample", "Load the sample: documentation that is on this machine."),
     "backfill": ("lib.cli.ingest:backfill", "Embed the documents that have no embedding yet."),
     "search": ("lib.cli.search:search", "Ask a collection a question."),
+    "query-sets": ("lib.cli.query_sets:query_sets", "List, import and drop query sets."),
     "index": ("lib.cli.index:index", "Create, drop and list vector indexes."),
     "status": ("lib.cli.status:status", "Show the server, the collections and the running work."),
 }

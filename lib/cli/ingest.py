@@ -11,17 +11,28 @@ from typing import Any
 import click
 
 from lib.cli.collections import CollectionOptions
+from lib.cli.given import (
+    GivenVectors,
+    find_or_make,
+    look_for_vectors,
+    queries_of,
+    read_options,
+    save_queries,
+)
 from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.query_sets import print_saved, saved_json, summaries_of
 from lib.cli.session import find_collection, follow, open_session
-from lib.errors import InvalidInput, NotFound
+from lib.errors import InvalidInput
+from lib.evaluation.query_sets import QuerySetSummary, SavedQuerySet
+from lib.ingest.beir import JudgedFolder, find_judged
 from lib.ingest.columns import ColumnChoice
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.jobs import start_backfill, start_load, start_sample_load
 from lib.ingest.readers import EXTENSIONS, reader_for
-from lib.ingest.service import Feed, file_feed
+from lib.ingest.service import file_feed
 from lib.ingest.source import ReadOptions, Source
-from lib.services import Services
 from lib.store.collections import Collection
+from lib.vectors.distance import Distance, Storage
 
 SAMPLE_COLLECTION = "Python documentation"
 SHOWN_PROBLEMS = 20
@@ -33,6 +44,16 @@ _GO_ON = "What was done is kept. Run the same command again to go on from there.
 @click.option("--collection", "name", required=True, help="Where to; made if it is not there.")
 @click.option("--model", help="The embedding model of a new collection.")
 @click.option(
+    "--distance",
+    type=click.Choice([distance.value for distance in Distance]),
+    help="Of a new collection; by default the model's, or as the vectors suggest.",
+)
+@click.option(
+    "--storage",
+    type=click.Choice([storage.value for storage in Storage]),
+    help="Of a new collection: halfvec takes half the room.",
+)
+@click.option(
     "--text-column",
     "text_columns",
     multiple=True,
@@ -41,6 +62,14 @@ _GO_ON = "What was done is kept. Run the same command again to go on from there.
 @click.option("--title-column", help='Tables: the column with the title; "" for none.')
 @click.option("--category-column", help='Tables: the column with the category; "" for none.')
 @click.option("--id-column", help='Tables: the column with the id; "" for none.')
+@click.option("--embedding-column", help="Tables: the column with vectors to be stored as they are.")
+@click.option(
+    "--texts",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Vectors: the file with their texts; by default one that lies beside them and fits.",
+)
+@click.option("--dataset", help="Vectors: which array, in a file that holds several.")
+@click.option("--split", "splits", multiple=True, help="BEIR form: only this split, such as test.")
 @click.option("--encoding", help="Such as cp1252; found out where it is not given.")
 @click.option("--delimiter", help="Tables: one character; found out where it is not given.")
 @json_option
@@ -50,10 +79,16 @@ def ingest(
     paths: Sequence[str],
     name: str,
     model: str | None,
+    distance: str | None,
+    storage: str | None,
     text_columns: tuple[str, ...],
     title_column: str | None,
     category_column: str | None,
     id_column: str | None,
+    embedding_column: str | None,
+    texts: str | None,
+    dataset: str | None,
+    splits: tuple[str, ...],
     encoding: str | None,
     delimiter: str | None,
     as_json: bool,
@@ -64,6 +99,10 @@ def ingest(
     the folder. Loading the same again changes what has changed and embeds only that. Ctrl-C stops
     in good order: what is done is kept, and the same command goes on from there.
 
+    A folder with corpus.jsonl, queries.jsonl and qrels (BEIR form) becomes documents and a query
+    set. Files of vectors (npy, npz, fvecs, hdf5) and tables with a column of vectors are stored as
+    they are: a new collection then has no model, unless --model names the one that made them.
+
     What cannot be read is listed, and the rest is loaded. The exit code is 1 only where nothing
     could be loaded.
 
@@ -71,24 +110,44 @@ def ingest(
     Examples:
       python -m lib ingest notes/ --collection "My notes"
       python -m lib ingest films.csv --collection Films --text-column plot --title-column name
+      python -m lib ingest scifact/ --collection Papers
+      python -m lib ingest vectors.npy --collection Emoji --texts labels.txt
     """
     options = ReadOptions(
         encoding=encoding,
         delimiter="\t" if delimiter == "\\t" else delimiter,
-        columns=ColumnChoice(text_columns, title_column, category_column, id_column),
+        columns=ColumnChoice(
+            text_columns, title_column, category_column, id_column, embedding_column or ""
+        ),
+        texts=texts,
+        dataset=dataset,
     )
-    found = _find_files([Path(path) for path in paths], options)
-    if not found.feeds:
+    judged, others = _part_judged([Path(path) for path in paths])
+    found = _find_files(others)
+    vectors = look_for_vectors(found.sources, options)
+    problems = [*found.problems, *vectors.problems]
+    if not vectors.sources and not judged:
         raise InvalidInput(
-            "None of these files can be read.", hint=f"What can be read: {', '.join(EXTENSIONS)}."
+            vectors.problems[0].reason if vectors.problems else "None of these files can be read.",
+            hint=f"What can be read: {', '.join(EXTENSIONS)}.",
         )
     with open_session() as services:
-        collection = _find_or_make(services, name, model)
+        wanted = CollectionOptions(model, distance, storage, "english")
+        collection = find_or_make(services, name, wanted, vectors, embedding_column)
+        options = read_options(options, collection, vectors, embedding_column)
+        feeds = [file_feed(source, options) for source in vectors.sources]
+        feeds += [folder.documents() for folder in judged]
+        queries = [feed for folder in judged for feed in folder.query_feeds(splits)]
+        queries += queries_of(vectors, collection)
+        saved, unread = save_queries(services, collection, queries)
         job = services.database.run(
-            start_load(services.jobs, services.documents, collection, found.feeds)
+            start_load(services.jobs, services.documents, collection, feeds)
         )
         job = follow(services, job, if_stopped=_GO_ON)
-    if not _print_load(collection, job.result or {}, found.problems, as_json=as_json):
+        summaries = summaries_of(services, collection, saved)
+    if not _print_load(
+        collection, job.result or {}, [*problems, *unread], saved, summaries, as_json=as_json
+    ):
         ctx.exit(1)
 
 
@@ -108,12 +167,13 @@ def sample(name: str, limit: int | None, as_json: bool) -> None:
     It is read from this machine; nothing comes from the network.
     """
     with open_session() as services:
-        collection = _find_or_make(services, name, None)
+        wanted = CollectionOptions(None, None, None, "english")
+        collection = find_or_make(services, name, wanted, GivenVectors())
         job = services.database.run(
             start_sample_load(services.jobs, services.documents, collection, limit)
         )
         job = follow(services, job, if_stopped=_GO_ON)
-    _print_load(collection, job.result or {}, [], as_json=as_json)
+    _print_load(collection, job.result or {}, [], [], [], as_json=as_json)
 
 
 @click.command()
@@ -132,35 +192,36 @@ def backfill(name: str, as_json: bool) -> None:
         click.echo(_embedded_line(embedded))
 
 
-def _find_or_make(services: Services, name: str, model: str | None) -> Collection:
-    """Raises InvalidInput where the collection is there, but embedded by another model."""
-    try:
-        collection = find_collection(services, name)
-    except NotFound:
-        made = CollectionOptions(model, None, None, "english").make(services, name)
-        note(f"Made the collection “{one_line(made.name)}” ({made.model}).")
-        return made
-    if model is not None and model != collection.model:
-        raise InvalidInput(
-            f"“{collection.name}” is embedded by {collection.model}, not {model}.",
-            hint="Leave --model out, or load into another collection.",
-            field="model",
-        )
-    return collection
-
-
 # --- files --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Found:
-    feeds: list[Feed]
+    sources: list[Source]
     problems: list[IncomingProblem]
 
 
-def _find_files(paths: Sequence[Path], options: ReadOptions) -> _Found:
+def _part_judged(paths: Sequence[Path]) -> tuple[list[JudgedFolder], list[Path]]:
+    """The folder in BEIR form, if there is one, and the other paths.
+
+    Raises InvalidInput where there are two: their ids are numbers mostly, the same ones in each.
+    """
+    judged = {
+        path: folder
+        for path in paths
+        if path.is_dir() and (folder := find_judged(path)) is not None and folder.corpus is not None
+    }
+    if len(judged) > 1:
+        raise InvalidInput(
+            f"{' and '.join(map(str, judged))} are judged collections, whose ids may be the same.",
+            hint="Load each into a collection of its own.",
+        )
+    return list(judged.values()), [path for path in paths if path not in judged]
+
+
+def _find_files(paths: Sequence[Path]) -> _Found:
     """Raises InvalidInput where two files would have the same name, and so the same ids."""
-    feeds: list[Feed] = []
+    sources: list[Source] = []
     problems: list[IncomingProblem] = []
     places: dict[str, Path] = {}
     for path, name in _walk(paths, problems):
@@ -181,8 +242,8 @@ def _find_files(paths: Sequence[Path], options: ReadOptions) -> _Found:
                     "the other.",
                     hint="Name the folder above them instead.",
                 )
-            feeds.append(file_feed(source, options))
-    return _Found(feeds, problems)
+            sources.append(source)
+    return _Found(sources, problems)
 
 
 def _walk(paths: Sequence[Path], problems: list[IncomingProblem]) -> Iterator[tuple[Path, str]]:
@@ -216,6 +277,8 @@ def _print_load(
     collection: Collection,
     result: dict[str, Any],
     unread: Sequence[IncomingProblem],
+    saved: Sequence[SavedQuerySet],
+    summaries: Sequence[QuerySetSummary],
     *,
     as_json: bool,
 ) -> bool:
@@ -231,6 +294,8 @@ def _print_load(
     count = result["problem_count"] + len(unread)
     if as_json:
         summary = {**result, "problems": problems, "problem_count": count}
+        if saved:
+            summary["query_sets"] = saved_json(saved, summaries)
         print_json({"collection": collection.name, **summary})
         return any(stored.values())
     repeated = f", {stored['repeated']:,} repeated" if stored["repeated"] else ""
@@ -239,7 +304,11 @@ def _print_load(
         f"{collection.name}: {stored['new']:,} new, {stored['changed']:,} changed, "
         f"{stored['unchanged']:,} unchanged{repeated}{removed}, in {result['seconds']:.1f} s."
     )
-    click.echo(_embedded_line(embedded))
+    if collection.has_model:
+        click.echo(_embedded_line(embedded))
+    if saved:
+        click.echo()
+        print_saved(saved, summaries)
     if count:
         click.echo(f"\n{count:,} could not be loaded as they stood:")
         print_table(

@@ -97,12 +97,14 @@ class ReadOptions:
 @dataclass(frozen=True)
 class ArrayFacts:
     """What a file of vectors says of itself. rows: None where only reading tells; distance: as the
-    file names it, or empty; datasets: the names of the arrays in it, where they have names."""
+    file names it, or empty; datasets: the names of the arrays in it, where they have names; texts:
+    the path of the file that has their texts."""
 
     rows: int | None
     dtype: str
     distance: str = ""
     datasets: tuple[str, ...] = ()
+    texts: str | None = None
 
 
 class Source:

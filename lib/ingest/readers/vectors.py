@@ -57,6 +57,10 @@ def is_vector_file(name: str) -> bool:
     return _extension(name) in VECTOR_EXTENSIONS
 
 
+def is_hdf5(name: str) -> bool:
+    return _extension(name) in HDF5
+
+
 def row_id(name: str, row: int) -> str:
     """The external id of a row, counted from 0, that brings none of its own."""
     return f"{name}#{row + 1}"
@@ -76,8 +80,9 @@ def read_vectors(
     """
     with ExitStack() as stack:
         table = stack.enter_context(open_vectors(source, options.dataset))
-        source.array = table.facts
         texts, problem = find_texts(source, options.texts, table.facts.rows)
+        texts_path = None if texts is None else str(texts.path)
+        source.array = replace(table.facts, texts=texts_path)
         if problem is not None:
             yield problem
         rows: Iterator[Row | None] = iter(())
