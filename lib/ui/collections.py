@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Literal
 
 import streamlit as st
 
@@ -14,6 +13,8 @@ from lib.store.collections import Collection, CollectionSummary
 from lib.ui.controls import index_form
 from lib.ui.text import count, escape, share, size
 from lib.vectors.indexes import IndexSpec
+
+_LOAD_SAMPLE, _ROCKET = "Load the sample collection", ":material/rocket_launch:"
 
 
 class Action(Enum):
@@ -42,21 +43,20 @@ def welcome() -> bool:
             "documentation texts of Python and its packages, read from this machine. No key and "
             "no network are needed."
         )
-        return _sample_button("primary")
+        return st.button(_LOAD_SAMPLE, type="primary", icon=_ROCKET)
 
 
 def offer_sample(collections: Sequence[Collection]) -> bool:
     """The sample for those who began with a collection of their own. True when it was taken."""
     names = [collection.name for collection in collections]
-    return bool(names) and SAMPLE_NAME not in names and _sample_button("secondary")
-
-
-def _sample_button(kind: Literal["primary", "secondary"]) -> bool:
-    return st.button(
-        "Load the sample collection",
-        type=kind,
-        icon=":material/rocket_launch:",
-        help="Documentation texts of Python and its packages, read from this machine.",
+    return (
+        bool(names)
+        and SAMPLE_NAME not in names
+        and st.button(
+            _LOAD_SAMPLE,
+            icon=_ROCKET,
+            help="Documentation texts of Python and its packages, read from this machine.",
+        )
     )
 
 

@@ -16,6 +16,7 @@ from lib.errors import DatabaseUnreachable, VecscopeError, from_exception
 from lib.log import configure_logging
 from lib.services import Services, open_services, warm_up
 from lib.settings import load_settings
+from lib.store.database import Database
 from lib.ui.address import come_to
 from lib.ui.text import escape
 
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 3.0
 LIVE_SECONDS = 1.0
+_WAITING = "waiting_for_database"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def start_page(screen: Screen, body: Callable[[Services], None]) -> None:
     guarded(lambda: body(services()))()
 
 
-@st.cache_resource(show_spinner="Starting the database …", on_release=lambda s: s.database.close())
+@st.cache_resource(show_spinner="Opening the database …", on_release=lambda s: s.database.close())
 def _open_services() -> Services:
     settings = load_settings()
     configure_logging(settings.log_level)
@@ -170,9 +172,25 @@ def _wait_for_database(error: VecscopeError) -> None:
 
     @st.fragment(run_every=RETRY_SECONDS)
     def look_again() -> None:
-        # The first run is the page's own; a later one is the timer's.
-        if st.session_state.pop("waiting_for_database", False):
+        # The first run is the page's own; a later one is the timer's. Only this part of the page
+        # waits for an answer: drawing the page again each time would make it flicker.
+        if st.session_state.pop(_WAITING, False) and _database_answers():
             refresh()
-        st.session_state["waiting_for_database"] = True
+        st.session_state[_WAITING] = True
 
     look_again()
+
+
+def _database_answers() -> bool:
+    """Or has another problem than being unreachable, which the page then shows."""
+
+    async def connect(database: Database) -> None:
+        async with database.session():
+            pass
+
+    try:
+        database = services().database
+        database.run(connect(database))
+    except Exception as exc:  # noqa: BLE001 — any other error is the page's to show
+        return not isinstance(from_exception(exc), DatabaseUnreachable)
+    return True
