@@ -18,6 +18,7 @@ from lib.ingest.columns import (
     map_columns,
 )
 from lib.ingest.incoming import MAX_NESTING, IncomingDocument, IncomingProblem
+from lib.ingest.own_export import OWN_MAPPING, OwnRowMapper, is_own_export
 from lib.ingest.readers.text import LineStream, open_lines
 from lib.ingest.source import ReadOptions, Source
 
@@ -86,8 +87,9 @@ def read_jsonl(
     """Each line's object is a document, its keys mapped by ``options.columns`` or a guess.
 
     Keys that are not mapped become metadata, nested ones as they are. Objects without an id get
-    "<source>#<line number>". Empty lines are skipped. Sets ``source.header`` (the keys of the
-    first lines) and ``source.mapping``.
+    "<source>#<line number>". Empty lines are skipped. An export of ours (lib.ingest.own_export)
+    is read back field by field. Sets ``source.header`` (the keys of the first lines) and
+    ``source.mapping``.
     """
     # "\n" alone ends a line here; a lone "\r" is a space to JSON.
     with open_lines(
@@ -99,11 +101,15 @@ def read_jsonl(
         if rows:
             header = list(islice(dict.fromkeys(key for row in rows for key in row), MAX_COLUMNS))
             source.header = tuple(header)
-            try:
-                source.mapping = map_columns(header, rows, options.columns)
-            except InvalidInput as exc:
-                raise ReadProblem(exc.message, source=source.name, hint=exc.hint) from None
-            mapper = RowMapper(source.mapping)
+            mapper: RowMapper | OwnRowMapper
+            if is_own_export(header, options.columns):
+                source.mapping, mapper = OWN_MAPPING, OwnRowMapper()
+            else:
+                try:
+                    source.mapping = map_columns(header, rows, options.columns)
+                except InvalidInput as exc:
+                    raise ReadProblem(exc.message, source=source.name, hint=exc.hint) from None
+                mapper = RowMapper(source.mapping)
             for line in chain(sample, lines):
                 yield from _results(line, mapper, source)
         elif sample:
@@ -141,7 +147,7 @@ def _sample(lines: Iterator[_Line]) -> Iterator[_Line]:
 
 
 def _results(
-    line: _Line, mapper: RowMapper, source: Source
+    line: _Line, mapper: RowMapper | OwnRowMapper, source: Source
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     if line.row is None:
         yield _problem(line, line.reason, source)
