@@ -102,7 +102,8 @@ def find_or_make(
     except NotFound:
         # A table's vectors that nobody asked for give way to a model that somebody named.
         named = wanted.model not in {None, NO_MODEL}
-        facts = vectors.first(with_tables=not named or embedding_column is not None)
+        with_tables = not named if embedding_column is None else bool(embedding_column)
+        facts = vectors.first(with_tables=with_tables)
         made = _make(services, name, wanted, facts)
         model = made.model if made.has_model else f"no model, {made.dimensions:,} dimensions"
         note(f"Made the collection “{one_line(made.name)}” ({model}).")

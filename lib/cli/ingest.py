@@ -19,7 +19,7 @@ from lib.cli.given import (
     read_options,
     save_queries,
 )
-from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.output import json_option, note, print_json, print_table
 from lib.cli.query_sets import print_saved, saved_json, summaries_of
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import InvalidInput
@@ -62,7 +62,9 @@ _GO_ON = "What was done is kept. Run the same command again to go on from there.
 @click.option("--title-column", help='Tables: the column with the title; "" for none.')
 @click.option("--category-column", help='Tables: the column with the category; "" for none.')
 @click.option("--id-column", help='Tables: the column with the id; "" for none.')
-@click.option("--embedding-column", help="Tables: the column with vectors to be stored as they are.")
+@click.option(
+    "--embedding-column", help="Tables: the column with vectors to be stored as they are."
+)
 @click.option(
     "--texts",
     type=click.Path(exists=True, dir_okay=False),

@@ -223,8 +223,7 @@ def summaries_of(
 ) -> list[QuerySetSummary]:
     """Counted against the documents that are stored now."""
     return [
-        services.database.query(summarise_query_set, collection, found.query_set)
-        for found in saved
+        services.database.query(summarise_query_set, collection, found.query_set) for found in saved
     ]
 
 
