@@ -18,13 +18,23 @@ from lib.ingest.parts import split_section
 from lib.ingest.readers.csv import read_csv
 from lib.ingest.readers.docx import read_docx
 from lib.ingest.readers.html import read_html
+from lib.ingest.readers.json import read_json
 from lib.ingest.readers.jsonl import read_jsonl
-from lib.ingest.readers.kinds import HEAD_BYTES, is_blank, kind_of, kind_of_text
+from lib.ingest.readers.kinds import (
+    HEAD_BYTES,
+    TEXT,
+    TEXT_TABLE,
+    is_blank,
+    kind_of,
+    kind_of_text,
+)
 from lib.ingest.readers.markdown import read_markdown
+from lib.ingest.readers.parquet import read_parquet
 from lib.ingest.readers.pdf import read_pdf
 from lib.ingest.readers.sections import Member, Section
 from lib.ingest.readers.text import likely_format, read_text
 from lib.ingest.readers.vectors import FVECS, HDF5, NPY, NPZ, read_vectors
+from lib.ingest.readers.workbook import read_workbook
 from lib.ingest.source import ReadOptions, Source
 from lib.ingest.wire import Item
 
@@ -57,6 +67,16 @@ READERS = (
     Reader("Word document", ("docx", "docm"), False, read_docx, isolated=True, is_signed=True),
     Reader("Web page (HTML)", ("html", "htm", "xhtml"), False, read_html, isolated=True),
     Reader("Table (CSV, TSV)", ("csv", "tsv"), True, read_csv),
+    Reader(
+        "Workbook (Excel, OpenDocument)",
+        ("xlsx", "xlsm", "xlsb", "xls", "ods"),
+        True,
+        read_workbook,
+        isolated=True,
+        is_signed=True,
+    ),
+    Reader("Parquet table", ("parquet",), True, read_parquet, isolated=True, is_signed=True),
+    Reader("JSON", ("json",), True, read_json, isolated=True),
     Reader("JSON Lines", ("jsonl", "ndjson"), True, read_jsonl),
     Reader("Vectors (NumPy, fvecs)", (*NPY, *NPZ, *FVECS), True, read_vectors),
     Reader("Vectors (HDF5)", HDF5, True, read_vectors, isolated=True),
@@ -138,6 +158,8 @@ def _by_content(reader: Reader, source: Source) -> tuple[Reader, IncomingProblem
     kind = kind_of(source)
     if kind is None and reader.is_signed:
         kind = kind_of_text(source)
+        if kind is TEXT and reader.has_columns:  # many a program's "Excel export"
+            kind = TEXT_TABLE
     if kind is None:
         if not reader.is_signed:
             return reader, None

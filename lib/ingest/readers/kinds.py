@@ -46,6 +46,7 @@ ZIP = Kind("a zip archive", "zip")
 NPZ = Kind("an archive of NumPy arrays", "npz")
 HTML = Kind("a web page (HTML)", "html")
 TEXT = Kind("plain text", "txt")
+TEXT_TABLE = Kind("a table of text (CSV)", "csv")
 _LOCKED = Kind(
     "an Office file that is protected by a password",
     None,
