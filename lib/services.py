@@ -8,6 +8,7 @@ from lib.embedding.models import Provider
 from lib.embedding.service import create_service, missing_key
 from lib.errors import InvalidInput
 from lib.ingest.service import DocumentService
+from lib.lab.candidates import clean_interrupted
 from lib.search.service import SearchService
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection
@@ -37,6 +38,7 @@ def open_services(settings: Settings) -> Services:
     async def begin() -> Jobs:
         jobs = Jobs(database)
         await jobs.recover()
+        await clean_interrupted(database)
         return jobs
 
     try:

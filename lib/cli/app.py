@@ -34,6 +34,10 @@ COMMANDS = {
     "search": ("lib.cli.search:search", "Ask a collection a question."),
     "query-sets": ("lib.cli.query_sets:query_sets", "List, import and drop query sets."),
     "index": ("lib.cli.index:index", "Create, drop and list vector indexes."),
+    "candidates": (
+        "lib.cli.candidates:candidates",
+        "Build, list and drop copies with an index of their own, to compare.",
+    ),
     "status": ("lib.cli.status:status", "Show the server, the collections and the running work."),
 }
 

@@ -17,7 +17,7 @@ from sqlalchemy.schema import DropTable
 from lib.errors import AlreadyExists, InvalidInput, NotFound
 from lib.settings import NO_MODEL
 from lib.store.documents import companion_tables, documents_table, managed_vector_table
-from lib.store.records import SCHEMA, CollectionRecord
+from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.indexes import IndexDescription, list_indexes
 from lib.vectors.sql import quoted_name
@@ -293,11 +293,20 @@ async def drop_collection(db: AsyncSession, collection: Collection) -> None:
     """Removes the collection; of a managed one its table too, of an attached one never."""
     if collection.kind is CollectionKind.MANAGED:
         for name in (collection.table.name, *companion_tables(collection.slug)):
-            await db.execute(DropTable(Table(name, MetaData(), schema=SCHEMA), if_exists=True))
+            await _drop_own_table(db, name)
+    candidates = select(CandidateRecord.table_name).where(
+        CandidateRecord.collection_id == collection.id
+    )
+    for name in (await db.scalars(candidates)).all():
+        await _drop_own_table(db, name)
     record = await db.get(CollectionRecord, collection.id)
     if record is None:
         raise NotFound(f"The collection “{collection.name}” is gone already.")
     await db.delete(record)
+
+
+async def _drop_own_table(db: AsyncSession, name: str) -> None:
+    await db.execute(DropTable(Table(name, MetaData(), schema=SCHEMA), if_exists=True))
 
 
 async def mark_changed(db: AsyncSession, collection: Collection) -> None:

@@ -55,6 +55,7 @@ class JobKind(StrEnum):
     INDEX = "index"
     SAMPLE = "sample"
     LEXICAL = "lexical"
+    CANDIDATE = "candidate"
     EXPORT = "export"
     REEMBED = "reembed"
 

@@ -10,7 +10,7 @@ from pgvector.sqlalchemy import VECTOR
 from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import BigInteger, Text
+from sqlalchemy.types import BigInteger, Double, Text
 
 SCHEMA = "vecscope"
 
@@ -189,3 +189,56 @@ class LexicalIndexRecord(Record):
     documents: Mapped[int] = mapped_column(BigInteger)
     total_length: Mapped[int] = mapped_column(BigInteger)
     built_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class CandidateRecord(Record):
+    """A copy of a collection's vectors with one approximate index, in a table of its own.
+
+    What is learnt in the building is NULL until then.
+    """
+
+    __tablename__ = "candidates"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "name"),
+        CheckConstraint("kind IN ('ivfflat', 'hnsw')", name="kind"),
+        CheckConstraint("storage IN ('vector', 'halfvec')", name="storage"),
+        CheckConstraint("distance IN ('cosine', 'l2', 'inner_product')", name="distance"),
+        CheckConstraint("table_name ~ '^candidate_[0-9a-f]{8}$'", name="table_name"),
+        CheckConstraint("state IN ('building', 'ready', 'failed', 'interrupted')", name="state"),
+        CheckConstraint(
+            "state <> 'ready' OR (index_name IS NOT NULL AND rows IS NOT NULL "
+            "AND change_mark IS NOT NULL)",
+            name="ready",
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    collection_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(CollectionRecord.id, ondelete="CASCADE")
+    )
+    job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(JobRecord.id, ondelete="SET NULL"))
+    """The job that builds it, or did."""
+    name: Mapped[str]
+    kind: Mapped[str]
+    options: Mapped[dict[str, Any]]
+    storage: Mapped[str]
+    distance: Mapped[str]
+    table_name: Mapped[str] = mapped_column(unique=True)
+    index_name: Mapped[str | None]
+    state: Mapped[str] = mapped_column(server_default="building")
+    error: Mapped[str | None]
+    rows: Mapped[int | None] = mapped_column(BigInteger)
+    change_mark: Mapped[int | None] = mapped_column(BigInteger)
+    """The collection's when it was copied."""
+    build_seconds: Mapped[float | None] = mapped_column(Double)
+    """Of the index alone, without the copying."""
+    index_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    table_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    maintenance_work_mem: Mapped[str | None]
+    parallel_workers: Mapped[int | None]
+    """max_parallel_maintenance_workers of the build."""
+    notices: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    """What the server said while it built, such as that an HNSW graph outgrew its memory."""
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

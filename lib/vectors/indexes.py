@@ -555,3 +555,25 @@ def parse_spec(kind: str, options: Mapping[str, int]) -> IndexSpec:
                 field=key,
             )
     return IVFFlat(**options) if chosen is IndexKind.IVFFLAT else HNSW(**options)
+
+
+def parse_spec_text(text: str, rows: int) -> IndexSpec:
+    """``ivfflat:lists=100``, ``hnsw:m=16,ef_construction=64``, or the kind alone: what is not said
+    is the usual, for IVFFlat that of so many rows.
+
+    Raises InvalidInput where it cannot be read, LimitExceeded for a value.
+    """
+    kind, _, rest = text.strip().lower().partition(":")
+    options: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in rest.split(","))):
+        key, _, value = part.partition("=")
+        if not value.strip().isdecimal():
+            raise InvalidInput(
+                f"“{part}” is no option of an index.",
+                hint="Write it as ivfflat:lists=100 or hnsw:m=16,ef_construction=64.",
+                field="index",
+            )
+        options[key.strip()] = int(value)
+    if kind == IndexKind.IVFFLAT and not options:
+        return IVFFlat.for_rows(rows)
+    return parse_spec(kind, options)

@@ -42,10 +42,10 @@ from lib.vectors.tuning import (
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One row, as a search returns it; columns that the table lacks are None."""
+    """One row, as a search returns it; columns that the table lacks are None, its content empty."""
 
     id: Any
-    content: str
+    content: str = ""
     title: str | None = None
     category: str | None = None
     external_id: str | None = None

@@ -143,7 +143,7 @@ def text_match(
     document = (
         table.column(table.search_vector)
         if table.search_vector is not None
-        else func.to_tsvector(config, table.column(table.content))
+        else func.to_tsvector(config, _content(table))
     )
     words = bindparam("query_text", query_text, type_=Text())
     if kind is TextQuery.WEB:
@@ -155,6 +155,12 @@ def text_match(
     return document, cast(either, TSQUERY)
 
 
+def _content(table: VectorTable) -> ColumnElement[Any]:
+    if table.content is None:
+        raise InvalidInput(f"{table.qualified_name} has no texts: it is a copy of vectors.")
+    return table.column(table.content)
+
+
 def _document(
     table: VectorTable, content_characters: int | None = None
 ) -> list[ColumnElement[Any]]:
@@ -163,7 +169,7 @@ def _document(
         table.column(name).label(attribute) for attribute, name in table.document_columns.items()
     ]
     if content_characters is not None:
-        beginning = func.left(table.column(table.content), _count(content_characters), type_=Text())
+        beginning = func.left(_content(table), _count(content_characters), type_=Text())
         columns = [beginning.label("content") if c.key == "content" else c for c in columns]
     return columns
 

@@ -24,14 +24,15 @@ class VectorTable:
     """A table with one vector column, by the names of its columns.
 
     id: any column that identifies a row, of any type. Columns that the table does not have are
-    None. ``text_config`` is the full-text configuration (``english``, ``simple``, …) that
+    None; one without content is a copy of vectors, which cannot be searched by words.
+    ``text_config`` is the full-text configuration (``english``, ``simple``, …) that
     ``search_vector`` was made with; without a ``search_vector`` the text is parsed at each query.
     """
 
     name: str
     schema: str | None = None
     id: str = "id"
-    content: str = "content"
+    content: str | None = "content"
     embedding: str = "embedding"
     title: str | None = None
     category: str | None = None
@@ -45,8 +46,7 @@ class VectorTable:
     text_config: str = "english"
 
     def __post_init__(self) -> None:
-        names = [self.id, self.content, self.embedding]
-        if any(not name for name in [self.name, *names]):
+        if "" in (self.name, self.id, self.content, self.embedding):
             raise InvalidInput("A vector table needs a name, an id, a content and an embedding.")
         if self.dimensions is not None and not 1 <= self.dimensions <= self.storage.max_dimensions:
             raise InvalidInput(

@@ -1,0 +1,363 @@
+"""Candidates are built here: the vectors are copied, then indexed, as a job.
+
+A candidate's table (``vecscope.candidate_<8 hex digits>``) holds id, embedding, category and
+metadata, so that a filter works on it as on the documents. Nobody writes to it afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from sqlalchemy import Select, cast, delete, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.schema import DropTable
+
+from lib.errors import Busy, DatabaseProblem, NotFound, VecscopeError, from_exception
+from lib.store.candidates import (
+    Candidate,
+    CandidateState,
+    candidate_table,
+    get_candidate,
+    list_candidates,
+)
+from lib.store.collections import Collection
+from lib.store.database import Database
+from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
+from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, JobRecord
+from lib.vectors.distance import Storage
+from lib.vectors.indexes import (
+    BuildProgress,
+    BuiltIndex,
+    IndexSpec,
+    IVFFlat,
+    build_index,
+    check_buildable,
+    index_name,
+)
+from lib.vectors.sql import printed, quoted_name
+from lib.vectors.statements import available_statement
+from lib.vectors.table import VectorTable
+from lib.vectors.tuning import BuildSettings
+
+_UNITS = 1000
+_LOCK_SECONDS = 2
+
+_log = structlog.get_logger(__name__)
+
+Report = Callable[[str, float | None], Awaitable[None]]
+"""Told what is being done and which share (0–1) of that is done, None where unknown."""
+
+
+async def start_candidate_build(
+    jobs: Jobs,
+    database: Database,
+    collection: Collection,
+    spec: IndexSpec,
+    storage: Storage | None = None,
+    settings: BuildSettings | None = None,
+) -> Job:
+    """Copies the collection's vectors and builds the index on the copy, as a job; its result is
+    ``{"candidate_id", "name", …}``.
+
+    storage: of the copy, by default the collection's. A cancelled build leaves nothing; one that
+    failed leaves a row that says why.
+    Raises IndexRefused before anything is copied, Busy while another build runs on the collection.
+    """
+    storage = storage or collection.storage
+    await check_candidate(database, collection, spec, storage)
+
+    async def work(context: JobContext) -> dict[str, Any]:
+        async def report(message: str, share: float | None) -> None:
+            done, total = (0, 0) if share is None else (round(_UNITS * share), _UNITS)
+            await context.progress(done, total, message)
+
+        built = await build_candidate(
+            database, collection, spec, storage, settings, job_id=context.job_id, report=report
+        )
+        message = f"Built in {built.build_seconds:.1f} s"
+        await context.progress(_UNITS, _UNITS, message, force=True)
+        return {
+            "candidate_id": str(built.id),
+            "name": built.name,
+            "rows": built.rows,
+            "seconds": built.build_seconds,
+            "index_bytes": built.index_bytes,
+            "table_bytes": built.table_bytes,
+            "notices": list(built.notices),
+        }
+
+    return await jobs.start(
+        JobKind.CANDIDATE,
+        f"Building the candidate {_name(collection, spec, storage)} of {collection.name}",
+        work,
+        collection_id=collection.id,
+        exclusive_key=f"candidate:{collection.id}",
+        parameters={"kind": spec.kind.value, **spec.options, "storage": storage.value},
+    )
+
+
+async def check_candidate(
+    database: Database, collection: Collection, spec: IndexSpec, storage: Storage
+) -> None:
+    """Raises IndexRefused, with the way out, where such an index cannot be built or is of no
+    use."""
+    enough = spec.lists if isinstance(spec, IVFFlat) else 1
+    async with database.session() as db:
+        usable = (await db.execute(available_statement(collection.table, enough))).scalar_one()
+    check_buildable(candidate_table(collection, "candidate", storage), spec, usable)
+
+
+def _name(collection: Collection, spec: IndexSpec, storage: Storage) -> str:
+    """Such as “HNSW m 16, ef_construction 64”; what it is stored as, where that differs."""
+    options = ", ".join(f"{key} {value}" for key, value in spec.options.items())
+    differs = "" if storage is collection.storage else f", {storage.value}"
+    return f"{spec.kind.label} {options}{differs}"
+
+
+async def build_candidate(
+    database: Database,
+    collection: Collection,
+    spec: IndexSpec,
+    storage: Storage,
+    settings: BuildSettings | None = None,
+    *,
+    job_id: uuid.UUID,
+    report: Report,
+) -> Candidate:
+    """The work of :func:`start_candidate_build`, within a job that runs.
+
+    Raises NotFound where the collection is dropped meanwhile, and what the server says.
+    """
+    settings = settings or BuildSettings()
+    table = candidate_table(collection, f"candidate_{secrets.token_hex(4)}", storage)
+    name = _name(collection, spec, storage)
+    candidate_id = await _announce(database, collection, spec, table, name, job_id)
+    try:
+        await report("Copying the vectors", None)
+        await _copy(database, collection, table, candidate_id)
+        await report("Collecting statistics", None)
+        async with database.session() as db:
+            connection = await db.connection()
+            await connection.exec_driver_sql(f"ANALYZE {quoted_name(table.table)}")
+
+        async def on_progress(progress: BuildProgress) -> None:
+            await report(progress.phase, progress.share)
+
+        built = await build_index(
+            database.engine,
+            table,
+            spec,
+            name=index_name(table, spec),
+            settings=settings,
+            on_progress=on_progress,
+        )
+        await _finish(database, table, candidate_id, built, settings)
+    except BaseException as exc:
+        await asyncio.shield(_give_up(database, table, candidate_id, exc))
+        if isinstance(exc, Exception) and not await _is_there(database, candidate_id):
+            raise _gone(collection) from exc
+        raise
+    async with database.session() as db:
+        return await get_candidate(db, collection, candidate_id)
+
+
+async def _announce(
+    database: Database,
+    collection: Collection,
+    spec: IndexSpec,
+    table: VectorTable,
+    name: str,
+    job_id: uuid.UUID,
+) -> uuid.UUID:
+    """The candidate's row, before its table, so that no table is ever without one. It takes the
+    place of one of that name that came to nothing."""
+    async with database.session() as db:
+        taken = set()
+        for other in await list_candidates(db, collection):
+            if other.state in (CandidateState.FAILED, CandidateState.INTERRUPTED):
+                await _remove(db, other.id, other.table)
+            else:
+                taken.add(other.name)
+        free, number = name, 1
+        while free in taken:
+            number += 1
+            free = f"{name} ({number})"
+        record = CandidateRecord(
+            collection_id=collection.id,
+            job_id=job_id,
+            name=free,
+            kind=spec.kind.value,
+            options=spec.options,
+            storage=table.storage.value,
+            distance=table.distance.value,
+            table_name=table.name,
+        )
+        db.add(record)
+        await db.flush()
+        return record.id
+
+
+async def _copy(
+    database: Database, collection: Collection, table: VectorTable, candidate_id: uuid.UUID
+) -> None:
+    """The vectors and the change mark that goes with them, out of one snapshot."""
+    async with database.session() as db:
+        await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        mark = await db.scalar(
+            select(CollectionRecord.change_mark).where(CollectionRecord.id == collection.id)
+        )
+        if mark is None:
+            raise _gone(collection)
+        connection = await db.connection()
+        name = quoted_name(table.table)
+        copied = await connection.exec_driver_sql(
+            f"CREATE TABLE {name} AS {printed(_vectors(collection.table, table))}".replace(
+                "%", "%%"
+            )
+        )
+        await _note(db, candidate_id, rows=copied.rowcount, change_mark=mark)
+
+
+def _vectors(documents: VectorTable, copy: VectorTable) -> Select[Any]:
+    columns = [documents.column(documents.id).label(copy.id)]
+    embedding = documents.column(documents.embedding)
+    columns.append(cast(embedding, copy.embedding_type).label(copy.embedding))
+    for source, name in (
+        (documents.category, copy.category),
+        (documents.metadata, copy.metadata),
+    ):
+        if source is not None and name is not None:
+            columns.append(documents.column(source).label(name))
+    return select(*columns).where(embedding.is_not(None))
+
+
+async def _finish(
+    database: Database,
+    table: VectorTable,
+    candidate_id: uuid.UUID,
+    built: BuiltIndex,
+    settings: BuildSettings,
+) -> None:
+    async with database.session() as db:
+        memory, workers, table_bytes = (
+            await db.execute(
+                select(
+                    func.current_setting("maintenance_work_mem"),
+                    func.current_setting("max_parallel_maintenance_workers"),
+                    func.pg_table_size(quoted_name(table.table)),
+                )
+            )
+        ).one()
+        chosen = settings.server_settings()
+        await _note(
+            db,
+            candidate_id,
+            state=CandidateState.READY.value,
+            index_name=built.name,
+            build_seconds=built.seconds,
+            index_bytes=built.index_bytes,
+            table_bytes=table_bytes,
+            maintenance_work_mem=chosen.get("maintenance_work_mem", memory),
+            parallel_workers=int(chosen.get("max_parallel_maintenance_workers", workers)),
+            notices=list(built.notices),
+        )
+
+
+async def _note(db: AsyncSession, candidate_id: uuid.UUID, **values: Any) -> None:
+    """Raises NotFound where the row is gone, which it is with its collection."""
+    noted = await db.execute(
+        update(CandidateRecord)
+        .where(CandidateRecord.id == candidate_id)
+        .values(**values)
+        .returning(CandidateRecord.id)
+    )
+    if noted.first() is None:
+        raise NotFound("The candidate was removed while it was being built.")
+
+
+async def _is_there(database: Database, candidate_id: uuid.UUID) -> bool:
+    async with database.session() as db:
+        return await db.get(CandidateRecord, candidate_id) is not None
+
+
+def _gone(collection: Collection) -> NotFound:
+    return NotFound(f"The collection “{collection.name}” was dropped meanwhile.")
+
+
+async def _give_up(
+    database: Database, table: VectorTable, candidate_id: uuid.UUID, cause: BaseException
+) -> None:
+    """Drops what was made. The row stays, to say why, unless it was somebody's wish."""
+    try:
+        async with database.session() as db:
+            if isinstance(cause, Exception):
+                known = from_exception(cause) or DatabaseProblem("Something unexpected went wrong.")
+                await db.execute(DropTable(table.table, if_exists=True))
+                await db.execute(
+                    update(CandidateRecord)
+                    .where(CandidateRecord.id == candidate_id)
+                    .values(state=CandidateState.FAILED.value, error=str(known))
+                )
+            else:
+                await _remove(db, candidate_id, table)
+    except VecscopeError as exc:  # clean_interrupted finds it when the server is back
+        _log.warning("candidate_not_cleared", candidate_id=str(candidate_id), error=str(exc))
+
+
+async def _remove(db: AsyncSession, candidate_id: uuid.UUID, table: VectorTable) -> None:
+    await db.execute(DropTable(table.table, if_exists=True))
+    await db.execute(delete(CandidateRecord).where(CandidateRecord.id == candidate_id))
+
+
+# --- after a crash ------------------------------------------------------------------------------
+
+_STOP_BUILDS = text(
+    """
+    SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index
+    WHERE relid = to_regclass(:relation)
+    """
+)
+
+
+async def clean_interrupted(database: Database) -> list[str]:
+    """Marks candidates whose job is over and drops their half-made tables; returns their names.
+
+    Run it after :meth:`Jobs.recover`. A table that cannot be had within seconds (a server process
+    may still be building for a client that is gone) is left for the next time.
+    """
+    active = (
+        select(JobRecord.id)
+        .where(
+            JobRecord.id == CandidateRecord.job_id,
+            JobRecord.status.in_([JobStatus.QUEUED.value, JobStatus.RUNNING.value]),
+        )
+        .exists()
+    )
+    lost = (
+        update(CandidateRecord)
+        .where(CandidateRecord.state == CandidateState.BUILDING.value, ~active)
+        .values(state=CandidateState.INTERRUPTED.value, error="The process that built it ended.")
+        .returning(CandidateRecord.name)
+    )
+    half_made = select(CandidateRecord.table_name).where(
+        CandidateRecord.state == CandidateState.INTERRUPTED.value,
+        func.to_regclass(func.concat(f"{SCHEMA}.", CandidateRecord.table_name)).is_not(None),
+    )
+    async with database.session() as db:
+        names = list(await db.scalars(lost))
+        tables = list(await db.scalars(half_made))
+    for table_name in tables:
+        table = VectorTable(table_name, SCHEMA).table
+        try:
+            async with database.session() as db:
+                await db.execute(_STOP_BUILDS, {"relation": quoted_name(table)})
+                await db.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
+                await db.execute(DropTable(table, if_exists=True))
+        except Busy as exc:
+            _log.warning("candidate_table_left", table=table_name, error=str(exc))
+    return names
