@@ -34,6 +34,7 @@ COMMANDS = {
     "search": ("lib.cli.search:search", "Ask a collection a question."),
     "query-sets": ("lib.cli.query_sets:query_sets", "List, import and drop query sets."),
     "index": ("lib.cli.index:index", "Create, drop and list vector indexes."),
+    "words": ("lib.cli.words:words", "Build, show and drop the word index that BM25 needs."),
     "candidates": (
         "lib.cli.candidates:candidates",
         "Build, list and drop copies with an index of their own, to compare.",

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 
 from lib.cli.output import json_option, note, one_line, print_json
 from lib.cli.session import find_collection, open_session
+from lib.cli.trec_run import write_run
 from lib.errors import InvalidInput, NotFound
+from lib.search.bm25 import BM25
+from lib.search.filters import parse_filter
 from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import make_snippet
 from lib.services import Services
 from lib.store.collections import Collection, list_collections
 from lib.vectors.search import Hit, SearchResult
-from lib.vectors.statements import Fusion, TextQuery
+from lib.vectors.statements import Fusion, TextMethod, TextQuery
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
 
 SNIPPET_CHARACTERS = 240
@@ -30,7 +35,7 @@ _ITERATIVE = {
 
 
 @click.command()
-@click.argument("query")
+@click.argument("query", required=False)
 @click.option("--collection", "name", help="May be left out where there is only one.")
 @click.option(
     "--mode",
@@ -46,6 +51,14 @@ _ITERATIVE = {
 )
 @click.option("--max-distance", type=float, help="Only documents nearer than this.")
 @click.option("--category", help="Only documents of this category.")
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Only documents whose metadata is such: FIELD=VALUE, FIELD=A,B (any of these), FIELD>=3, "
+    "FIELD<=9, or FIELD (it is there). Give it again to narrow further.",
+)
 @click.option(
     "--vector-weight",
     type=float,
@@ -67,6 +80,27 @@ _ITERATIVE = {
     'a hybrid "any".',
 )
 @click.option(
+    "--text-method",
+    type=click.Choice([method.value for method in TextMethod]),
+    default=_DEFAULTS.text_method.value,
+    show_default=True,
+    help="How documents with the words are ranked. bm25 needs the word index: words build.",
+)
+@click.option(
+    "--k1",
+    type=float,
+    default=_DEFAULTS.bm25.k1,
+    show_default=True,
+    help="bm25: how soon more of the same word stops counting.",
+)
+@click.option(
+    "--b",
+    type=float,
+    default=_DEFAULTS.bm25.b,
+    show_default=True,
+    help="bm25: how much a long document is held back, 0 to 1.",
+)
+@click.option(
     "--pool",
     type=int,
     default=_DEFAULTS.pool,
@@ -81,27 +115,33 @@ _ITERATIVE = {
     type=click.Choice(list(_ITERATIVE)),
     help="Whether the index goes on where a filter left too few. By default it does, strictly.",
 )
+@click.option(
+    "--queries",
+    "queries_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.jsonl",
+    help='Instead of QUERY: a question a line, as {"_id": …, "text": …}. Needs --run-out.',
+)
+@click.option(
+    "--run-out",
+    "run_path",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
+    help="Where to write the answers of --queries, as a TREC run.",
+)
 @click.option("--content", is_flag=True, help="With --json: the documents' texts and metadata too.")
 @json_option
 def search(
-    query: str,
+    query: str | None,
     name: str | None,
     mode: str | None,
-    limit: int,
-    max_distance: float | None,
-    category: str | None,
-    vector_weight: float,
-    fusion: str,
-    text_query: str | None,
-    pool: int,
-    exact: bool,
-    probes: int | None,
-    ef_search: int | None,
-    iterative_scan: str | None,
+    queries_path: Path | None,
+    run_path: Path | None,
     content: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Ask a collection a question.
+    """Ask a collection a question, or a whole file of them.
 
     On a small table the server compares every row even where there is an index, and rightly so;
     --probes and --ef-search make it take the index all the same. The plan in the result says what
@@ -112,23 +152,63 @@ def search(
       python -m lib search "parse a date from a string"
       python -m lib search "csv dialect" --mode text --category stdlib --limit 5
       python -m lib search "wait for tasks" --mode similarity --ef-search 100 --json
+      python -m lib search "lost in space" --filter "year>=1990" --filter genre=drama,comedy
+      python -m lib search --queries queries.jsonl --limit 100 --run-out answers.run
     """
+    if (queries_path is None) != (run_path is None):
+        raise InvalidInput("--queries and --run-out need each other.")
+    if (query is None) == (queries_path is None):
+        raise InvalidInput("Give either a question or a file of them (--queries).", field="query")
+    request = _request(query or "", mode, **options)
+    with open_session() as services:
+        collection = _collection(services, name)
+        if mode is None and not collection.has_model:
+            (words,) = Mode.possible(has_model=False)
+            request = replace(request, mode=words)
+            note("The vectors of this collection came without a model: searching by words.")
+        if queries_path is not None and run_path is not None:
+            write_run(services, collection, request, queries_path, run_path, as_json=as_json)
+            return
+        result = services.database.run(services.search.search(collection, request))
+    if as_json:
+        print_json(result_json(result, collection, request, with_content=content))
+    else:
+        _print_result(result, collection, request)
+    asks_for_index = request.settings.scan is Scan.INDEX
+    if asks_for_index and result.plan is not None and result.plan.vector_index is None:
+        note("No vector index took part, so --probes and --ef-search had no effect.")
+
+
+def _request(
+    query: str,
+    mode: str | None,
+    *,
+    fusion: str,
+    text_query: str | None,
+    text_method: str,
+    k1: float,
+    b: float,
+    filters: Sequence[str],
+    exact: bool,
+    probes: int | None,
+    ef_search: int | None,
+    iterative_scan: str | None,
+    **others: Any,
+) -> SearchRequest:
     asks_for_index = probes is not None or ef_search is not None
     if exact and asks_for_index:
         raise InvalidInput(
             "--exact compares every row, so --probes and --ef-search mean nothing to it.",
             hint="Give either --exact or one of the two.",
         )
-    request = SearchRequest(
+    return SearchRequest(
         query=query,
         mode=_DEFAULTS.mode if mode is None else Mode(mode),
-        limit=limit,
-        max_distance=max_distance,
-        category=category,
-        vector_weight=vector_weight,
         fusion=Fusion(fusion),
         text_query=None if text_query is None else TextQuery(text_query),
-        pool=pool,
+        text_method=TextMethod(text_method),
+        bm25=BM25(k1, b),
+        filters=tuple(map(parse_filter, filters)),
         settings=SearchSettings(
             probes=probes,
             ef_search=ef_search,
@@ -136,20 +216,8 @@ def search(
             scan=Scan.EXACT if exact else Scan.INDEX if asks_for_index else Scan.AUTO,
         ),
         with_plan=True,
+        **others,
     )
-    with open_session() as services:
-        collection = _collection(services, name)
-        if mode is None and not collection.has_model:
-            (words,) = Mode.possible(has_model=False)
-            request = replace(request, mode=words)
-            note("The vectors of this collection came without a model: searching by words.")
-        result = services.database.run(services.search.search(collection, request))
-    if as_json:
-        print_json(result_json(result, collection, request, with_content=content))
-    else:
-        _print_result(result, collection, request)
-    if asks_for_index and result.plan is not None and result.plan.vector_index is None:
-        note("No vector index took part, so --probes and --ef-search had no effect.")
 
 
 def _collection(services: Services, name: str | None) -> Collection:
@@ -221,7 +289,7 @@ def _print_result(result: SearchResult, collection: Collection, request: SearchR
         title = one_line(document.title or document.external_id or str(document.id))
         category = f"  [{one_line(document.category)}]" if document.category else ""
         click.echo(f"{position:>3}  {click.style(title, bold=True)}{category}")
-        click.echo(click.style(f"     {_figures(hit, request.mode)}", dim=True))
+        click.echo(click.style(f"     {_figures(hit, request)}", dim=True))
         for line in textwrap.wrap(
             _passage(document.content, request.query, collection), columns - 5
         ):
@@ -240,18 +308,18 @@ def _print_result(result: SearchResult, collection: Collection, request: SearchR
         note(result.truncated_because)
 
 
-def _figures(hit: Hit, mode: Mode) -> str:
+def _figures(hit: Hit, request: SearchRequest) -> str:
     parts = []
     if hit.fused is not None:
         parts.append(f"fused {hit.fused:.4f}")
     if hit.distance is not None and hit.similarity is not None:
         parts.append(f"distance {hit.distance:.4f}")
         parts.append(f"similarity {hit.similarity:.4f}")
-    if mode is Mode.HYBRID:
+    if request.mode is Mode.HYBRID:
         ranks = ((hit.vector_rank, "meaning"), (hit.text_rank, "words"))
         parts += [f"{name} {'–' if rank is None else f'#{rank}'}" for rank, name in ranks]
     elif hit.text_value is not None:
-        parts.append(f"ts_rank {hit.text_value:.4f}")
+        parts.append(f"{request.text_method.value} {hit.text_value:.4f}")
     return "  ".join(parts)
 
 

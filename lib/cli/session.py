@@ -49,7 +49,7 @@ def follow(services: Services, job: Job, *, if_stopped: str) -> Job:
     if_stopped: what to say after Ctrl-C, when the job has ended and cleared up: Stopped then.
     Raises VecscopeError where it failed, was cancelled from elsewhere or lost its process.
     """
-    progress = _Progress(job.title)
+    progress = Progress(job.title)
     run, jobs = services.database.run, services.jobs
     try:
         while job.active:
@@ -71,8 +71,8 @@ def follow(services: Services, job: Job, *, if_stopped: str) -> Job:
     raise VecscopeError(job.error or f"“{job.title}” failed.", hint=job.hint or "")
 
 
-class _Progress:
-    """A bar on a terminal; elsewhere a line now and then."""
+class Progress:
+    """A bar on a terminal, until :meth:`end`; elsewhere a line now and then."""
 
     def __init__(self, title: str) -> None:
         self._on_terminal = sys.stderr.isatty()
@@ -81,13 +81,16 @@ class _Progress:
         note(f"{one_line(title)} …")
 
     def show(self, job: Job) -> None:
-        share = "" if job.share is None else f"{job.share:4.0%} "
         left = job.seconds_left
         rest = "" if left is None or left < 1 else f", {_duration(left)} left"
-        text = f"{share}{one_line(job.message)}{rest}".strip()
+        self.at(job.share, f"{one_line(job.message)}{rest}")
+
+    def at(self, share: float | None, message: str) -> None:
+        """share: 0–1, None where unknown."""
+        text = f"{'' if share is None else f'{share:4.0%} '}{message}".strip()
         if self._on_terminal:
-            if job.share is not None:
-                filled = round(20 * job.share)
+            if share is not None:
+                filled = round(20 * share)
                 text = f"[{'█' * filled}{'░' * (20 - filled)}] {text}"
             text = text[: shutil.get_terminal_size().columns - 1]
             click.echo("\r" + text.ljust(self._width), err=True, nl=False)

@@ -1,4 +1,4 @@
-"""The command line as a process of its own, on a database of the test's."""
+"""The command line, as a process of its own or in this one, on a database of the test's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import URL
 
+from lib.cli.app import main
 from lib.settings import PROJECT_ROOT
 
 
@@ -49,6 +51,23 @@ class CommandLine:
         return process.returncode, out, err
 
     def json(self, *arguments: str | Path) -> Any:
+        code, out, err = self.run(*arguments, "--json")
+        assert code == 0, err
+        return json.loads(out)
+
+
+class Screen:
+    """Runs commands in this process, as `python -m lib` does."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def run(self, *arguments: object) -> tuple[int, str, str]:
+        """(exit code, stdout, stderr)."""
+        code = main([str(argument) for argument in arguments])
+        return code, *self._capsys.readouterr()
+
+    def json(self, *arguments: object) -> Any:
         code, out, err = self.run(*arguments, "--json")
         assert code == 0, err
         return json.loads(out)

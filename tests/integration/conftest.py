@@ -21,6 +21,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
+from command_line import Screen
 from psycopg import sql
 from sqlalchemy import URL
 
@@ -102,3 +104,15 @@ def database(migrated_url: URL) -> Iterator[Database]:
     found = Database(migrated_url)
     yield found
     found.close()
+
+
+@pytest.fixture
+def screen(
+    migrated_url: URL, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Screen]:
+    """The command line on a database of this test's own."""
+    monkeypatch.setenv("DATABASE_URL", migrated_url.render_as_string(hide_password=False))
+    for name in ("VECSCOPE_MODEL", "VECSCOPE_LOG_LEVEL", "OPENAI_API_KEY", "COHERE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    yield Screen(capsys)
+    structlog.reset_defaults()

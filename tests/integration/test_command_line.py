@@ -9,17 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
-import structlog
-from command_line import CommandLine, clean_environment
+from command_line import CommandLine, Screen, clean_environment
 from sqlalchemy import URL
 
-from lib.cli.app import COMMANDS, main
+from lib.cli.app import COMMANDS
 from lib.settings import PROJECT_ROOT
 from lib.store.database import connect_arguments
 
@@ -33,34 +31,6 @@ HIT_KEYS = [
     "text_rank",
     "fused",
 ]
-
-
-class Screen:
-    """Runs commands in this process, as `python -m lib` does."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def run(self, *arguments: object) -> tuple[int, str, str]:
-        """(exit code, stdout, stderr)."""
-        code = main([str(argument) for argument in arguments])
-        return code, *self._capsys.readouterr()
-
-    def json(self, *arguments: object) -> Any:
-        code, out, err = self.run(*arguments, "--json")
-        assert code == 0, err
-        return json.loads(out)
-
-
-@pytest.fixture
-def screen(
-    migrated_url: URL, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Screen]:
-    monkeypatch.setenv("DATABASE_URL", migrated_url.render_as_string(hide_password=False))
-    for name in ("VECSCOPE_MODEL", "VECSCOPE_LOG_LEVEL", "OPENAI_API_KEY", "COHERE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    yield Screen(capsys)
-    structlog.reset_defaults()
 
 
 @pytest.fixture
@@ -173,7 +143,7 @@ def test_a_name_from_a_file_cannot_steer_the_terminal(screen: Screen, tmp_path: 
     ("arguments", "said"),
     [
         ("nonsense", "No such command"),
-        ("search", "Missing argument"),
+        ("search", "Give either a question"),
         ("search x", "There is no collection yet."),
         ("search x --collection Nowhere", "no collection called “Nowhere”"),
         ("search x --collection Here --limit 0", "limit is 0, outside 1–10,000"),
