@@ -51,16 +51,15 @@ def look_for_vectors(sources: Sequence[Source], options: ReadOptions) -> GivenVe
     other's model."""
     files: list[VectorFileFacts] = []
     tables: list[VectorFileFacts] = []
-    problems: list[IncomingProblem] = []
-    left: list[Source] = []
+    problems: dict[str, IncomingProblem] = {}
     texts: dict[Path, str] = {}
     for source in sources:
         try:
             facts = inspect_vectors(source, options)
         except ReadProblem as exc:
-            problems.append(IncomingProblem(source.name, exc.place, exc.message, exc.hint))
+            problem = IncomingProblem(source.name, exc.place, exc.message, exc.hint)
+            problems[source.name] = problem
             continue
-        left.append(source)
         if facts is None:
             continue
         (files if is_vector_file(source.name) else tables).append(facts)
@@ -72,16 +71,14 @@ def look_for_vectors(sources: Sequence[Source], options: ReadOptions) -> GivenVe
                     hint="Load each into a collection of its own.",
                 )
             texts[path] = source.name
+    # Labels in an npy are no vectors, which is no problem where they are another file's texts.
+    left = [source for source in sources if source.path and source.path.resolve() not in texts]
     return GivenVectors(
         tuple(files),
         tuple(tables),
         # Opened anew: how far these were read was the look's progress, not the load's.
-        tuple(
-            source_again(source)
-            for source in left
-            if source.path is not None and source.path.resolve() not in texts
-        ),
-        tuple(problems),
+        tuple(source_again(source) for source in left if source.name not in problems),
+        tuple(problems[source.name] for source in left if source.name in problems),
     )
 
 
