@@ -109,6 +109,7 @@ class JobContext:
         self.done = 0
         self.total: int | None = None
         self.message = ""
+        self.detail: dict[str, Any] | None = None
         self._database = database
         self._written_at = 0.0
 
@@ -118,16 +119,19 @@ class JobContext:
         total: int | None = None,
         message: str | None = None,
         *,
+        detail: dict[str, Any] | None = None,
         force: bool = False,
     ) -> None:
         """Notes the progress; writes it at most once in PROGRESS_SECONDS unless ``force`` is set.
 
-        total and message stay as they were where they are None. Every call lets a cancel through
-        (asyncio.CancelledError), so it may be called as often as one likes.
+        detail: what is done so far, for machines; it is the job's result until the work gives
+        another one. total, message and detail stay as they were where they are None. Every call
+        lets a cancel through (asyncio.CancelledError), so it may be called as often as one likes.
         """
         self.done = done
         self.total = self.total if total is None else total
         self.message = self.message if message is None else message
+        self.detail = self.detail if detail is None else detail
         now = time.monotonic()
         if not force and now - self._written_at < PROGRESS_SECONDS:
             await asyncio.sleep(0)
@@ -136,6 +140,8 @@ class JobContext:
         await self._write()
 
     async def _write(self, **values: Any) -> None:
+        if self.detail is not None:
+            values.setdefault("result", self.detail)
         async with self._database.session() as session:
             await session.execute(
                 update(JobRecord)
