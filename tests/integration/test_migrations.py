@@ -17,7 +17,8 @@ from sqlalchemy import URL, CheckConstraint, create_engine, inspect
 from lib.errors import NotAllowed, UnsupportedServer
 from lib.settings import PROJECT_ROOT
 from lib.store import migrations
-from lib.store.database import connect_arguments
+from lib.store.collections import create_collection
+from lib.store.database import Database, connect_arguments
 from lib.store.records import SCHEMA, Record
 
 INSERT_COLLECTION = """
@@ -107,6 +108,27 @@ def test_query_sets_go_with_their_collection_and_with_their_migration(
     add()
     execute(url, "DELETE FROM vecscope.collections")
     assert judgments() == []
+
+
+def test_the_metadata_index_comes_to_tables_that_are_there(
+    new_database: Callable[..., URL],
+) -> None:
+    url = new_database()
+    migrations.migrate(url)
+    database = Database(url)
+    try:
+        # The longest name that a table can have
+        database.query(create_collection, "b" * 48, model="m", dimensions=3)
+    finally:
+        database.close()
+    definition = f"SELECT indexdef FROM pg_indexes WHERE indexname = 'documents_{'b' * 48}_meta'"
+    made = fetch(url, definition)
+    assert "jsonb_path_ops" in made[0][0]
+    execute(url, INSERT_COLLECTION)  # without its table
+    migrations.downgrade(url, "005")
+    assert fetch(url, definition) == []
+    migrations.migrate(url)
+    assert fetch(url, definition) == made
 
 
 def test_down_to_base_keeps_what_is_the_users(new_database: Callable[..., URL]) -> None:
