@@ -155,7 +155,7 @@ def test_a_file_that_went_away_is_a_problem(tmp_path: Path):
 
 def test_readers_are_found_by_extension():
     assert reader_for("folder/A.CSV").format == "Table (CSV, TSV)"
-    for name in ("a.docx", "README"):
+    for name in ("a.doc", "README"):
         with pytest.raises(InvalidInput) as caught:
             reader_for(name)
         assert "jsonl" in caught.value.hint

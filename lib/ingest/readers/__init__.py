@@ -17,6 +17,8 @@ from lib.ingest.isolation import read_isolated
 from lib.ingest.parts import split_section
 from lib.ingest.readers.csv import read_csv
 from lib.ingest.readers.docx import read_docx
+from lib.ingest.readers.eml import read_eml
+from lib.ingest.readers.epub import read_epub
 from lib.ingest.readers.html import read_html
 from lib.ingest.readers.json import read_json
 from lib.ingest.readers.jsonl import read_jsonl
@@ -29,8 +31,11 @@ from lib.ingest.readers.kinds import (
     kind_of_text,
 )
 from lib.ingest.readers.markdown import read_markdown
+from lib.ingest.readers.odt import read_odt
 from lib.ingest.readers.parquet import read_parquet
 from lib.ingest.readers.pdf import read_pdf
+from lib.ingest.readers.pptx import read_pptx
+from lib.ingest.readers.rtf import read_rtf
 from lib.ingest.readers.sections import Member, Section
 from lib.ingest.readers.text import likely_format, read_text
 from lib.ingest.readers.vectors import FVECS, HDF5, NPY, NPZ, read_vectors
@@ -65,6 +70,11 @@ READERS = (
     Reader("Markdown", ("md", "markdown"), False, read_markdown),
     Reader("PDF", ("pdf",), False, read_pdf, isolated=True, is_signed=True),
     Reader("Word document", ("docx", "docm"), False, read_docx, isolated=True, is_signed=True),
+    Reader("Presentation (PowerPoint)", ("pptx",), False, read_pptx, isolated=True, is_signed=True),
+    Reader("OpenDocument text", ("odt",), False, read_odt, isolated=True, is_signed=True),
+    Reader("Rich text (RTF)", ("rtf",), False, read_rtf, isolated=True, is_signed=True),
+    Reader("E-book (EPUB)", ("epub",), False, read_epub, isolated=True, is_signed=True),
+    Reader("Mail", ("eml",), False, read_eml, isolated=True),
     Reader("Web page (HTML)", ("html", "htm", "xhtml"), False, read_html, isolated=True),
     Reader("Table (CSV, TSV)", ("csv", "tsv"), True, read_csv),
     Reader(

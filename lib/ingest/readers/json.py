@@ -239,8 +239,11 @@ def _forgiving(
     is_list = records.prefix.endswith("item")
     found = list(value.items()) if records.by_key else value if is_list else [value]
     for number, item in enumerate(found[done:], start=done + 1):
-        key, item = item if records.by_key else (None, item)
-        yield _row(key, item, number, source)
+        if records.by_key:
+            key, item = item
+            yield _row(key, item, number, source)
+        else:
+            yield _row(None, item, number, source)
     if not_finite:
         yield IncomingProblem(
             source.name,
