@@ -31,6 +31,8 @@ COMMANDS = {
     "ingest": ("lib.cli.ingest:ingest", "Load files and folders into a collection."),
     "sample": ("lib.cli.ingest:sample", "Load the sample: documentation that is on this machine."),
     "backfill": ("lib.cli.ingest:backfill", "Embed the documents that have no embedding yet."),
+    "documents": ("lib.cli.documents:documents", "List, show and delete what is stored."),
+    "export": ("lib.cli.export:export", "Write a collection to a file that loads back."),
     "search": ("lib.cli.search:search", "Ask a collection a question."),
     "query-sets": ("lib.cli.query_sets:query_sets", "List, import and drop query sets."),
     "index": ("lib.cli.index:index", "Create, drop and list vector indexes."),
