@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -45,6 +46,7 @@ class SearchRequest:
     TEXT and ANY for HYBRID, since a hybrid that wants every word finds almost nothing by text.
     text_method: how matching documents are ranked; BM25 needs the collection's word index.
     pool: how many each leg of a hybrid fetches. filters: a document passes all of them.
+    candidate_id: the candidate whose index finds the nearest, in place of the collection's own.
     """
 
     query: str
@@ -61,6 +63,7 @@ class SearchRequest:
     settings: SearchSettings = field(default_factory=SearchSettings)
     with_plan: bool = False
     filters: tuple[Filter, ...] = ()
+    candidate_id: uuid.UUID | None = None
 
     @property
     def text_kind(self) -> TextQuery:

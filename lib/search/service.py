@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import structlog
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import create_service
@@ -15,6 +16,7 @@ from lib.search.filters import conditions
 from lib.search.fusion import fuse
 from lib.search.request import Mode, SearchRequest
 from lib.settings import Settings
+from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.vectors.distance import FloatArray
@@ -29,10 +31,12 @@ from lib.vectors.statements import (
     Fusion,
     TextMatching,
     TextMethod,
+    Through,
     check_query_text,
     full_text,
     is_category,
 )
+from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
     EF_SEARCH,
     ITERATIVE_SCAN_SINCE,
@@ -62,10 +66,12 @@ class SearchService:
         request: SearchRequest,
         *,
         whole_pool: bool = False,
+        embedding: FloatArray | None = None,
     ) -> SearchResult:
         """Embeds the question where the mode needs it, then runs one statement.
 
-        whole_pool: of a hybrid, all that both legs found (see :meth:`fetch_pool`).
+        whole_pool: of a hybrid, all that both legs found (see :meth:`fetch_pool`). embedding: the
+        question's, where it is there already.
         Raises InvalidInput (and its kinds; also where a collection without a model is not searched
         by words), EmbeddingProblem, DatabaseProblem.
         """
@@ -76,12 +82,17 @@ class SearchService:
                 hint="Search by meaning or by both, or leave the threshold out.",
                 field="max_distance",
             )
-        embedding, embedding_ms = None, None
-        if request.mode.uses_vectors:
-            started = time.perf_counter()
-            service = create_service(collection.model, self._settings, collection.dimensions)
-            embedding = await service.get_embedding(query)
-            embedding_ms = (time.perf_counter() - started) * 1000
+        if request.mode is Mode.TEXT and request.candidate_id is not None:
+            raise InvalidInput(
+                "A search by words asks no vector index, so a candidate means nothing to it.",
+                hint="Search by meaning or by both.",
+                field="candidate",
+            )
+        embedding_ms = None
+        if not request.mode.uses_vectors:
+            embedding = None
+        elif embedding is None:
+            embedding, embedding_ms = await self.embed(collection, query)
         async with self._database.session() as db:
             cleaned = replace(request, query=query)
             result = await self._run(db, collection, cleaned, embedding, whole_pool)
@@ -94,6 +105,16 @@ class SearchService:
             database_ms=round(result.database_ms, 2),
         )
         return replace(result, embedding_ms=embedding_ms)
+
+    async def embed(self, collection: Collection, query: str) -> tuple[FloatArray, float]:
+        """The question's vector (d,), and the milliseconds that it took.
+
+        Raises InvalidInput, EmbeddingProblem.
+        """
+        started = time.perf_counter()
+        service = create_service(collection.model, self._settings, collection.dimensions)
+        embedding = await service.get_embedding(check_query_text(query))
+        return embedding, (time.perf_counter() - started) * 1000
 
     async def fetch_pool(self, collection: Collection, request: SearchRequest) -> SearchResult:
         """For a hybrid by WEIGHTED or RRF: both legs' whole pool, so that :func:`rerank` can answer
@@ -113,9 +134,7 @@ class SearchService:
         whole_pool: bool,
     ) -> SearchResult:
         table = collection.table
-        where = conditions(table, request.filters)
-        if request.category is not None:
-            where.append(is_category(table, request.category))
+        where = filter_conditions(table, request)
         matching = await self._matching(db, collection, request) if request.mode.uses_text else None
         if embedding is None:
             return await search_text(
@@ -128,6 +147,7 @@ class SearchService:
                 where=where,
                 with_plan=request.with_plan,
             )
+        through = await find_through(db, collection, request)
         if self._pgvector is None:  # once a process: an extension is not updated under a server
             self._pgvector = await pgvector_version(db)
         settings = effective_settings(
@@ -150,6 +170,7 @@ class SearchService:
                 content_characters=POOL_CHARACTERS if whole_pool else None,
                 settings=settings,
                 where=where,
+                through=through,
                 with_plan=request.with_plan,
             )
         if request.max_distance is not None:
@@ -161,6 +182,7 @@ class SearchService:
                 request.limit,
                 settings=settings,
                 where=where,
+                through=through,
                 with_plan=request.with_plan,
             )
         return await search_similar_documents(
@@ -170,6 +192,7 @@ class SearchService:
             request.limit,
             settings=settings,
             where=where,
+            through=through,
             with_plan=request.with_plan,
         )
 
@@ -188,6 +211,31 @@ class SearchService:
                 field="text_method",
             )
         return bm25_matching(collection, request.query, request.text_kind, request.bm25)
+
+
+def filter_conditions(table: VectorTable, request: SearchRequest) -> list[ColumnElement[bool]]:
+    """The request's filters over the table's own columns."""
+    where = conditions(table, request.filters)
+    if request.category is not None:
+        where.append(is_category(table, request.category))
+    return where
+
+
+async def find_through(
+    db: AsyncSession, collection: Collection, request: SearchRequest
+) -> Through | None:
+    """The request's candidate, if it names one. Raises NotFound, and InvalidInput where it is not
+    ready."""
+    if request.candidate_id is None:
+        return None
+    candidate = await get_candidate(db, collection, request.candidate_id)
+    if not candidate.ready:
+        raise InvalidInput(
+            f"The candidate “{candidate.name}” cannot be searched: {candidate.state.value}.",
+            hint="Build it again, or take another one.",
+            field="candidate",
+        )
+    return Through(candidate.table, tuple(filter_conditions(candidate.table, request)))
 
 
 def can_rerank(request: SearchRequest) -> bool:
@@ -213,8 +261,11 @@ def rerank(pool: SearchResult, request: SearchRequest) -> SearchResult:
 def effective_settings(request: SearchRequest, *, iterative_scan_exists: bool) -> SearchSettings:
     """The request's settings, with what nobody chose filled in so that an index does not return
     fewer rows than asked for: ef_search at least the rows wanted, and iterative scan on where a
-    filter follows the index. What was chosen stays as it is."""
+    filter follows the index. A candidate is there for its index, so that one is taken. What was
+    chosen stays as it is."""
     settings = request.settings
+    if request.candidate_id is not None and settings.scan is Scan.AUTO:
+        settings = replace(settings, scan=Scan.INDEX)
     if settings.scan is Scan.EXACT:
         return settings
     wanted = request.limit if request.mode is Mode.SIMILARITY else max(request.pool, request.limit)

@@ -22,7 +22,9 @@ from lib.vectors.statements import (
     Fusion,
     TextMatching,
     TextQuery,
+    Through,
     available_statement,
+    found_statement,
     hybrid_statement,
     is_category,
     nearest_statement,
@@ -120,18 +122,21 @@ async def search_similar_documents(
     *,
     settings: SearchSettings | None = None,
     where: Sequence[ColumnElement[bool]] = (),
+    through: Through | None = None,
     with_plan: bool = False,
 ) -> SearchResult:
     """The ``limit`` documents nearest to query_embedding (d,), nearest first; rows without an
-    embedding are left out.
+    embedding are left out. through: the copy whose index is to find them.
 
     Raises DimensionMismatch, InvalidVector, LimitExceeded.
     """
-    statement = nearest_statement(table, query_embedding, limit, where=where)
+    statement = nearest_statement(table, query_embedding, limit, where=where, through=through)
     result = await _run(db, table, statement, limit, settings, with_plan)
     if len(result) == limit:
         return result
-    reason = await _why_fewer(db, table, result, settings, where, by_vector=len(result))
+    source = through or Through(table, where)
+    reason = await _why_gone(db, through, query_embedding, result) if through else None
+    reason = reason or await _why_fewer(db, source, result, settings, by_vector=len(result))
     return replace(result, truncated_because=reason)
 
 
@@ -144,6 +149,7 @@ async def search_with_threshold(
     *,
     settings: SearchSettings | None = None,
     where: Sequence[ColumnElement[bool]] = (),
+    through: Through | None = None,
     with_plan: bool = False,
 ) -> SearchResult:
     """Of the ``limit`` nearest documents those with distance < max_distance, nearest first
@@ -154,19 +160,22 @@ async def search_with_threshold(
     brought fewer than ``limit`` before the threshold came, ``truncated_because`` says so.
     Raises as :func:`search_similar_documents`, and InvalidInput for an impossible threshold.
     """
-    statement = threshold_statement(table, query_embedding, max_distance, limit, where=where)
+    statement = threshold_statement(
+        table, query_embedding, max_distance, limit, where=where, through=through
+    )
     result = await _run(db, table, statement, limit, settings, with_plan)
     plan = None if len(result) == limit else result.plan or await explain(db, statement)
     if plan is None or plan.vector_index is None:  # every row was compared: only the threshold cut
         return result
+    source = through or Through(table, where)
     before = select(func.count()).select_from(
-        nearest_statement(table, query_embedding, limit, where=where).subquery()
+        found_statement(source, query_embedding, limit).subquery()
     )
-    available = available_statement(table, limit, where=where)
+    available = available_statement(source.table, limit, where=source.where)
     brought, there = [(await db.execute(count)).scalar_one() for count in (before, available)]
     if brought > len(result) or there <= len(result):  # the threshold cut, or that is all there is
         return result
-    reason = await _why_fewer(db, table, result, settings, where, by_vector=len(result))
+    reason = await _why_fewer(db, source, result, settings, by_vector=len(result))
     return replace(result, truncated_because=reason)
 
 
@@ -235,6 +244,7 @@ async def hybrid_search(
     content_characters: int | None = None,
     settings: SearchSettings | None = None,
     where: Sequence[ColumnElement[bool]] = (),
+    through: Through | None = None,
     with_plan: bool = False,
 ) -> SearchResult:
     """The ``limit`` best of a vector leg and a text leg, fused in one statement; the formulas
@@ -257,6 +267,7 @@ async def hybrid_search(
         whole_pool=whole_pool,
         content_characters=content_characters,
         where=where,
+        through=through,
     )
     result = await _run(db, table, statement, limit, settings, with_plan)
     if len(result) >= limit or max_distance is not None:
@@ -264,7 +275,8 @@ async def hybrid_search(
     if fusion is Fusion.RAW:
         return _with_all_matches(result)
     by_vector = sum(hit.vector_rank is not None for hit in result)
-    reason = await _why_fewer(db, table, result, settings, where, by_vector=by_vector)
+    source = through or Through(table, where)
+    reason = await _why_fewer(db, source, result, settings, by_vector=by_vector)
     return replace(result, matches=result.matches or 0, truncated_because=reason)
 
 
@@ -334,12 +346,26 @@ def _with_all_matches(result: SearchResult) -> SearchResult:
     return replace(result, matches=len(result), truncated_because=reason)
 
 
+async def _why_gone(
+    db: AsyncSession, through: Through, query_embedding: FloatArray, result: SearchResult
+) -> str | None:
+    """Whether documents that the copy found are there no more; None where all are."""
+    found = found_statement(through, query_embedding, result.asked).subquery()
+    brought = (await db.execute(select(func.count()).select_from(found))).scalar_one()
+    gone = brought - len(result)
+    if gone <= 0:
+        return None
+    return (
+        f"Only {len(result):,} of {result.asked:,}: {gone:,} that the copy found are no more in "
+        "the collection. Build the candidate again."
+    )
+
+
 async def _why_fewer(
     db: AsyncSession,
-    table: VectorTable,
+    source: Through,
     result: SearchResult,
     settings: SearchSettings | None,
-    where: Sequence[ColumnElement[bool]],
     *,
     by_vector: int,
 ) -> str:
@@ -348,7 +374,7 @@ async def _why_fewer(
     by_vector: how many of the hits the vectors brought; the words brought all that they could.
     """
     findable = (
-        await db.execute(available_statement(table, result.asked, where=where))
+        await db.execute(available_statement(source.table, result.asked, where=source.where))
     ).scalar_one()
     plan = result.plan or await explain(db, result.statement)
     return shortfall_reason(
@@ -357,7 +383,7 @@ async def _why_fewer(
         available=len(result) + max(0, findable - by_vector),
         vector_index=plan.vector_index,
         settings=settings or SearchSettings(),
-        filtered=bool(where),
+        filtered=bool(source.where),
     )
 
 

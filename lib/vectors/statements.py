@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -103,15 +104,29 @@ class Fusion(StrEnum):
         }[self.value]
 
 
+@dataclass(frozen=True)
+class Through:
+    """A copy of a table's vectors whose index is to find the nearest: a candidate.
+
+    table: the copy; its ids are those of the table that is searched. where: the filters, over
+    the copy's own columns; there they take the place of those over the table.
+    """
+
+    table: VectorTable
+    where: Sequence[ColumnElement[bool]] = ()
+
+
 # --- the pieces ---------------------------------------------------------------------------------
 
 
-def distance_to(table: VectorTable, query_embedding: FloatArray | None) -> ColumnElement[Any]:
+def distance_to(
+    table: VectorTable, query_embedding: FloatArray | None, name: str = "query_embedding"
+) -> ColumnElement[Any]:
     """``embedding <operator> query``: the expression that the index is made for.
 
-    query_embedding: None where the statement is given it later, as ``query_embedding``.
+    query_embedding: None where the statement is given it later, by the parameter's name.
     """
-    query = bindparam("query_embedding", query_embedding, type_=table.embedding_type)
+    query = bindparam(name, query_embedding, type_=table.embedding_type)
     column = table.column(table.embedding)
     distance: ColumnElement[Any] = column.op(table.distance.operator, return_type=Double())(query)
     return distance
@@ -214,12 +229,23 @@ def nearest_statement(
     limit: int = RESULT_LIMIT.default,
     *,
     where: Sequence[ColumnElement[bool]] = (),
+    through: Through | None = None,
 ) -> Select[Any]:
     """The ``limit`` rows nearest to query_embedding (d,), nearest first, with ``distance``.
 
+    through: the copy that finds them; ``distance`` is the copy's, and rows that the table has no
+    more are left out.
     Raises LimitExceeded, DimensionMismatch, InvalidVector.
     """
     RESULT_LIMIT.check(limit, "limit")
+    if through is not None:
+        found = found_statement(through, query_embedding, limit)
+        nearest = _materialized(table, found, "found")
+        return (
+            select(*_document(table), nearest.c.distance)
+            .join_from(nearest, table.rows, table.column(table.id) == nearest.c.id)
+            .order_by(nearest.c.distance, nearest.c.id)
+        )
     embedding = _checked(table, query_embedding)
     statement = _nearest(table, limit).params(query_embedding=embedding)
     return statement.where(*where) if where else statement
@@ -237,6 +263,22 @@ def _nearest(table: VectorTable, limit: int) -> Select[Any]:
     )
 
 
+def found_statement(
+    through: Through, query_embedding: FloatArray, limit: int = RESULT_LIMIT.default
+) -> Select[Any]:
+    """(id, distance) of the ``limit`` nearest in the copy, nearest first. Raises as
+    :func:`nearest_statement`."""
+    copy = through.table
+    # A parameter of its own: the copy's storage may differ from the table's, and so the type.
+    distance = distance_to(copy, _checked(copy, query_embedding), "nearest_to")
+    return (
+        select(copy.column(copy.id).label("id"), distance.label("distance"))
+        .where(copy.column(copy.embedding).is_not(None), *through.where)
+        .order_by(distance)
+        .limit(_count(limit))
+    )
+
+
 def threshold_statement(
     table: VectorTable,
     query_embedding: FloatArray,
@@ -244,13 +286,14 @@ def threshold_statement(
     limit: int = RESULT_LIMIT.default,
     *,
     where: Sequence[ColumnElement[bool]] = (),
+    through: Through | None = None,
 ) -> Select[Any]:
     """:func:`nearest_statement`, then only rows with distance < max_distance.
 
     pgvector README, "Filtering": the MATERIALIZED CTE keeps the threshold out of the index scan.
     """
     check_max_distance(table, max_distance)
-    statement = nearest_statement(table, query_embedding, limit, where=where)
+    statement = nearest_statement(table, query_embedding, limit, where=where, through=through)
     nearest = _materialized(table, statement, "nearest")
     return (
         select(nearest)
@@ -380,6 +423,7 @@ def hybrid_statement(
     whole_pool: bool = False,
     content_characters: int | None = None,
     where: Sequence[ColumnElement[bool]] = (),
+    through: Through | None = None,
 ) -> Select[Any]:
     """One statement: the ``pool`` best of each leg, joined so that a row which only one leg
     found stays in, fused, and the ``limit`` best of that.
@@ -396,13 +440,14 @@ def hybrid_statement(
 
     matching: what matches the text and its value; by default :func:`full_text` by ts_rank.
     whole_pool: bring all of the pool, not the ``limit`` best. content_characters: bring no more
-    of each text than this.
+    of each text than this. through: the copy that the vector leg searches; not for raw, which
+    compares what matches the text and asks no index.
 
     max_distance leaves out what is not nearer, whichever leg found it; ranks and scaling stay
     those of the whole pool.
 
-    Raises InvalidInput for a weight outside 0–1 and for an empty question; see
-    :func:`nearest_statement` for the rest.
+    Raises InvalidInput for a weight outside 0–1, for an empty question and for raw through a copy;
+    see :func:`nearest_statement` for the rest.
     """
     RESULT_LIMIT.check(limit, "limit")
     POOL.check(pool, "pool")
@@ -411,9 +456,18 @@ def hybrid_statement(
     matches = matching or full_text(table, query_text, kind)
     w: ColumnElement[Any] = bindparam("vector_weight", vector_weight, type_=Double())
     if fusion is Fusion.RAW:
+        if through is not None:
+            raise InvalidInput(
+                "The raw sum compares every document that matches the text: no index takes part.",
+                hint="Fuse by weight or by rank to search through an index.",
+                field="fusion",
+            )
         pooled = _raw_pool(table, matches, embedding, w, where)
     else:
-        pooled = _ranked_pool(table, matches, embedding, w, fusion, max(pool, limit), where)
+        size = max(pool, limit)
+        vector = _vector_leg(table, through or Through(table, where), embedding, size)
+        text = _text_leg(table, matches, size, where)
+        pooled = _ranked_pool(table, vector, text, w, fusion)
     if max_distance is not None:
         pooled = _within(table, embedding, pooled, check_max_distance(table, max_distance))
     best = select(pooled).order_by(*_best_first(pooled, vector_weight))
@@ -463,20 +517,10 @@ def check_vector_weight(vector_weight: float) -> float:
     return vector_weight
 
 
-def _vector_leg(
-    table: VectorTable, embedding: FloatArray, pool: int, where: Sequence[ColumnElement[bool]]
-) -> CTE:
+def _vector_leg(table: VectorTable, through: Through, embedding: FloatArray, pool: int) -> CTE:
     """(id, distance, vector_rank) of the ``pool`` nearest. A zero row has no cosine distance:
     NaN, which PostgreSQL sorts last, and which must not be scaled."""
-    distance = distance_to(table, embedding)
-    nearest = _materialized(
-        table,
-        select(table.column(table.id).label("id"), distance.label("distance"))
-        .where(table.column(table.embedding).is_not(None), *where)
-        .order_by(distance)
-        .limit(_count(pool)),
-        "nearest",
-    )
+    nearest = _materialized(table, found_statement(through, embedding, pool), "nearest")
     order = (nearest.c.distance, nearest.c.id)
     ranked = select(
         nearest.c.id,
@@ -499,16 +543,8 @@ def _scaled(value: ColumnElement[Any], *, smaller_is_better: bool) -> ColumnElem
 
 
 def _ranked_pool(
-    table: VectorTable,
-    matches: TextMatching,
-    embedding: FloatArray,
-    w: ColumnElement[Any],
-    fusion: Fusion,
-    pool: int,
-    where: Sequence[ColumnElement[bool]],
+    table: VectorTable, vector: CTE, text: CTE, w: ColumnElement[Any], fusion: Fusion
 ) -> CTE:
-    vector = _vector_leg(table, embedding, pool, where)
-    text = _text_leg(table, matches, pool, where)
     if fusion is Fusion.RRF:
         vector_part: ColumnElement[Any] = _ONE / (_RRF + vector.c.vector_rank)
         text_part: ColumnElement[Any] = _ONE / (_RRF + text.c.text_rank)

@@ -7,25 +7,45 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
-from candidates_fixture import Library, clustered
+from candidates_fixture import DIMENSIONS, Library, clustered
 from command_line import CommandLine
 from conftest import execute
 from sqlalchemy import URL
+from vectors_fixture import expected_distances
 
 from lib.errors import Busy, IndexRefused, InvalidInput, NotFound
 from lib.lab.candidates import clean_interrupted
-from lib.settings import PROJECT_ROOT
+from lib.search.filters import conditions, parse_filter
+from lib.search.request import Mode, SearchRequest
+from lib.search.service import SearchService
+from lib.settings import PROJECT_ROOT, Settings
 from lib.store import migrations
-from lib.store.candidates import CandidateState, drop_candidate, get_candidate, newest_ready
+from lib.store.candidates import (
+    Candidate,
+    CandidateState,
+    drop_candidate,
+    get_candidate,
+    newest_ready,
+)
 from lib.store.collections import drop_collection
 from lib.store.database import Database, connect_arguments
 from lib.store.jobs import JobStatus
-from lib.vectors.distance import Distance, Storage
+from lib.vectors.distance import Distance, FloatArray, Storage
 from lib.vectors.indexes import HNSW, IndexKind, IVFFlat, parse_spec_text
+from lib.vectors.search import (
+    SearchResult,
+    hybrid_search,
+    search_similar_documents,
+    search_with_threshold,
+)
+from lib.vectors.statements import Fusion, Through
+from lib.vectors.tuning import Scan, SearchSettings
 
 
 def test_a_candidate_is_a_copy_with_one_index(database: Database) -> None:
@@ -125,6 +145,141 @@ def test_a_failed_build_says_why_and_leaves_no_table(database: Database) -> None
     assert library.tables() == set()
     good = library.build(HNSW())
     assert [c.id for c in library.candidates()] == [good.id]  # the failed one is replaced
+
+
+# --- searching through one ------------------------------------------------------------------------
+
+
+def nearest(library: Library, query: FloatArray, limit: int) -> list[int]:
+    """numpy, in float64, for cosine."""
+    distances = expected_distances(library.vectors, query, Distance.COSINE)
+    return [int(n) for n in np.argsort(distances)[:limit]]
+
+
+def search(
+    library: Library, candidate: Candidate, query: FloatArray, **options: Any
+) -> SearchResult:
+    settings = SearchSettings(
+        probes=options.pop("probes", None),
+        ef_search=options.pop("ef_search", None),
+        scan=Scan.INDEX,
+    )
+    filters = options.pop("filters", ())
+    table = library.collection.table
+    where = conditions(table, filters)
+    through = Through(candidate.table, conditions(candidate.table, filters))
+    found = library.database.query(
+        options.pop("search", search_similar_documents),
+        table,
+        *options.pop("before", ()),
+        query,
+        *options.pop("after", ()),
+        options.pop("limit", 10),
+        settings=settings,
+        where=where,
+        through=through,
+        with_plan=True,
+        **options,
+    )
+    assert found.plan is not None
+    assert found.plan.certify(candidate.index_name or "").certified
+    return found
+
+
+def ids(result: SearchResult) -> list[int]:
+    return [int(hit.document.external_id or "") for hit in result]
+
+
+def test_its_recall_is_what_numpy_says(database: Database) -> None:
+    """All lists are the exact answer; one list is what lies in the list that is nearest."""
+    library = Library(database, clustered(2000))
+    flat, graph = library.build(IVFFlat(lists=40)), library.build(HNSW())
+    rng = np.random.default_rng(1)
+    recalls = {"one list": 0.0, "graph": 0.0}
+    queries = rng.standard_normal((20, DIMENSIONS)).astype(np.float32)
+    for query in queries:
+        truth = nearest(library, query, 10)
+        distances = expected_distances(library.vectors, query, Distance.COSINE)
+        everything = search(library, flat, query, probes=40)
+        assert ids(everything) == truth
+        assert everything[0].document.content == f"text {truth[0]}"
+        for name, result in (
+            ("one list", search(library, flat, query, probes=1)),
+            ("graph", search(library, graph, query, ef_search=100)),
+        ):
+            recalls[name] += len(set(ids(result)) & set(truth)) / 10 / len(queries)
+            found = [hit.distance for hit in result]
+            assert found == pytest.approx([distances[n] for n in ids(result)], abs=1e-6)
+            assert found == sorted(found)
+    assert recalls["one list"] < 0.9  # or the data would not show what an index misses
+    assert recalls["graph"] > 0.95
+
+
+def test_filters_and_thresholds_go_through_it(database: Database) -> None:
+    library = Library(database, clustered(500))
+    flat = library.build(IVFFlat(lists=5))
+    query = library.vectors[3]
+    order = nearest(library, query, 500)
+    odd_on_shelf_3 = [n for n in order if n % 10 == 3]
+    filters = (parse_filter("category=odd"), parse_filter("shelf=3"))
+    assert ids(search(library, flat, query, probes=5, filters=filters)) == odd_on_shelf_3[:10]
+
+    distances = expected_distances(library.vectors, query, Distance.COSINE)
+    limit = float((distances[order[4]] + distances[order[5]]) / 2)
+    near = search(library, flat, query, probes=5, search=search_with_threshold, after=(limit,))
+    assert ids(near) == order[:5]
+    assert near.truncated_because is None
+
+
+def test_a_hybrid_goes_through_it(database: Database) -> None:
+    """The vector leg is the candidate's, the text leg the collection's; halves cost some digits."""
+    library = Library(database, clustered(300))
+    half = library.build(IVFFlat(lists=4), Storage.HALFVEC)
+    query = library.vectors[3]
+    found = search(
+        library, half, query, probes=4, search=hybrid_search, before=("7",), pool=5, limit=6
+    )
+    assert sorted(ids(found)) == sorted({*nearest(library, query, 5), 7})
+    assert {hit.vector_rank for hit in found} == {1, 2, 3, 4, 5, None}
+    with pytest.raises(InvalidInput, match="no index takes part"):
+        search(library, half, query, search=hybrid_search, before=("7",), fusion=Fusion.RAW)
+
+
+def test_documents_that_are_gone_are_told(database: Database) -> None:
+    library = Library(database, clustered(100))
+    flat = library.build(IVFFlat(lists=2))
+    query = library.vectors[0]
+    truth = nearest(library, query, 10)
+    library.ask(
+        f"DELETE FROM {library.collection.table.qualified_name} "
+        f"WHERE external_id = '{truth[4]}' RETURNING 1"
+    )
+    left = search(library, flat, query, probes=2)
+    assert ids(left) == [n for n in truth if n != truth[4]]
+    assert "1 that the copy found are no more" in (left.truncated_because or "")
+
+
+def test_a_request_names_its_candidate(database: Database) -> None:
+    library = Library(database, clustered(300))
+    flat = library.build(IVFFlat(lists=10))
+    service = SearchService(database, Settings(_env_file=None))
+    request = SearchRequest("text 5", Mode.SIMILARITY, candidate_id=flat.id, with_plan=True)
+    query = library.vectors[5]
+
+    def ask(request: SearchRequest) -> SearchResult:
+        return database.run(service.search(library.collection, request, embedding=query))
+
+    found = ask(request)
+    assert found.plan is not None
+    assert found.plan.certify(flat.index_name or "").certified  # on a table this small, too
+    assert found.embedding_ms is None
+    with pytest.raises(InvalidInput, match="asks no vector index"):
+        ask(replace(request, mode=Mode.TEXT))
+    with pytest.raises(NotFound):
+        ask(replace(request, candidate_id=uuid.uuid4()))
+    library.ask("UPDATE vecscope.candidates SET state = 'failed' RETURNING 1")
+    with pytest.raises(InvalidInput, match="failed"):
+        ask(request)
 
 
 # --- cancel, crash ------------------------------------------------------------------------------
