@@ -35,6 +35,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 _KNOWN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 # Python's bzip2 gives all that its input unpacks to at once: 45 bytes may be 900,000.
 _BZIP2_BYTES = 4096
+_PIECE_BYTES = 1 << 16
 _ENCRYPTED = 0x1
 _IS_UTF8 = 0x800
 
@@ -106,7 +107,7 @@ class _Archive:
 
     def open(self, member: zipfile.ZipInfo) -> BinaryIO:
         packed = self._zip.open(member)
-        most = _BZIP2_BYTES if member.compress_type == zipfile.ZIP_BZIP2 else 1 << 20
+        most = _BZIP2_BYTES if member.compress_type == zipfile.ZIP_BZIP2 else _PIECE_BYTES
         return io.BufferedReader(_Gently(packed, most), buffer_size=most)
 
     def read(self, options: ReadOptions) -> Iterator[IncomingDocument | IncomingProblem]:
@@ -205,7 +206,7 @@ def _is_hidden(name: str) -> bool:
 
 class _Bounded(io.RawIOBase):
     """A seekable file that refuses to be read in long pieces: zipfile reads a directory whole, and
-    nothing else in pieces of more than 1 MB."""
+    nothing else in pieces of this size."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

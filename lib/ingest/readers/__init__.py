@@ -158,6 +158,7 @@ def _guarded(reader: Reader, source: Source, options: ReadOptions) -> Iterator[I
     else:
         if empty:
             yield IncomingProblem(source.name, "", "The file is empty: there is no text in it.")
+    source.advance(1.0)
 
 
 def _by_content(reader: Reader, source: Source) -> tuple[Reader, IncomingProblem | None]:
