@@ -1,0 +1,310 @@
+"""The same question asked in several ways: how the answers differ, and what each one cost."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from lib.errors import InvalidInput
+from lib.search.request import Mode, SearchRequest
+from lib.search.service import SearchService
+from lib.store.candidates import Candidate, list_candidates, newest_ready
+from lib.store.collections import Collection
+from lib.store.database import Database
+from lib.vectors.distance import FloatArray
+from lib.vectors.indexes import IndexKind
+from lib.vectors.plans import Certificate
+from lib.vectors.search import Document, SearchResult
+from lib.vectors.tuning import Limits, Scan, SearchSettings
+
+COLUMNS = Limits(2, 4, 3)
+RBO_PERSISTENCE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnSettings:
+    """One way to ask. request: its settings; its query is not used."""
+
+    label: str
+    request: SearchRequest
+
+
+@dataclass(frozen=True)
+class ComparedColumn:
+    """One way, and its answer. candidate: the one that was searched, if the request names one.
+    certificate: whether the plan used the candidate's index."""
+
+    label: str
+    request: SearchRequest
+    result: SearchResult
+    candidate: Candidate | None = None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        if self.candidate is None or self.result.plan is None:
+            return None
+        return self.result.plan.certify(self.candidate.index_name or "")
+
+    @property
+    def ids(self) -> tuple[Any, ...]:
+        """The documents' ids, best first."""
+        return tuple(hit.document.id for hit in self.result)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where a document is in each column, from 1; None where the column has not found it."""
+
+    document: Document
+    ranks: tuple[int | None, ...]
+
+    @property
+    def only_in(self) -> int | None:
+        """The one column that found it, from 0; None where several did."""
+        found = [column for column, rank in enumerate(self.ranks) if rank is not None]
+        return found[0] if len(found) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How alike the answers of two columns (from 0) are; each figure 0–1.
+
+    overlap: share of the top k that both have, k being the smaller limit; a search that found
+    fewer is measured by the longer answer. jaccard: of all that either found, what both have.
+    rbo: :func:`rank_biased_overlap`.
+    """
+
+    first: int
+    second: int
+    k: int
+    overlap: float
+    jaccard: float
+    rbo: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """moves: every document that any column found, in the order of the first column, then of the
+    next ones. embedding: the question's (d,), None where no column needed it."""
+
+    query: str
+    columns: tuple[ComparedColumn, ...]
+    moves: tuple[Move, ...]
+    likenesses: tuple[Likeness, ...]
+    embedding: FloatArray | None = None
+    embedding_ms: float | None = None
+
+
+async def compare(
+    search: SearchService,
+    database: Database,
+    collection: Collection,
+    query: str,
+    columns: Sequence[ColumnSettings],
+    *,
+    embedding: FloatArray | None = None,
+) -> Comparison:
+    """Asks the question once a column, one after the other, each with its plan.
+
+    embedding: the question's, where it is there already; else it is embedded once for all.
+    Raises InvalidInput for fewer than 2 or more than 4 columns or two of one label, and what
+    :meth:`SearchService.search` raises.
+    """
+    COLUMNS.check(len(columns), "columns")
+    if len({column.label for column in columns}) < len(columns):
+        raise InvalidInput("Two columns have the same label.", field="columns")
+    embedding_ms = None
+    if embedding is None and any(column.request.mode.uses_vectors for column in columns):
+        embedding, embedding_ms = await search.embed(collection, query)
+    async with database.session() as db:
+        candidates = {each.id: each for each in await list_candidates(db, collection)}
+    compared = []
+    for column in columns:
+        request = replace(column.request, query=query, with_plan=True)
+        result = await search.search(collection, request, embedding=embedding)
+        candidate = candidates[request.candidate_id] if request.candidate_id else None
+        compared.append(ComparedColumn(column.label, request, result, candidate))
+    return Comparison(
+        query=query,
+        columns=tuple(compared),
+        moves=moves_between(compared),
+        likenesses=tuple(
+            _likeness(first, second, compared[first], compared[second])
+            for first, second in combinations(range(len(compared)), 2)
+        ),
+        embedding=embedding,
+        embedding_ms=embedding_ms,
+    )
+
+
+def index_preset(
+    collection: Collection, request: SearchRequest, candidates: Sequence[Candidate]
+) -> tuple[ColumnSettings, ...]:
+    """“exact · IVFFlat · HNSW”: the request by meaning, through the newest candidate of each kind
+    and through none; its probes and ef_search where they are set, else the server's.
+
+    Raises InvalidInput where there is no candidate of a kind, saying how to build it.
+    """
+    plain = replace(request, mode=Mode.SIMILARITY, max_distance=None, candidate_id=None)
+    settings = replace(request.settings, scan=Scan.INDEX)
+    columns = [
+        ColumnSettings("exact", replace(plain, settings=SearchSettings(scan=Scan.EXACT))),
+    ]
+    missing = []
+    for kind, own in (
+        (IndexKind.IVFFLAT, replace(settings, ef_search=None)),
+        (IndexKind.HNSW, replace(settings, probes=None)),
+    ):
+        candidate = newest_ready(candidates, kind)
+        if candidate is None:
+            missing.append(kind)
+            continue
+        chosen = replace(plain, settings=own, candidate_id=candidate.id)
+        columns.append(ColumnSettings(kind.label, chosen))
+    if missing:
+        names = " and ".join(kind.label for kind in missing)
+        options = " ".join(f"--index {kind.value}" for kind in missing)
+        raise InvalidInput(
+            f"“{collection.name}” has no {names} candidate to compare.",
+            hint=f'Build it: python -m lib candidates build --collection "{collection.name}" '
+            f"{options}.",
+            field="candidate",
+        )
+    return tuple(columns)
+
+
+# --- how alike --------------------------------------------------------------------------------
+
+
+def moves_between(columns: Sequence[ComparedColumn]) -> tuple[Move, ...]:
+    ranks = [{id_: rank for rank, id_ in enumerate(column.ids, 1)} for column in columns]
+    documents: dict[Any, Document] = {}
+    for column in columns:
+        for hit in column.result:
+            documents.setdefault(hit.document.id, hit.document)
+    return tuple(
+        Move(document, tuple(of_column.get(id_) for of_column in ranks))
+        for id_, document in documents.items()
+    )
+
+
+def _likeness(first: int, second: int, one: ComparedColumn, other: ComparedColumn) -> Likeness:
+    k = min(one.request.limit, other.request.limit)
+    return Likeness(
+        first=first,
+        second=second,
+        k=k,
+        overlap=overlap(one.ids[:k], other.ids[:k]),
+        jaccard=jaccard(one.ids, other.ids),
+        rbo=rank_biased_overlap(one.ids, other.ids),
+    )
+
+
+def overlap(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
+    """|A ∩ B| / max(|A|, |B|); 1 for two empty answers."""
+    longest = max(len(one), len(other))
+    return len({*one} & {*other}) / longest if longest else 1.0
+
+
+def jaccard(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
+    """|A ∩ B| / |A ∪ B|; 1 for two empty answers."""
+    either = {*one, *other}
+    return len({*one} & {*other}) / len(either) if either else 1.0
+
+
+def rank_biased_overlap(
+    one: Sequence[Hashable], other: Sequence[Hashable], p: float = RBO_PERSISTENCE
+) -> float:
+    """How alike two orders are, 0–1, the first places counting most: RBO_ext of Webber, Moffat
+    and Zobel 2010, "A similarity measure for indefinite rankings", equation 32.
+
+    With S the shorter order (s long), L the longer one (l long) and X_d how many documents the
+    first d of both have in common:
+
+        (1−p)/p · ( Σ_{d=1..l} X_d/d · p^d  +  Σ_{d=s+1..l} X_s·(d−s)/(s·d) · p^d )
+        + ( (X_l − X_s)/l + X_s/s ) · p^l
+
+    p: how likely a reader is to go on to the next place; with 0.9 the first ten places have 86 %
+    of the weight. What lies beyond the orders is taken to agree as they do. Two empty orders
+    are 1, an empty one and another are 0.
+    """
+    short, long = sorted((one, other), key=len)
+    s, l = len(short), len(long)  # noqa: E741 — the paper's letters
+    if s == 0:
+        return 1.0 if l == 0 else 0.0
+    seen_short: set[Hashable] = set()
+    seen_long: set[Hashable] = set()
+    common = [0]
+    for d in range(l):
+        seen_long.add(long[d])
+        if d < s:
+            seen_short.add(short[d])
+        common.append(len(seen_short & seen_long))
+    total = sum(common[d] / d * p**d for d in range(1, l + 1))
+    total += sum(common[s] * (d - s) / (s * d) * p**d for d in range(s + 1, l + 1))
+    beyond = (common[l] - common[s]) / l + common[s] / s
+    return (1 - p) / p * total + beyond * p**l
+
+
+# --- for machines -----------------------------------------------------------------------------
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """For ``search --compare --json``."""
+    return {
+        "query": comparison.query,
+        "embedding_ms": comparison.embedding_ms,
+        "columns": [_column_json(column) for column in comparison.columns],
+        "moves": [
+            {
+                "id": _text(move.document.id),
+                "external_id": move.document.external_id,
+                "title": move.document.title,
+                "ranks": list(move.ranks),
+                "only_in": None if move.only_in is None else comparison.columns[move.only_in].label,
+            }
+            for move in comparison.moves
+        ],
+        "likeness": [
+            {
+                "columns": [comparison.columns[at].label for at in (each.first, each.second)],
+                "k": each.k,
+                "overlap": each.overlap,
+                "jaccard": each.jaccard,
+                "rbo": each.rbo,
+            }
+            for each in comparison.likenesses
+        ],
+    }
+
+
+def _column_json(column: ComparedColumn) -> dict[str, Any]:
+    result, candidate, certificate = column.result, column.candidate, column.certificate
+    return {
+        "label": column.label,
+        "mode": column.request.mode.value,
+        "candidate": candidate
+        and {"id": str(candidate.id), "name": candidate.name, "stale": candidate.stale},
+        "index": result.plan.vector_index if result.plan else None,
+        "certified": certificate and certificate.certified,
+        "settings": dict(result.settings),
+        "database_ms": round(result.database_ms, 3),
+        "truncated_because": result.truncated_because,
+        "hits": [
+            {
+                "id": _text(hit.document.id),
+                "external_id": hit.document.external_id,
+                "title": hit.document.title,
+                "distance": hit.distance,
+                "fused": hit.fused,
+            }
+            for hit in result
+        ],
+    }
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, uuid.UUID) else value
