@@ -110,6 +110,11 @@ class Filter:
         if isinstance(value, tuple) and not 1 <= len(value) <= _MOST_VALUES:
             raise _unusable(self.field, f"it has {len(value):,} values, outside 1–{_MOST_VALUES:,}")
 
+    @classmethod
+    def parse(cls, text: str) -> Filter:
+        """:func:`parse_filter`. Raises InvalidInput."""
+        return parse_filter(text)
+
     def __str__(self) -> str:
         """As :func:`parse_filter` reads it."""
         if self.value is None:

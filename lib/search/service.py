@@ -20,6 +20,7 @@ from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.vectors.distance import FloatArray
+from lib.vectors.plans import Plan, explain
 from lib.vectors.search import (
     SearchResult,
     hybrid_search,
@@ -40,9 +41,11 @@ from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
     EF_SEARCH,
     ITERATIVE_SCAN_SINCE,
+    POOL,
     IterativeScan,
     Scan,
     SearchSettings,
+    apply_settings,
     pgvector_version,
 )
 
@@ -123,7 +126,29 @@ class SearchService:
         """
         if not can_rerank(request):
             return await self.search(collection, request)
-        return await self.search(collection, replace(request, max_distance=None), whole_pool=True)
+        return await self.search(collection, pool_key(request), whole_pool=True)
+
+    async def nearest_distances(
+        self, collection: Collection, request: SearchRequest, limit: int = POOL.default
+    ) -> list[float]:
+        """The distances of the question's ``limit`` nearest documents under the request's filters
+        and settings, nearest first: what a threshold would cut."""
+        wide = replace(request, mode=Mode.SIMILARITY, max_distance=None, limit=limit)
+        result = await self.search(collection, wide)
+        return [hit.distance for hit in result if hit.distance is not None]
+
+    async def plan_of(
+        self, collection: Collection, result: SearchResult, *, analyze: bool = False
+    ) -> Plan:
+        """The plan of a result's statement under its settings. analyze: run it again, and count.
+
+        collection: the one that was searched.
+        """
+        async with self._database.session() as db:
+            await apply_settings(db, dict(result.settings))
+            plan = await explain(db, result.statement, analyze=analyze)
+        log.debug("search.explained", collection=collection.slug, index=plan.vector_index)
+        return plan
 
     async def _run(
         self,
@@ -243,6 +268,21 @@ def can_rerank(request: SearchRequest) -> bool:
     return request.mode is Mode.HYBRID and request.fusion is not Fusion.RAW
 
 
+def pool_key(request: SearchRequest) -> SearchRequest:
+    """The request without what :func:`rerank` can change: the same key, the same pool. A limit
+    above the pool stays in, since a leg fetches at least as many as are wanted."""
+    if not can_rerank(request):
+        return request
+    usual = SearchRequest(query="")
+    return replace(
+        request,
+        vector_weight=usual.vector_weight,
+        fusion=usual.fusion,
+        max_distance=None,
+        limit=request.limit if request.limit > request.pool else usual.limit,
+    )
+
+
 def rerank(pool: SearchResult, request: SearchRequest) -> SearchResult:
     """The request's answer out of its pool (:meth:`SearchService.fetch_pool`): the same hits in
     the same order as asking the server. What cannot be reranked is its own answer already."""
@@ -253,8 +293,11 @@ def rerank(pool: SearchResult, request: SearchRequest) -> SearchResult:
         near = request.max_distance
         fused = [hit for hit in fused if hit.distance is not None and hit.distance < near]
     hits = fused[: request.limit]
-    is_short = len(hits) < request.limit and request.max_distance is None
-    short = pool.truncated_because if is_short else None
+    short = None
+    if len(hits) < request.limit and request.max_distance is None:
+        short = pool.truncated_because or (
+            f"Only {len(hits):,} of {request.limit:,}: that is all that both sides found together."
+        )
     return replace(pool, hits=tuple(hits), asked=request.limit, truncated_because=short)
 
 

@@ -13,6 +13,8 @@ from typing import Literal, TypeVar
 import streamlit as st
 
 from lib.embedding.models import EmbeddingModel
+from lib.search.bm25 import B_DEFAULT, BM25, K1_DEFAULT
+from lib.search.filters import FieldFacts, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
 from lib.store.collections import NAME_LENGTH, Collection, CollectionSummary
 from lib.ui.address import by_value, read_choice, unknown_choice, write_choice
@@ -27,7 +29,7 @@ from lib.vectors.indexes import (
     recommended_lists,
     recommended_probes,
 )
-from lib.vectors.statements import Fusion, TextQuery
+from lib.vectors.statements import Fusion, TextMethod, TextQuery
 from lib.vectors.tuning import (
     EF_CONSTRUCTION,
     EF_SEARCH,
@@ -47,6 +49,7 @@ USUAL_LANGUAGE = "english"
 # What a slider covers; the limits themselves are wider (lib.vectors.tuning).
 MOST_RESULTS = 100
 NEAREST, FARTHEST, USUAL_DISTANCE = 0.05, 1.5, 0.5
+MOST_SUGGESTIONS = 4
 
 _FUSION_HELP = (
     "**Weighted sum**: each side's values are scaled to 0–1 over what was fetched, then added by "
@@ -75,6 +78,19 @@ _SCAN_LABELS = {
     Scan.INDEX: "Use the index",
     Scan.EXACT: "Exact: compare all",
 }
+
+_METHOD_LABELS = {
+    TextMethod.TS_RANK: "PostgreSQL's rank (ts_rank)",
+    TextMethod.TS_RANK_CD: "Words near each other (ts_rank_cd)",
+    TextMethod.BM25: "Rare words count more (BM25)",
+}
+_METHOD_HELP = (
+    "**ts_rank**: sums the weights of the words that occur; knows nothing of how rare they are.  \n"
+    "**ts_rank_cd**: how near each other the words stand (cover density).  \n"
+    "**BM25**: Σ idf · tf · (k1 + 1) / (tf + k1 · (1 − b + b · length / average)). Rare words "
+    "count more, long documents less. Best for questions; it needs the collection's word index, "
+    "built on the Collections page."
+)
 
 _ITERATIVE_LABELS = {
     IterativeScan.STRICT: "Yes, in strict order",
@@ -286,9 +302,15 @@ def question_field() -> str:
 
 
 def search_controls(
-    summary: CollectionSummary, categories: Sequence[tuple[str, int]], query: str
+    summary: CollectionSummary,
+    categories: Sequence[tuple[str, int]],
+    fields: Sequence[FieldFacts],
+    query: str,
 ) -> SearchRequest:
-    """The settings column: what, how, and more."""
+    """The settings column: what, how, and more. fields: of the metadata, to filter by.
+
+    Raises InvalidInput for a filter that was typed and cannot be read.
+    """
     st.markdown("**What**")
     modes = by_value(list(Mode))
     read_choice("mode", modes, DEFAULTS.mode)
@@ -306,6 +328,7 @@ def search_controls(
     assert mode is not None
     write_choice("mode", modes, mode, DEFAULTS.mode)
     category = _category(categories)
+    filters = _filters(fields)
     st.markdown("**How**")
     limit = st.slider(
         "How many results (k)",
@@ -332,8 +355,9 @@ def search_controls(
     with st.expander("More", icon=":material/tune:"):
         fusion, pool = _fusion() if mode is Mode.HYBRID else (DEFAULTS.fusion, DEFAULTS.pool)
         text_query = _text_query(mode) if mode.uses_text else None
+        text_method, bm25 = _text_method() if mode.uses_text else (DEFAULTS.text_method, BM25())
         settings = (
-            _index_settings(summary, filtered=category is not None)
+            _index_settings(summary, filtered=category is not None or bool(filters))
             if mode.uses_vectors
             else SearchSettings()
         )
@@ -346,9 +370,11 @@ def search_controls(
         vector_weight=vector_weight,
         fusion=fusion,
         text_query=text_query,
+        text_method=text_method,
+        bm25=bm25,
         pool=pool,
         settings=settings,
-        with_plan=True,
+        filters=filters,
     )
 
 
@@ -369,6 +395,65 @@ def _category(categories: Sequence[tuple[str, int]]) -> str | None:
     )
     write_choice("category", named, category, None)
     return category
+
+
+def _filters(fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
+    """Conditions on the metadata: suggested ones to pick, and any that is typed."""
+    if not fields:
+        return ()
+    suggestions = [
+        str(Filter(field.filter_field, FilterOp.EQUALS, example))
+        for field in fields
+        for example in field.examples[:MOST_SUGGESTIONS]
+    ]
+    ranges = [field for field in fields if field.low is not None and field.low != field.high]
+    suggestions += [f"{field.filter_field}>={field.low:g}" for field in ranges]
+    chosen = st.multiselect(
+        "More conditions (filters)",
+        list(dict.fromkeys(suggestions)),
+        accept_new_options=True,
+        placeholder="Such as year>=2015",
+        key="f",
+        bind=URL,
+        help="Conditions on the documents' other fields; all of them must hold. Pick one or type "
+        "your own and press Enter: `field=value`, `field=a,b` (either), `field>=3`, `field<=9`, "
+        "`field` (it is there).  \nFields: "
+        + ", ".join(f"`{escape(field.filter_field)}`" for field in fields[:30]),
+    )
+    return tuple(Filter.parse(text) for text in chosen)
+
+
+def _text_method() -> tuple[TextMethod, BM25]:
+    method = _choice(
+        "How matches are ranked (text method)",
+        list(TextMethod),
+        lambda found: _METHOD_LABELS[found],
+        key="rank",
+        help_text=_METHOD_HELP,
+    )
+    if method is not TextMethod.BM25:
+        return method, BM25()
+    k1 = st.slider(
+        "How soon a repeated word stops counting (k1)",
+        0.0,
+        3.0,
+        K1_DEFAULT,
+        0.1,
+        key="k1",
+        bind=URL,
+        help="0: once is as good as ten times. Higher: more of the same word goes on counting.",
+    )
+    b = st.slider(
+        "How much long documents are held back (b)",
+        0.0,
+        1.0,
+        B_DEFAULT,
+        0.05,
+        key="b",
+        bind=URL,
+        help="0: length does not matter. 1: a word in a text twice as long counts half.",
+    )
+    return method, BM25(k1, b)
 
 
 def _max_distance(distance: Distance) -> float | None:

@@ -34,12 +34,12 @@ def show_examples(examples: Sequence[str]) -> None:
 
 
 def show_summary(
-    result: SearchResult, request: SearchRequest, index: IndexDescription | None
+    result: SearchResult, plan: Plan, request: SearchRequest, index: IndexDescription | None
 ) -> None:
     """One line: how many, how long, and what kind of answer this is. index: the collection's."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(_found_words(result, request), width="content")
-        _plan_badge(result.plan, request, index)
+        _plan_badge(plan, request, index)
         if result.truncated_because is not None:
             st.badge("Fewer than asked", color="orange", icon=":material/content_cut:")
     if result.truncated_because is not None:
@@ -57,9 +57,7 @@ def _found_words(result: SearchResult, request: SearchRequest) -> str:
     return " · ".join(words)
 
 
-def _plan_badge(plan: Plan | None, request: SearchRequest, index: IndexDescription | None) -> None:
-    if plan is None:
-        return
+def _plan_badge(plan: Plan, request: SearchRequest, index: IndexDescription | None) -> None:
     summary = escape(plan.summary)
     if not request.mode.uses_vectors:
         st.badge("Full text", color="green", icon=":material/match_word:", help=summary)
@@ -168,28 +166,20 @@ def _rank_words(leg: str, rank: int | None) -> str:
     return f"not found by {leg}" if rank is None else f"rank {rank:,} by {leg}"
 
 
-def show_behind(result: SearchResult) -> None:
-    """What was asked of the server, to copy, and what it did."""
-    with st.expander("SQL to copy", icon=":material/code:"):
-        sql = laid_out(result.sql)
-        long_line = " The line that runs off to the right is the question's vector."
-        st.caption(
-            "The whole transaction with its settings; paste it into psql."
-            f"{long_line if result.embedding_ms is not None else ''}"
-        )
-        st.code(sql, language="sql", height=360)
-        st.download_button(
-            "Download (SQL)",
-            sql,
-            file_name="search.sql",
-            mime="application/sql",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-    if result.plan is not None:
-        with st.expander("How PostgreSQL answered (plan)", icon=":material/route:"):
-            st.markdown(escape(result.plan.summary))
-            if result.settings:
-                settings = ", ".join(f"{name} = {value}" for name, value in result.settings.items())
-                st.caption(f"Set for this search: {escape(settings)}")
-            st.json(dict(result.plan.raw), expanded=2)
+def show_sql(result: SearchResult) -> None:
+    """What was asked of the server, to copy."""
+    sql = laid_out(result.sql)
+    long_line = " The line that runs off to the right is the question's vector."
+    st.caption(
+        "The whole transaction with its settings; paste it into psql."
+        f"{long_line if result.embedding_ms is not None else ''}"
+    )
+    st.code(sql, language="sql", height=480)
+    st.download_button(
+        "Download (SQL)",
+        sql,
+        file_name="search.sql",
+        mime="application/sql",
+        icon=":material/download:",
+        on_click="ignore",
+    )
