@@ -40,20 +40,17 @@ def body(services: Services) -> None:
     settings, answer = st.columns([1, 3], gap="large")
     with settings:
         collection = collection_picker(collections)
-    state = (collection.id, collection.change_mark)
-    summary = remember(
-        "summary", state, lambda: database.query(summarise, collection), most_seconds=FRESH_SECONDS
-    )
+    state, ask = (collection.id, collection.change_mark), database.query
+    look = partial(ask, summarise, collection)
+    summary = remember("summary", state, look, most_seconds=FRESH_SECONDS)
     with answer:
         query = question_field()
         nothing_embedded(summary)
     if not summary.documents:
         return
     with settings:
-        categories = remember(
-            "categories", state, lambda: database.query(list_categories, collection)
-        )
-        fields = remember("fields", state, lambda: database.query(list_fields, collection))
+        categories = remember("categories", state, partial(ask, list_categories, collection))
+        fields = remember("fields", state, partial(ask, list_fields, collection))
         request = search_controls(summary, categories, fields, query)
     with answer:
         if query.strip():
