@@ -17,6 +17,8 @@ from datetime import datetime
 import numpy as np
 from psycopg import AsyncConnection
 from sqlalchemy import (
+    Boolean,
+    ColumnElement,
     Executable,
     Integer,
     Table,
@@ -35,7 +37,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, insert
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -219,8 +221,16 @@ async def store_documents(
     alone keep it; a vector that came with the document takes its place; an unchanged document is
     not written at all.
     """
-    counts, _ = await store_batch(db, collection, text_batch(documents, collection))
-    return counts
+    return await store_texts(db, collection, text_batch(documents, collection))
+
+
+async def store_texts(db: AsyncSession, collection: Collection, batch: TextBatch) -> StoredCounts:
+    """As :func:`store_documents`."""
+    await _copy(db, "incoming", _INCOMING.format(kind=collection.storage.value), batch.rows)
+    upsert = _upsert(table_of(collection)).returning(_IS_NEW).cte("written")
+    counts = select(func.count(), func.count().filter(upsert.c.is_new)).select_from(upsert)
+    written, new = (await db.execute(counts)).one()
+    return await _stored(db, collection, batch, written, new)
 
 
 async def store_batch(
@@ -228,16 +238,13 @@ async def store_batch(
 ) -> tuple[StoredCounts, list[Unembedded]]:
     """As :func:`store_documents`; also gives those of the rows it wrote that have no embedding."""
     await _copy(db, "incoming", _INCOMING.format(kind=collection.storage.value), batch.rows)
-    written = (await db.execute(_upsert(table_of(collection)))).all()
-    new = sum(is_new for *_, is_new, _ in written)
-    if written:
-        await mark_changed(db, collection)
-    counts = StoredCounts(
-        new=new,
-        changed=len(written) - new,
-        unchanged=len(batch.documents) - len(written),
-        repeated=batch.repeated,
+    rows = table_of(collection).c
+    upsert = _upsert(table_of(collection)).returning(
+        rows.id, rows.external_id, rows.part, _IS_NEW, rows.embedding.is_(None)
     )
+    written = (await db.execute(upsert)).all()
+    new = sum(is_new for *_, is_new, _ in written)
+    counts = await _stored(db, collection, batch, len(written), new)
     unembedded = []
     for row_id, external_id, part, _, is_unembedded in written:
         if is_unembedded:
@@ -248,9 +255,19 @@ async def store_batch(
     return counts, unembedded
 
 
-def _upsert(documents: Table) -> Executable:
-    """Returns for each row that was written (id, external_id, part, is it new, has it no
-    embedding)."""
+async def _stored(
+    db: AsyncSession, collection: Collection, batch: TextBatch, written: int, new: int
+) -> StoredCounts:
+    if written:
+        await mark_changed(db, collection)
+    unchanged = len(batch.documents) - written
+    return StoredCounts(new, written - new, unchanged, batch.repeated)
+
+
+_IS_NEW: ColumnElement[bool] = literal_column("xmax = 0", Boolean).label("is_new")
+
+
+def _upsert(documents: Table) -> Insert:
     texts = ["external_id", "part", "title", "content", "category", "content_hash"]
     names = [*texts, "metadata", "embedding"]
     incoming = table("incoming", *(column(name) for name in names), schema="pg_temp")
@@ -274,12 +291,6 @@ def _upsert(documents: Table) -> Executable:
             tuple_(new.content_hash, new.category, new.metadata)
         )
         | (new.embedding.is_not(None) & old.embedding.is_distinct_from(new.embedding)),
-    ).returning(
-        old.id,
-        old.external_id,
-        old.part,
-        literal_column("xmax = 0"),
-        old.embedding.is_(None),
     )
 
 

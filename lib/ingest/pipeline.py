@@ -37,6 +37,7 @@ from lib.ingest.load import (
     next_unembedded,
     server_time,
     store_batch,
+    store_texts,
     text_batch,
 )
 from lib.ingest.problems import ProblemFile
@@ -249,14 +250,18 @@ class Load:
 
     async def _store(self, batch: _Batch) -> None:
         rows: list[Unembedded] = []
-        removed = 0
+        counts, removed = StoredCounts(), 0
         if batch.texts.documents or batch.complete:
             async with self._writing, self._database.session() as db:
-                if batch.texts.documents:
+                if self._embedder is None:
+                    counts = await store_texts(db, self._collection, batch.texts)
+                else:
                     counts, rows = await store_batch(db, self._collection, batch.texts)
-                    self._note(stored=self._summary.stored + counts)
                 removed = await drop_later_parts(db, self._collection, batch.complete)
-        self._note(removed_parts=self._summary.removed_parts + removed)
+        self._note(
+            stored=self._summary.stored + counts,
+            removed_parts=self._summary.removed_parts + removed,
+        )
         if self._seen is not None:
             await self._seen.add(batch.texts.documents)
         if self._embedder is not None:
