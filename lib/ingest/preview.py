@@ -2,45 +2,116 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from typing import Any, cast
 
+from lib.embedding.tokens import max_tokens_of, quick_counter
+from lib.errors import InvalidInput, ReadProblem
 from lib.ingest.columns import ColumnMapping
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.readers import read, reader_for
+from lib.ingest.readers import Reader, read, reader_for, reader_for_extension
+from lib.ingest.readers.kinds import kind_of
 from lib.ingest.source import ReadOptions, Source
+from lib.ingest.vectors import VectorFileFacts, inspect_vectors, is_vector_file
 
 PREVIEW_DOCUMENTS = 5
+PREVIEW_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
 class Preview:
     """The first documents and problems of a file, and how it was read.
 
-    header, mapping: of a table; empty and None for a text. encoding: None where it is not text.
+    format: by its content, whatever its name says. header, mapping: of a table; empty and None for
+    a text. encoding: None where it is not text; takes_encoding: whether one can be chosen.
+    delimiter: of a table of text. tokens: of each document, as the model counts them (about);
+    max_tokens: the most that the model takes, None where that is not known. vectors: those that
+    came along, None where there are none. is_whole: there is no more in the file.
     """
 
     name: str
     format: str
+    size_bytes: int | None
     documents: tuple[IncomingDocument, ...]
     problems: tuple[IncomingProblem, ...]
     header: tuple[str, ...]
     mapping: ColumnMapping | None
     encoding: str | None
+    takes_encoding: bool
+    delimiter: str | None
+    tokens: tuple[int, ...]
+    max_tokens: int | None
+    vectors: VectorFileFacts | None
+    is_whole: bool
+
+    @property
+    def is_table(self) -> bool:
+        return bool(self.header)
 
 
 def preview_file(
     source: Source, options: ReadOptions | None = None, limit: int = PREVIEW_DOCUMENTS
 ) -> Preview:
     """Reads no further than it has to. Raises InvalidInput where no reader knows the file."""
-    reader = reader_for(source.name)
-    first = list(islice(read(source, options), limit))
+    chosen = options or ReadOptions()
+    reader = _reader_by_content(source)
+    documents: list[IncomingDocument] = []
+    problems: list[IncomingProblem] = []
+    is_whole = True
+    with closing(cast("Any", read(source, chosen))) as stream:
+        for item in stream:
+            if len(documents) >= limit or len(problems) >= PREVIEW_PROBLEMS:
+                is_whole = False
+                break
+            if isinstance(item, IncomingDocument):
+                documents.append(item)
+            else:
+                problems.append(item)
+    count = quick_counter(chosen.tokenizer)
+    of_vectors = is_vector_file(source.name)
     return Preview(
         name=source.name,
         format=reader.format,
-        documents=tuple(item for item in first if isinstance(item, IncomingDocument)),
-        problems=tuple(item for item in first if isinstance(item, IncomingProblem)),
+        size_bytes=source.size_bytes,
+        documents=tuple(documents),
+        problems=tuple(problems),
         header=source.header if reader.has_columns else (),
         mapping=source.mapping if reader.has_columns else None,
         encoding=source.encoding,
+        takes_encoding=not reader.is_signed and not of_vectors,
+        delimiter=source.delimiter,
+        tokens=tuple(count(document.content) for document in documents),
+        max_tokens=max_tokens_of(chosen.tokenizer),
+        vectors=_vectors(source, chosen) if reader.has_columns else None,
+        is_whole=is_whole,
     )
+
+
+def format_of(name: str) -> str:
+    """For people, by the name alone. Raises InvalidInput where no reader knows it."""
+    return reader_for(name).format
+
+
+def unreadable(name: str) -> IncomingProblem | None:
+    """Why a file of that name is not even opened; None where it is."""
+    try:
+        reader_for(name)
+    except InvalidInput as exc:
+        return IncomingProblem(name, "", exc.message, exc.hint)
+    return None
+
+
+def _reader_by_content(source: Source) -> Reader:
+    named = reader_for(source.name)
+    kind = kind_of(source)
+    if kind is None or kind.extension is None:
+        return named
+    return reader_for_extension(kind.extension)
+
+
+def _vectors(source: Source, options: ReadOptions) -> VectorFileFacts | None:
+    try:
+        return inspect_vectors(source, options)
+    except ReadProblem:
+        return None  # the problem is among those of the documents
