@@ -116,7 +116,8 @@ def _figures(summary: CollectionSummary) -> None:
     columns[2].metric(
         "Model",
         collection.model.rpartition("/")[2],
-        help=f"{escape(collection.model)}: {collection.dimensions:,} dimensions, stored as "
+        help=f"{escape(collection.model) if collection.has_model else 'The vectors were given'}: "
+        f"{collection.dimensions:,} dimensions, stored as "
         f"{collection.storage.value}, compared by {collection.distance.label}. Words are compared "
         f"as {escape(collection.text_config)}.",
     )
@@ -142,6 +143,8 @@ def _next_step(summary: CollectionSummary, *, busy: bool) -> str:
             f"{count(summary.failed, 'document')} could not be embedded. Embed what is missing, "
             "under Manage, tries them again."
         )
+    if summary.missing and not summary.collection.has_model:
+        return f"{count(summary.missing, 'document')} came without a vector: found by words only."
     if summary.missing:
         return f"{count(summary.missing, 'document')} to be embedded: see Manage."
     broken = [index.name for index in summary.indexes if not index.valid]
@@ -181,7 +184,7 @@ def _menu(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
                 ":material/refresh:",
                 "Adds what is missing; what is there already is not embedded again.",
             )
-        if summary.missing:
+        if summary.missing and summary.collection.has_model:
             button("Embed what is missing", Action.EMBED, ":material/bolt:")
         if summary.embedded:
             with st.expander("Build a vector index", icon=":material/hub:"):

@@ -312,11 +312,13 @@ def search_controls(
     Raises InvalidInput for a filter that was typed and cannot be read.
     """
     st.markdown("**What**")
-    modes = by_value(list(Mode))
-    read_choice("mode", modes, DEFAULTS.mode)
+    has_model = summary.collection.has_model
+    possible = Mode.possible(has_model=has_model)
+    modes, usual = by_value(possible), DEFAULTS.mode if has_model else possible[0]
+    read_choice("mode", modes, usual)
     mode = st.segmented_control(
         "Search by",
-        list(Mode),
+        [mode for mode in Mode if mode in possible],
         format_func=lambda found: found.label,
         required=True,
         key="mode",
@@ -326,7 +328,12 @@ def search_controls(
         width="stretch",
     )
     assert mode is not None
-    write_choice("mode", modes, mode, DEFAULTS.mode)
+    write_choice("mode", modes, mode, usual)
+    if not has_model:
+        st.caption(
+            "The vectors of this collection came without a model, so that a question cannot be "
+            "turned into one: it is searched by words."
+        )
     category = _category(categories)
     filters = _filters(fields)
     st.markdown("**How**")

@@ -31,7 +31,7 @@ def nothing_embedded(summary: CollectionSummary) -> None:
             icon=":material/upload_file:",
             query_params={"c": summary.collection.slug},
         )
-    elif summary.missing:
+    elif summary.missing and summary.collection.has_model:
         st.warning(
             f"{count(summary.missing, 'document')} of {summary.documents:,} have no embedding "
             "yet: a search by meaning does not find them. Embed them on the Collections page.",

@@ -25,8 +25,12 @@ def show_target(summary: CollectionSummary) -> None:
     """What is in the collection already, and what will turn new texts into vectors."""
     collection = summary.collection
     st.caption(
-        f"{count(summary.documents, 'document')} so far. New ones are embedded by "
-        f"{escape(collection.model)}."
+        f"{count(summary.documents, 'document')} so far. "
+        + (
+            f"New ones are embedded by {escape(collection.model)}."
+            if collection.has_model
+            else "New ones are stored with the vectors they bring: the collection has no model."
+        )
     )
 
 
