@@ -1,13 +1,11 @@
 """What exactly is stored, and what is next to it?"""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
+from lib.ingest.export import export_folder, start_kept_export
 from lib.services import Services
 from lib.store.browse import (
     DocumentFilter,
-    DocumentLine,
     count_documents,
     count_removal,
     delete_documents,
@@ -18,20 +16,24 @@ from lib.store.browse import (
     metadata_values,
 )
 from lib.store.collections import Collection, list_categories, list_collections, summarise
+from lib.store.jobs import JobKind
 from lib.ui.browse import (
     chosen_part,
     close_document,
     confirm_removal,
+    export_menu,
     list_controls,
     opened_document,
     paging,
     removal_button,
     show_document,
+    show_exported,
     show_list,
+    show_pager,
     show_total,
 )
 from lib.ui.controls import collection_picker
-from lib.ui.page import BROWSE, guarded, refresh, start_page
+from lib.ui.page import BROWSE, guarded, refresh, start_page, watch_jobs
 from lib.ui.states import no_collections, nothing_embedded
 
 
@@ -57,32 +59,52 @@ def body(services: Services) -> None:
             return
         place = paging(collection, where, order)
         page = database.query(list_documents, collection, where, order=order, after=place.after)
-        head = st.container(horizontal=True, vertical_alignment="center", gap="small")
+        show_total(database.query(count_documents, collection, where), where)
         ticked = show_list(page, place, order)
-        with head:
-            show_total(database.query(count_documents, collection, where), where)
-            remove(services, collection, ticked, where)
-        opened = opened_document()
-        if opened is not None:
-            show_opened(services, collection, *opened)
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            show_pager(page, place)
+            export(services, collection, where)
+            unwanted = removal_button(ticked, where)
+        if unwanted is not None:
+            ask_to_delete(services, collection, unwanted)
+        show_exports(services, collection)
+        show_opened(services, collection)
 
 
-def show_opened(services: Services, collection: Collection, external_id: str, part: int) -> None:
+def show_opened(services: Services, collection: Collection) -> None:
+    external_id, part = opened_document()
+    if external_id is None:
+        return
     document = services.database.query(get_document, collection, external_id, part)
     shown = chosen_part(document, part)
-    hits = services.database.query(find_neighbours, collection, shown)
-    show_document(document, shown, hits)
+    show_document(document, shown, services.database.query(find_neighbours, collection, shown))
 
 
-def remove(
-    services: Services,
-    collection: Collection,
-    ticked: Sequence[DocumentLine],
-    where: DocumentFilter,
-) -> None:
-    pressed = removal_button(ticked, where)
-    if pressed is not None:
-        ask_to_delete(services, collection, pressed)
+@guarded
+def export(services: Services, collection: Collection, where: DocumentFilter) -> None:
+    chosen = export_menu(where)
+    if chosen is None:
+        return
+    services.database.run(
+        start_kept_export(
+            services.jobs,
+            services.database,
+            services.settings.home,
+            collection,
+            chosen.file_format,
+            with_embeddings=chosen.with_embeddings,
+            where=chosen.where,
+        )
+    )
+    refresh()
+
+
+def show_exports(services: Services, collection: Collection) -> None:
+    recent = services.database.run(services.jobs.recent(collection_id=collection.id))
+    exports = [job for job in recent if job.kind is JobKind.EXPORT]
+    watch_jobs([job for job in exports if job.active])
+    for job in [job for job in exports if not job.active][:1]:
+        show_exported(job, export_folder(services.settings.home))
 
 
 @st.dialog("Delete these documents?", icon=":material/delete:")

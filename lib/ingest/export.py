@@ -104,6 +104,30 @@ async def start_export(
     )
 
 
+def export_folder(home: Path) -> Path:
+    """Where the page's exports lie."""
+    return home / "exports"
+
+
+async def start_kept_export(
+    jobs: Jobs,
+    database: Database,
+    home: Path,
+    collection: Collection,
+    file_format: ExportFormat,
+    *,
+    with_embeddings: bool = False,
+    where: DocumentFilter = EVERYTHING,
+) -> Job:
+    """:func:`start_export` into :func:`export_folder`: one file for each way to export a
+    collection, so that they do not pile up."""
+    extras = "-filtered" * (not where.is_empty) + "-embeddings" * with_embeddings
+    path = export_folder(home) / f"{collection.slug}{extras}.{file_format.value}"
+    return await start_export(
+        jobs, database, collection, path, with_embeddings=with_embeddings, where=where
+    )
+
+
 async def export_documents(
     database: Database,
     collection: Collection,
@@ -154,20 +178,6 @@ async def export_documents(
         with_embeddings,
         time.perf_counter() - started,
     )
-
-
-def export_path(
-    home: Path,
-    collection: Collection,
-    file_format: ExportFormat,
-    *,
-    with_embeddings: bool,
-    where: DocumentFilter = EVERYTHING,
-) -> Path:
-    """Where the page puts an export: one file for each way to export a collection, so that they
-    do not pile up."""
-    extras = ("-filtered" * (not where.is_empty), "-embeddings" * with_embeddings)
-    return home / "exports" / f"{collection.slug}{''.join(extras)}.{file_format.value}"
 
 
 async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from lib.ingest.export import ExportFormat
 from lib.store.browse import (
+    EVERYTHING,
     Cursor,
     DocumentFilter,
     DocumentLine,
@@ -21,13 +24,17 @@ from lib.store.browse import (
     Total,
 )
 from lib.store.collections import Collection, CollectionSummary
+from lib.store.jobs import Job, JobStatus
 from lib.ui.address import by_value, read_choice, write_choice
+from lib.ui.jobs import is_news, show_ended
 from lib.ui.links import collection_address, document_address
-from lib.ui.text import count, escape
+from lib.ui.text import count, escape, size
 from lib.vectors.search import Hit
 
-_PAGING = "browse:paging"
+_PAGING, _MENU = "browse:paging", "browse:export"
 _TEXT_HEIGHT = 420
+MOST_DOWNLOAD_BYTES = 200 << 20
+"""A larger file stays where it is: a browser gets it through the server's memory."""
 _DELETE = ":material/delete:"
 _STATES = {
     EmbeddingState.EMBEDDED: "embedded",
@@ -165,11 +172,11 @@ def show_total(total: Total, where: DocumentFilter) -> None:
     number = f"{total.documents:,}" if total.is_exact else f"More than {total.documents:,}"
     one = total.is_exact and total.documents == 1
     match = "" if where.is_empty else " matches" if one else " match"
-    st.markdown(f"**{number} {'document' if one else 'documents'}**{match}", width="stretch")
+    st.markdown(f"**{number} {'document' if one else 'documents'}**{match}")
 
 
 def show_list(page: DocumentPage, place: Paging, order: Order) -> list[DocumentLine]:
-    """The page as a table, with its pager; which rows are ticked. Ticking one row opens it."""
+    """The page as a table; which rows are ticked. Ticking one row opens it."""
     if not page.documents:
         st.info("No document is like this. Ask for less on the left.", icon=":material/search_off:")
         return []
@@ -192,9 +199,6 @@ def show_list(page: DocumentPage, place: Paging, order: Order) -> list[DocumentL
         },
         alt="The documents of this page, one a row.",
     )
-    _show_pager(page, place)
-    if opened_document() is None:
-        st.caption("Tick a row to open it; tick several to do something with them.")
     return [page.documents[row] for row in ticked["selection"]["rows"]]
 
 
@@ -222,10 +226,9 @@ def _open_ticked(key: str, documents: Sequence[DocumentLine]) -> None:
         close_document()
 
 
-def _show_pager(page: DocumentPage, place: Paging) -> None:
-    if page.following is None and not place.cursors:
-        return
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+def show_pager(page: DocumentPage, place: Paging) -> None:
+    """To be drawn in the row below the table: above it, the table's own tools would cover it."""
+    if page.following is not None or place.cursors:
         st.button(
             "Previous",
             icon=":material/chevron_left:",
@@ -243,6 +246,8 @@ def _show_pager(page: DocumentPage, place: Paging) -> None:
             args=[further],
         )
         st.caption(f"Page {len(place.cursors) + 1:,}", width="content")
+    hint = "Tick a row to open it, several to delete them." if page.documents else ""
+    st.caption(hint if opened_document()[0] is None else "", width="stretch")
 
 
 # --- one document -------------------------------------------------------------------------------
@@ -259,12 +264,11 @@ def close_document() -> None:
         st.query_params.pop(key, None)
 
 
-def opened_document() -> tuple[str, int] | None:
-    """(external id, part) that the address names."""
-    external_id, part = st.query_params.get("doc"), st.query_params.get("part", "")
-    if not external_id:
-        return None
-    return external_id, int(part) if part.isascii() and part.isdigit() else 0
+def opened_document() -> tuple[str | None, int]:
+    """(external id, part) that the address names; None for none."""
+    part = st.query_params.get("part", "")
+    is_number = part.isascii() and part.isdigit() and len(part) < 10
+    return st.query_params.get("doc") or None, int(part) if is_number else 0
 
 
 def chosen_part(document: DocumentParts, part: int) -> StoredDocument:
@@ -394,6 +398,78 @@ def _show_neighbours(document: StoredDocument, hits: Sequence[Hit]) -> None:
             icon=":material/search:",
             query_params={**collection_address(), "q": document.title},
         )
+
+
+# --- exporting ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ExportChoice:
+    """What is to be written, and how."""
+
+    file_format: ExportFormat
+    with_embeddings: bool
+    where: DocumentFilter
+
+
+def export_menu(where: DocumentFilter) -> ExportChoice | None:
+    """The choice, once Export was pressed."""
+    opened = st.session_state.get(_MENU, 0)
+    with st.popover("Export", icon=":material/download:", key=f"{_MENU}:{opened}"):
+        file_format = st.segmented_control(
+            "As",
+            list(ExportFormat),
+            format_func=lambda found: found.label,
+            default=ExportFormat.JSONL,
+            required=True,
+            help="**JSON Lines**: a text, one document a line.  \n**Parquet**: smaller, for "
+            "pandas, DuckDB and the like.  \nBoth load back to the same by Upload.",
+        )
+        with_embeddings = st.toggle(
+            "With embeddings", help="Then loading it back needs no model; the file is larger."
+        )
+        filtered = not where.is_empty and st.toggle("Only the documents of this list", value=True)
+        pressed = st.button(
+            "Export", type="primary", icon=":material/download:", on_click=_close_menu
+        )
+    if not pressed:
+        return None
+    return ExportChoice(
+        file_format or ExportFormat.JSONL, with_embeddings, where if filtered else EVERYTHING
+    )
+
+
+def _close_menu() -> None:
+    """A popover with a new key is a new one, and closed."""
+    st.session_state[_MENU] = st.session_state.get(_MENU, 0) + 1
+
+
+def show_exported(job: Job, folder: Path) -> None:
+    """How the last export ended; where it lies in that folder, the file to download."""
+    path = Path((job.result or {}).get("path", ""))
+    if job.status is not JobStatus.DONE or not path.is_file():
+        show_ended(job)
+        return
+    if not is_news(job):
+        return
+    result = job.result or {}
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
+        st.markdown(
+            f"**{escape(path.name)}**: {count(result['documents'], 'document')}, "
+            f"{size(result['size_bytes'])}",
+            width="stretch",
+        )
+        if path.parent == folder.absolute() and result["size_bytes"] <= MOST_DOWNLOAD_BYTES:
+            st.download_button(
+                "Download",
+                data=path.read_bytes,
+                file_name=path.name,
+                mime="application/octet-stream",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+        else:
+            st.code(str(path), language=None)
 
 
 # --- deleting -----------------------------------------------------------------------------------

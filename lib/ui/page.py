@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -17,7 +17,9 @@ from lib.log import configure_logging
 from lib.services import Services, open_services, warm_up
 from lib.settings import load_settings
 from lib.store.database import Database
+from lib.store.jobs import Job
 from lib.ui.address import come_to
+from lib.ui.jobs import show_running
 from lib.ui.text import escape
 
 P = ParamSpec("P")
@@ -136,6 +138,22 @@ def refresh() -> None:
 def live(look: Callable[[], None], *, active: bool) -> None:
     """Draws a part of the page; while active, again every second, apart from the rest."""
     st.fragment(guarded(look), run_every=LIVE_SECONDS if active else None)()
+
+
+def watch_jobs(running: Sequence[Job]) -> None:
+    """Draws running jobs as they go on, lets them be cancelled, and draws the whole page again
+    when one has ended."""
+    jobs, run = services().jobs, services().database.run
+
+    def look() -> None:
+        now = [run(jobs.get(job.id)) for job in running]
+        if not all(job.active for job in now):
+            refresh()
+        cancelled = show_running(now)
+        if cancelled is not None:
+            run(jobs.cancel(cancelled.id))
+
+    live(look, active=bool(running))
 
 
 def show_error(exc: Exception) -> None:

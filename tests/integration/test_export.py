@@ -103,11 +103,7 @@ class Copies:
         return path
 
     def load(self, path: Path, collection: Collection) -> None:
-        if path.suffix == ".parquet":
-            rows = pq.read_table(path).to_pylist()
-            found = [OwnRowMapper().document(row) for row in rows]
-        else:
-            found = list(read(Source.from_path(path)))
+        found = list(read(Source.from_path(path)))
         assert all(isinstance(document, IncomingDocument) for document in found), found
         self.database.query(store_documents, collection, found)
 
