@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from lib.ingest.incoming import IncomingProblem
 from lib.ingest.readers import Incoming, read, reader_for
 from lib.ingest.sample import sample_documents
 from lib.ingest.source import ReadOptions, Source
@@ -16,7 +17,8 @@ class Feed:
 
     size, position: in bytes for a file, in documents otherwise; size is None where unknown.
     replaces_parts: whether a document's parts that did not come again are to go.
-    source, options: of a file; None otherwise.
+    source, options: of a file; None otherwise. unread: why it is a file that is not read at all, so
+    that this is all that the load can say of it.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Feed:
     replaces_parts: bool = False
     source: Source | None = None
     options: ReadOptions | None = None
+    unread: IncomingProblem | None = None
 
     def for_model(self, model_name: str) -> Feed:
         """The same, split by that model's tokens.
@@ -55,6 +58,11 @@ def file_feed(source: Source, options: ReadOptions | None = None) -> Feed:
         source=source,
         options=chosen,
     )
+
+
+def unread_feed(problem: IncomingProblem) -> Feed:
+    """A file that no reader knows: the load lists it among the problems."""
+    return Feed(problem.source, lambda: iter((problem,)), 0, lambda: 0, unread=problem)
 
 
 def sample_feed(limit: int | None = None) -> Feed:

@@ -11,6 +11,8 @@ from typing import Any
 
 from lib.errors import InvalidInput, NotFound
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.feeds import unread_feed
+from lib.ingest.incoming import IncomingProblem
 from lib.ingest.problems import ProblemFile, problems_path
 from lib.ingest.service import (
     DocumentService,
@@ -49,6 +51,7 @@ async def start_load(
     is being loaded, InvalidInput where the parts of a file would be longer than its model takes.
     """
     chosen = options or LoadOptions()
+    feeds = sorted(feeds, key=lambda feed: feed.unread is not None)
     fitting = [feed.for_model(collection.model) for feed in feeds]
     names = ", ".join(feed.name for feed in feeds[:3])
     more = f" and {len(feeds) - 3} more" if len(feeds) > 3 else ""
@@ -126,12 +129,9 @@ async def _load(
             force=progress.last,
         )
 
+    problem_file = ProblemFile(problems_path(documents.settings.home, context.job_id))
     summary = await documents.load(
-        collection,
-        feeds,
-        watch,
-        options=options,
-        problem_file=ProblemFile(problems_path(documents.settings.home, context.job_id)),
+        collection, feeds, watch, options=options, problem_file=problem_file
     )
     return summary.to_json()
 
@@ -186,6 +186,7 @@ async def resume_load(jobs: Jobs, documents: DocumentService, job_id: uuid.UUID)
     options = LoadOptions(**job.parameters["options"])
     files = [_file(entry, job.parameters["read"]) for entry in job.parameters["files"]]
     feeds = await asyncio.to_thread(_feeds, files, _done_before(job, options))
+    feeds += [unread_feed(IncomingProblem(**entry)) for entry in job.parameters.get("unread", ())]
     return await start_load(jobs, documents, collection, feeds, options)
 
 
@@ -233,6 +234,8 @@ def _parameters(feeds: Sequence[Feed], options: LoadOptions) -> dict[str, Any]:
     read: list[dict[str, Any]] = []
     files: list[list[Any]] = []
     for feed in feeds:
+        if feed.unread is not None:
+            continue  # after all others, whose places are counted
         if feed.source is None or feed.source.path is None or feed.options is None:
             return parameters  # such as a file in memory: it is gone with this process
         chosen = asdict(feed.options)
@@ -245,7 +248,8 @@ def _parameters(feeds: Sequence[Feed], options: LoadOptions) -> dict[str, Any]:
             return parameters
         place = read.index(chosen)
         files.append([feed.name, str(path), stat.st_size, stat.st_mtime_ns, place])
-    return {**parameters, "read": read, "files": files}
+    unread = [asdict(feed.unread) for feed in feeds if feed.unread is not None]
+    return {**parameters, "read": read, "files": files, "unread": unread}
 
 
 def _file(entry: Sequence[Any], read: Sequence[dict[str, Any]]) -> _LoadedFile:

@@ -231,13 +231,13 @@ class Load:
                 for problem in batch.problems:
                     if not problem.stored:
                         lost = lost or problem
-                        if not problem.place:  # of a whole file
+                        if not problem.place and feed.unread is None:  # of a whole file
                             self._unread = self._unread or problem
                 await self._take_problems(batch.problems)
                 await self._store(batch)
                 self._note(bytes_read=self._read_before + batch.position)
                 await self._say()
-        if not documents and lost is not None:
+        if not documents and lost is not None and feed.unread is None:
             self._unread = self._unread or lost
         self._read_before += feed.size or 0
         log.info(

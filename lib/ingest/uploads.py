@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -37,17 +38,42 @@ def spool_uploads(home: Path, files: Iterable[Upload]) -> list[Source]:
 
     Raises DiskFull, and OSError where the folder cannot be written; nothing is left then.
     """
-    folder = _uploads(home) / uuid.uuid4().hex
-    folder.mkdir(parents=True)
-    sources = []
-    try:
+    with _new_folder(home) as folder:
+        sources = []
         for number, file in enumerate(files):
             # The name is a stranger's: only its ending gets to the disk, for those who look.
             path = folder / f"{number}{_ending(file.name)}"
-            with path.open("xb") as copy:
-                while chunk := file.read(_CHUNK_BYTES):
-                    copy.write(chunk)
+            _write(path, file)
             sources.append(Source.from_path(path, name=file.name))
+    return sources
+
+
+def spool_folder(home: Path, files: Mapping[str, Upload]) -> Path:
+    """Writes the files below ``home``, each at its place in one folder, and gives the folder.
+
+    files: place → file; the places must be known to be harmless. Raises as :func:`spool_uploads`.
+    """
+    with _new_folder(home) as folder:
+        for place, file in files.items():
+            path = folder / place
+            path.parent.mkdir(exist_ok=True)
+            _write(path, file)
+    return folder
+
+
+def _write(path: Path, file: Upload) -> None:
+    with path.open("xb") as copy:
+        while chunk := file.read(_CHUNK_BYTES):
+            copy.write(chunk)
+
+
+@contextmanager
+def _new_folder(home: Path) -> Iterator[Path]:
+    """Removed again where the writing fails."""
+    folder = _uploads(home) / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    try:
+        yield folder
     except BaseException as exc:
         shutil.rmtree(folder, ignore_errors=True)
         known = from_exception(exc)
@@ -57,7 +83,6 @@ def spool_uploads(home: Path, files: Iterable[Upload]) -> list[Source]:
                 hint="Free some space, or load them from where they are, on the command line.",
             ) from exc
         raise
-    return sources
 
 
 def drop_uploads(home: Path, paths: Iterable[Path]) -> None:
