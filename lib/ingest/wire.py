@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lib.errors import InvalidInput
 from lib.ingest.columns import ColumnChoice, ColumnMapping
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.readers.sections import Member, Section
+from lib.ingest.sections import Member, Section
 from lib.ingest.source import ArrayFacts, ReadOptions
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from lib.errors import ReadProblem, VecscopeError
 from lib.ingest.incoming import MAX_NESTING, IncomingProblem
 from lib.ingest.readers import reader_for_extension
-from lib.ingest.readers.sections import Section, bounded
+from lib.ingest.sections import Section, bounded
 from lib.ingest.source import Source
 from lib.ingest.wire import Ended, Found, Item, Request, message_line, request_of
 

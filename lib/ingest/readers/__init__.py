@@ -36,10 +36,10 @@ from lib.ingest.readers.parquet import read_parquet
 from lib.ingest.readers.pdf import read_pdf
 from lib.ingest.readers.pptx import read_pptx
 from lib.ingest.readers.rtf import read_rtf
-from lib.ingest.readers.sections import Member, Section
 from lib.ingest.readers.text import likely_format, read_text
 from lib.ingest.readers.vectors import FVECS, HDF5, NPY, NPZ, read_vectors
 from lib.ingest.readers.workbook import read_workbook
+from lib.ingest.sections import Member, Section
 from lib.ingest.source import ReadOptions, Source
 from lib.ingest.wire import Item
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from lib.ingest.readers.sections import MAX_DEPTH, Block, Section, sections
+from lib.ingest.sections import MAX_DEPTH, Block, Section, sections
 from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from lib.errors import ReadProblem
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.readers.html import html_sections
-from lib.ingest.readers.sections import Member, Section
+from lib.ingest.sections import Member, Section
 from lib.ingest.source import ReadOptions, Source
 
 MAX_ATTACHMENTS = 1000

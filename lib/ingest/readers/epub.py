@@ -13,8 +13,8 @@ from lib.errors import ReadProblem
 from lib.ingest.archive import open_archive
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.readers.html import html_sections
-from lib.ingest.readers.sections import Section
 from lib.ingest.readers.text import detect_encoding
+from lib.ingest.sections import Section
 from lib.ingest.source import ReadOptions, Source
 
 MAX_CHAPTER_BYTES = 50_000_000

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.readers.sections import MAX_DEPTH, Block, Section, sections
 from lib.ingest.readers.text import open_lines
+from lib.ingest.sections import MAX_DEPTH, Block, Section, sections
 from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import ReadProblem
-from lib.ingest.readers.sections import Block, Section, sections
+from lib.ingest.sections import Block, Section, sections
 from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:

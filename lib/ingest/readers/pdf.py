@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.errors import ReadProblem
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.readers.sections import Member, Section
+from lib.ingest.sections import Member, Section
 from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.readers.sections import MAX_DEPTH, Section
+from lib.ingest.sections import MAX_DEPTH, Section
 from lib.ingest.source import ReadOptions, Source
 
 Shape = Any  # of python-pptx, which has no types

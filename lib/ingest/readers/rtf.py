@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from lib.errors import ReadProblem
-from lib.ingest.readers.sections import Section
+from lib.ingest.sections import Section
 from lib.ingest.source import ReadOptions, Source
 
 MAX_BYTES = 100_000_000
