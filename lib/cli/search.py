@@ -17,6 +17,7 @@ from lib.cli.trec_run import write_run
 from lib.errors import InvalidInput, NotFound
 from lib.search.bm25 import BM25
 from lib.search.filters import parse_filter
+from lib.search.printing import request_to_json
 from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import make_snippet
 from lib.services import Services
@@ -107,13 +108,26 @@ _ITERATIVE = {
     show_default=True,
     help="hybrid: how many documents each leg fetches.",
 )
-@click.option("--exact", is_flag=True, help="Compare every row, whatever index there is.")
+@click.option("--exact", is_flag=True, help="Compare every row: short for --scan exact.")
+@click.option(
+    "--scan",
+    type=click.Choice([scan.value for scan in Scan]),
+    help="Who decides whether the vector index is used: the planner (auto), or you.",
+)
 @click.option("--probes", type=int, help="IVFFlat: how many lists to look into. Uses the index.")
 @click.option("--ef-search", type=int, help="HNSW: how many rows to look at. Uses the index.")
 @click.option(
     "--iterative-scan",
     type=click.Choice(list(_ITERATIVE)),
     help="Whether the index goes on where a filter left too few. By default it does, strictly.",
+)
+@click.option("--max-scan-tuples", type=int, help="HNSW: how many rows it goes on to at most.")
+@click.option(
+    "--candidate",
+    "candidate_id",
+    type=click.UUID,
+    metavar="ID",
+    help="Search through this candidate's index (candidates list), not the collection's own.",
 )
 @click.option(
     "--queries",
@@ -190,12 +204,16 @@ def _request(
     b: float,
     filters: Sequence[str],
     exact: bool,
+    scan: str | None,
     probes: int | None,
     ef_search: int | None,
     iterative_scan: str | None,
+    max_scan_tuples: int | None,
     **others: Any,
 ) -> SearchRequest:
     asks_for_index = probes is not None or ef_search is not None
+    if exact and scan not in (None, Scan.EXACT.value):
+        raise InvalidInput(f"--exact and --scan {scan} contradict each other.")
     if exact and asks_for_index:
         raise InvalidInput(
             "--exact compares every row, so --probes and --ef-search mean nothing to it.",
@@ -213,11 +231,16 @@ def _request(
             probes=probes,
             ef_search=ef_search,
             iterative_scan=None if iterative_scan is None else _ITERATIVE[iterative_scan],
-            scan=Scan.EXACT if exact else Scan.INDEX if asks_for_index else Scan.AUTO,
+            max_scan_tuples=max_scan_tuples,
+            scan=Scan(scan) if scan else _implied_scan(exact, asks_for_index),
         ),
         with_plan=True,
         **others,
     )
+
+
+def _implied_scan(exact: bool, asks_for_index: bool) -> Scan:
+    return Scan.EXACT if exact else Scan.INDEX if asks_for_index else Scan.AUTO
 
 
 def _collection(services: Services, name: str | None) -> Collection:
@@ -240,6 +263,7 @@ def result_json(
         "collection": collection.name,
         "query": request.query,
         "mode": request.mode,
+        "request": request_to_json(request),
         "hits": [_hit_json(hit, with_content=with_content) for hit in result],
         "sql": result.sql,
         "settings": dict(result.settings),

@@ -1,0 +1,188 @@
+"""A search to take along: as SQL, as SQLAlchemy code, as JSON and as a command line.
+
+There is no HTTP API, so there is nothing for ``curl``; the command line takes its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from lib.errors import InvalidInput
+from lib.search.request import Mode, SearchRequest
+from lib.vectors.code import statement_code
+from lib.vectors.distance import FloatArray, vector_text
+from lib.vectors.search import SearchResult
+from lib.vectors.tuning import IterativeScan, Scan
+
+PROGRAM = "python -m lib"
+_SHOWN_NUMBERS = 2
+_WIDTH = 88
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """whole: to be copied, it runs as it is. folded: to be read, with each vector cut short."""
+
+    whole: str
+    folded: str
+
+
+# --- SQL and Python -----------------------------------------------------------------------------
+
+
+def sql_text(result: SearchResult) -> Printed:
+    """The whole transaction for psql: its settings, and the statement with its parameters in it."""
+    whole = folded = result.sql
+    for vector in statement_code(result.statement).vectors.values():
+        folded = folded.replace(f"'{vector_text(vector)}'", f"'{_folded(vector, ',')}'")
+    return Printed(whole, folded)
+
+
+def python_text(result: SearchResult) -> Printed:
+    """A program in SQLAlchemy that asks the same of the database in DATABASE_URL."""
+    code = statement_code(result.statement, uses=("create_engine", "func", "select"))
+    columns = [name for name in _SHOWN_COLUMNS if name in result.statement.selected_columns]
+    settings = "".join(f'    "{name}": "{value}",\n' for name, value in result.settings.items())
+    run = [
+        *([f"settings = {{\n{settings}}}"] if settings else []),
+        "with engine.begin() as connection:",
+        *(_SETTING if settings else ()),
+        "    for row in connection.execute(statement):",
+        f"        print({', '.join(f'row.{name}' for name in columns)})",
+    ]
+
+    def program(vectors: Mapping[str, str]) -> str:
+        parts = [
+            "\n".join(["import os", *code.imports]),
+            "# postgresql+psycopg://user:password@host:5432/database",
+            'engine = create_engine(os.environ["DATABASE_URL"])',
+            *(f"{name} = {vector}" for name, vector in vectors.items()),
+            code.body,
+            "",
+            *run,
+        ]
+        return "\n".join(parts) + "\n"
+
+    return Printed(
+        whole=program({name: f"[\n{_lines(v)}\n]" for name, v in code.vectors.items()}),
+        folded=program({name: _folded(v, ", ") for name, v in code.vectors.items()}),
+    )
+
+
+_SHOWN_COLUMNS = ("id", "title", "distance", "text_value", "fused")
+_SETTING = (
+    "    for name, value in settings.items():  # for this transaction only",
+    "        connection.execute(select(func.set_config(name, value, True)))",
+)
+
+
+def _folded(vector: FloatArray, between: str) -> str:
+    """Such as ``[0.1,0.2,… 256 numbers]``."""
+    numbers = _written(vector)
+    if len(numbers) <= _SHOWN_NUMBERS + 1:
+        return f"[{between.join(numbers)}]"
+    return f"[{between.join(numbers[:_SHOWN_NUMBERS])}{between}… {len(numbers):,} numbers]"
+
+
+def _lines(vector: FloatArray) -> str:
+    lines = textwrap.wrap(", ".join(_written(vector)), _WIDTH - 4)
+    return textwrap.indent("\n".join(lines), "    ")
+
+
+def _written(vector: FloatArray) -> list[str]:
+    return vector_text(vector)[1:-1].split(",")
+
+
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+@cache
+def _adapter() -> TypeAdapter[SearchRequest]:
+    return TypeAdapter(SearchRequest)
+
+
+def request_to_json(request: SearchRequest) -> dict[str, Any]:
+    """All settings of a request under stable names, for ``json.dumps``; so that what is stored does
+    not change its meaning when a default does. ``with_plan`` is no setting of a search."""
+    found: dict[str, Any] = _adapter().dump_python(request, mode="json", exclude={"with_plan"})
+    return found
+
+
+def request_from_json(document: Any) -> SearchRequest:
+    """What :func:`request_to_json` gave; a name that is missing takes the default.
+
+    Raises InvalidInput, naming the setting, for anything else.
+    """
+    known = {field.name for field in dataclasses.fields(SearchRequest)} - {"with_plan"}
+    if not isinstance(document, Mapping):
+        raise InvalidInput("The settings of a search are a JSON object.")
+    for name in document:
+        if name not in known:
+            raise InvalidInput(f"A search has no setting “{name}”.", field=str(name))
+    try:
+        return _adapter().validate_python(dict(document))
+    except ValidationError as exc:
+        problem = exc.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        raise InvalidInput(
+            f"The setting “{name}” of the search cannot be used: {problem['msg']}.", field=name
+        ) from None
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+
+def command_line(request: SearchRequest, collection: str) -> str:
+    """The same search as a command for a POSIX shell; defaults are left out."""
+    plain, default = request, SearchRequest("")
+    arguments: list[str] = []
+
+    def add(option: str, value: object, usual: object = None) -> None:
+        if value is not None and value != usual:
+            arguments.extend((f"--{option}", str(value)))
+
+    add("collection", collection)
+    add("mode", plain.mode.value)
+    add("limit", plain.limit, default.limit)
+    if plain.mode is not Mode.TEXT:
+        add("max-distance", plain.max_distance)
+    add("category", plain.category)
+    for each in plain.filters:
+        add("filter", str(each))
+    if plain.mode is Mode.HYBRID:
+        add("vector-weight", plain.vector_weight, default.vector_weight)
+        add("fusion", plain.fusion.value, default.fusion.value)
+        add("pool", plain.pool, default.pool)
+    if plain.mode.uses_text:
+        add("text-query", None if plain.text_query is None else plain.text_query.value)
+        add("text-method", plain.text_method.value, default.text_method.value)
+        add("k1", plain.bm25.k1, default.bm25.k1)
+        add("b", plain.bm25.b, default.bm25.b)
+    if plain.mode.uses_vectors:
+        settings = plain.settings
+        add("probes", settings.probes)
+        add("ef-search", settings.ef_search)
+        add("max-scan-tuples", settings.max_scan_tuples)
+        add("iterative-scan", _ITERATIVE[settings.iterative_scan])
+        add("candidate", plain.candidate_id)
+        implied = Scan.INDEX if settings.probes or settings.ef_search else Scan.AUTO
+        add("scan", settings.scan.value, implied.value)
+    return " ".join(
+        [PROGRAM, "search", *map(shlex.quote, arguments), "--", shlex.quote(plain.query)]
+    )
+
+
+_ITERATIVE = {
+    None: None,
+    IterativeScan.OFF: "off",
+    IterativeScan.STRICT: "strict",
+    IterativeScan.RELAXED: "relaxed",
+}
