@@ -64,7 +64,7 @@ def fill(connection: psycopg.Connection[Any], table: str, vectors: FloatArray) -
     connection.commit()
 
 
-def prepare(database: Database, rows: int) -> Collection:
+def prepare(database: Database, rows: int, *, indexed: bool = True) -> Collection:
     async def make() -> Collection:
         async with database.session() as db:
             return await create_collection(
@@ -74,7 +74,8 @@ def prepare(database: Database, rows: int) -> Collection:
     collection = database.run(make())
     with psycopg.connect(**connect_arguments(database.url)) as connection:
         fill(connection, collection.table.qualified_name, clustered(rows, np.random.default_rng(1)))
-    database.run(build_index(database.engine, collection.table, HNSW()))
+    if indexed:
+        database.run(build_index(database.engine, collection.table, HNSW()))
     with psycopg.connect(**connect_arguments(database.url), autocommit=True) as connection:
         connection.execute(f"VACUUM ANALYZE {collection.table.qualified_name}")
     return collection
