@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,46 @@ from lib.cli.given import (
     read_options,
     save_queries,
 )
-from lib.cli.output import json_option, note, print_json, print_table
+from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.query_sets import print_saved, saved_json, summaries_of
 from lib.cli.session import find_collection, follow, open_session
-from lib.errors import InvalidInput
+from lib.errors import InvalidInput, NotFound
 from lib.evaluation.query_sets import QuerySetSummary, SavedQuerySet
 from lib.ingest.beir import JudgedFolder, find_judged
 from lib.ingest.columns import ColumnChoice
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.jobs import start_backfill, start_load, start_sample_load
+from lib.ingest.jobs import (
+    can_resume,
+    resume_load,
+    start_backfill,
+    start_load,
+    start_sample_load,
+)
+from lib.ingest.missing import Missing
+from lib.ingest.problems import problems_path
 from lib.ingest.readers import EXTENSIONS, reader_for
-from lib.ingest.service import file_feed
-from lib.ingest.source import ReadOptions, Source
-from lib.store.collections import Collection
+from lib.ingest.service import LoadOptions, file_feed
+from lib.ingest.source import MAX_PART_TOKENS, MIN_PART_TOKENS, ReadOptions, Source
+from lib.services import Services
+from lib.store.collections import Collection, list_collections
+from lib.store.jobs import Job
 from lib.vectors.distance import Distance, Storage
 
 SAMPLE_COLLECTION = "Python documentation"
 SHOWN_PROBLEMS = 20
+_RECENT_JOBS = 200
 _GO_ON = "What was done is kept. Run the same command again to go on from there."
 
 
+def _go_on(job: Job) -> str:
+    if not job.parameters.get("files"):
+        return _GO_ON
+    return f"What was done is kept. To go on: python -m lib ingest --resume {str(job.id)[:8]}"
+
+
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(exists=True))
-@click.option("--collection", "name", required=True, help="Where to; made if it is not there.")
+@click.argument("paths", nargs=-1, metavar="PATH…", type=click.Path(exists=True))
+@click.option("--collection", "name", help="Where to; made if it is not there.")
 @click.option("--model", help="The embedding model of a new collection.")
 @click.option(
     "--distance",
@@ -74,12 +91,33 @@ _GO_ON = "What was done is kept. Run the same command again to go on from there.
 @click.option("--split", "splits", multiple=True, help="BEIR form: only this split, such as test.")
 @click.option("--encoding", help="Such as cp1252; found out where it is not given.")
 @click.option("--delimiter", help="Tables: one character; found out where it is not given.")
+@click.option(
+    "--part-tokens",
+    type=click.IntRange(MIN_PART_TOKENS, MAX_PART_TOKENS),
+    default=400,
+    show_default=True,
+    help="Texts: how long a part may be, in tokens of the collection's model.",
+)
+@click.option(
+    "--overlap-tokens",
+    type=click.IntRange(min=0),
+    default=40,
+    show_default=True,
+    help="Texts: how much of a part the next one repeats.",
+)
+@click.option(
+    "--replace-all",
+    is_flag=True,
+    help="When all is loaded, remove the collection's documents that did not come again.",
+)
+@click.option("--no-embed", is_flag=True, help="Store the texts only; backfill embeds them later.")
+@click.option("--resume", metavar="JOB", help="Go on with a load that was stopped, by its id.")
 @json_option
 @click.pass_context
 def ingest(
     ctx: click.Context,
     paths: Sequence[str],
-    name: str,
+    name: str | None,
     model: str | None,
     distance: str | None,
     storage: str | None,
@@ -93,6 +131,11 @@ def ingest(
     splits: tuple[str, ...],
     encoding: str | None,
     delimiter: str | None,
+    part_tokens: int,
+    overlap_tokens: int,
+    replace_all: bool,
+    no_embed: bool,
+    resume: str | None,
     as_json: bool,
 ) -> None:
     """Load files and folders into a collection, and embed them.
@@ -114,13 +157,24 @@ def ingest(
       python -m lib ingest films.csv --collection Films --text-column plot --title-column name
       python -m lib ingest scifact/ --collection Papers
       python -m lib ingest vectors.npy --collection Emoji --texts labels.txt
+      python -m lib ingest --resume 1f0c2a44
     """
+    if resume is not None:
+        if paths or name:
+            raise click.UsageError("--resume takes no PATH and no --collection: the job has them.")
+        if not _resume(resume, as_json=as_json):
+            ctx.exit(1)
+        return
+    if not paths or not name:
+        raise click.UsageError("Give a PATH and --collection, or --resume.")
     options = ReadOptions(
         encoding=encoding,
         delimiter="\t" if delimiter == "\\t" else delimiter,
         columns=ColumnChoice(
             text_columns, title_column, category_column, id_column, embedding_column or ""
         ),
+        part_tokens=part_tokens,
+        overlap_tokens=overlap_tokens,
         texts=texts,
         dataset=dataset,
     )
@@ -128,6 +182,13 @@ def ingest(
     found = _find_files(others)
     vectors = look_for_vectors(found.sources, options)
     problems = [*found.problems, *vectors.problems]
+    unreadable = [problem.source for problem in (*found.unreadable, *vectors.problems)]
+    if replace_all and unreadable:
+        raise InvalidInput(
+            f"{unreadable[0]} cannot be read, so its documents would be taken for gone.",
+            hint="Leave --replace-all out, or make the file readable.",
+            field="replace_all",
+        )
     if not vectors.sources and not judged:
         raise InvalidInput(
             vectors.problems[0].reason if vectors.problems else "None of these files can be read.",
@@ -143,14 +204,49 @@ def ingest(
         queries += queries_of(vectors, collection)
         saved, unread = save_queries(services, collection, queries)
         job = services.database.run(
-            start_load(services.jobs, services.documents, collection, feeds)
+            start_load(
+                services.jobs,
+                services.documents,
+                collection,
+                feeds,
+                LoadOptions(embed=not no_embed, replace_all=replace_all),
+            )
         )
-        job = follow(services, job, if_stopped=_GO_ON)
+        job = follow(services, job, if_stopped=_go_on(job))
         summaries = summaries_of(services, collection, saved)
-    if not _print_load(
-        collection, job.result or {}, [*problems, *unread], saved, summaries, as_json=as_json
-    ):
+    unread = [*problems, *unread]
+    if not _print_load(services, collection, job, unread, saved, summaries, as_json=as_json):
         ctx.exit(1)
+
+
+def _resume(job_id: str, *, as_json: bool) -> bool:
+    """Says whether there is anything that was loaded."""
+    with open_session() as services:
+        found = _find_job(services, job_id)
+        job = services.database.run(resume_load(services.jobs, services.documents, found.id))
+        collection = next(
+            collection
+            for collection in services.database.query(list_collections)
+            if collection.id == job.collection_id
+        )
+        job = follow(services, job, if_stopped=_go_on(job))
+    return _print_load(services, collection, job, [], [], [], as_json=as_json)
+
+
+def _find_job(services: Services, job_id: str) -> Job:
+    """By the beginning of its id. Raises NotFound, InvalidInput where several begin so."""
+    recent = services.database.run(services.jobs.recent(limit=_RECENT_JOBS))
+    found = [job for job in recent if str(job.id).startswith(job_id.lower())]
+    if len(found) == 1:
+        return found[0]
+    stopped = [f"{str(job.id)[:8]} ({one_line(job.title)})" for job in recent if can_resume(job)]
+    raise (InvalidInput if found else NotFound)(
+        f"{len(found)} jobs have an id that begins with “{one_line(job_id)}”.",
+        hint=f"These can be resumed: {', '.join(stopped[:5])}."
+        if stopped
+        else "There is no load that can be resumed.",
+        field="resume",
+    )
 
 
 @click.command()
@@ -175,16 +271,21 @@ def sample(name: str, limit: int | None, as_json: bool) -> None:
             start_sample_load(services.jobs, services.documents, collection, limit)
         )
         job = follow(services, job, if_stopped=_GO_ON)
-    _print_load(collection, job.result or {}, [], [], [], as_json=as_json)
+    _print_load(services, collection, job, [], [], [], as_json=as_json)
 
 
 @click.command()
 @click.option("--collection", "name", required=True)
+@click.option("--dry-run", is_flag=True, help="Only say what is missing, and why.")
 @json_option
-def backfill(name: str, as_json: bool) -> None:
+def backfill(name: str, dry_run: bool, as_json: bool) -> None:
     """Embed the documents that have no embedding yet, such as after a provider's failure."""
     with open_session() as services:
         collection = find_collection(services, name)
+        if dry_run:
+            missing = services.database.run(services.documents.missing_report(collection))
+            _print_missing(collection, missing, as_json=as_json)
+            return
         job = services.database.run(start_backfill(services.jobs, services.documents, collection))
         job = follow(services, job, if_stopped=_GO_ON)
     embedded = (job.result or {})["embedded"]
@@ -194,13 +295,32 @@ def backfill(name: str, as_json: bool) -> None:
         click.echo(_embedded_line(embedded))
 
 
+def _print_missing(collection: Collection, missing: Sequence[Missing], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"collection": collection.name, "missing": [asdict(item) for item in missing]})
+    elif not missing:
+        click.echo(f"{collection.name}: every document has its embedding.")
+    else:
+        print_table(
+            ("documents", "why", "such as"),
+            [
+                (f"{'≥ ' if item.at_least else ''}{item.count:,}", item.reason, item.examples[0])
+                for item in missing
+            ],
+            most=80,
+        )
+
+
 # --- files --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Found:
+    """unreadable: those of the problems that are no matter of the file's kind."""
+
     sources: list[Source]
     problems: list[IncomingProblem]
+    unreadable: list[IncomingProblem]
 
 
 def _part_judged(paths: Sequence[Path]) -> tuple[list[JudgedFolder], list[Path]]:
@@ -225,8 +345,9 @@ def _find_files(paths: Sequence[Path]) -> _Found:
     """Raises InvalidInput where two files would have the same name, and so the same ids."""
     sources: list[Source] = []
     problems: list[IncomingProblem] = []
+    unreadable: list[IncomingProblem] = []
     places: dict[str, Path] = {}
-    for path, name in _walk(paths, problems):
+    for path, name in _walk(paths, unreadable):
         try:
             if not path.is_file():
                 raise InvalidInput("It is no ordinary file.")
@@ -235,7 +356,7 @@ def _find_files(paths: Sequence[Path]) -> _Found:
         except InvalidInput as exc:
             problems.append(IncomingProblem(name, "", exc.message, exc.hint))
         except OSError as exc:
-            problems.append(IncomingProblem(name, "", f"It cannot be read: {exc.strerror}."))
+            unreadable.append(IncomingProblem(name, "", f"It cannot be read: {exc.strerror}."))
         else:
             other = places.setdefault(source.name, path)
             if other != path:
@@ -245,7 +366,7 @@ def _find_files(paths: Sequence[Path]) -> _Found:
                     hint="Name the folder above them instead.",
                 )
             sources.append(source)
-    return _Found(sources, problems)
+    return _Found(sources, [*problems, *unreadable], unreadable)
 
 
 def _walk(paths: Sequence[Path], problems: list[IncomingProblem]) -> Iterator[tuple[Path, str]]:
@@ -276,8 +397,9 @@ def _walk(paths: Sequence[Path], problems: list[IncomingProblem]) -> Iterator[tu
 
 
 def _print_load(
+    services: Services,
     collection: Collection,
-    result: dict[str, Any],
+    job: Job,
     unread: Sequence[IncomingProblem],
     saved: Sequence[SavedQuerySet],
     summaries: Sequence[QuerySetSummary],
@@ -285,6 +407,7 @@ def _print_load(
     as_json: bool,
 ) -> bool:
     """Says whether there is anything that was loaded."""
+    result: dict[str, Any] = job.result or {}
     stored, embedded = result["stored"], result["embedded"]
     problems = [
         *(
@@ -301,11 +424,14 @@ def _print_load(
         print_json({"collection": collection.name, **summary})
         return any(stored.values())
     repeated = f", {stored['repeated']:,} repeated" if stored["repeated"] else ""
-    removed = f", {result['removed_parts']:,} removed" if result["removed_parts"] else ""
+    gone = result["removed_parts"] + result["removed"]
+    removed = f", {gone:,} removed" if gone else ""
     click.echo(
         f"{collection.name}: {stored['new']:,} new, {stored['changed']:,} changed, "
         f"{stored['unchanged']:,} unchanged{repeated}{removed}, in {result['seconds']:.1f} s."
     )
+    if result["kept_because"]:
+        click.echo(result["kept_because"])
     if collection.has_model:
         click.echo(_embedded_line(embedded))
     if saved:
@@ -319,7 +445,8 @@ def _print_load(
             most=80,
         )
         if count > SHOWN_PROBLEMS:
-            note(f"… and {count - SHOWN_PROBLEMS:,} more; --json lists the first thousand.")
+            whole = problems_path(services.settings.home, job.id)
+            note(f"… and {count - SHOWN_PROBLEMS:,} more: see {whole} or --json.")
     return any(stored.values())
 
 
