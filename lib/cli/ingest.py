@@ -53,7 +53,7 @@ _GO_ON = "What was done is kept. Run the same command again to go on from there.
 def _go_on(job: Job) -> str:
     if not job.parameters.get("files"):
         return _GO_ON
-    return f"What was done is kept. To go on: python -m lib ingest --resume {str(job.id)[:8]}"
+    return f"{_GO_ON.removesuffix('.')}, or: python -m lib ingest --resume {str(job.id)[:8]}"
 
 
 @click.command()

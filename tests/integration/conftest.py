@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 import structlog
 from command_line import Screen
+from pgvector.psycopg import register_vector
 from sqlalchemy import URL
 
+from lib.store.database import Database, connect_arguments
 from tests.conftest import execute
+from tests.integration.loading_fixture import DIMENSIONS, Shelf, Sql
+from tests.unit.provider_server import ProviderServer
 
 __all__ = ["execute"]
 
@@ -24,3 +31,30 @@ def screen(
         monkeypatch.delenv(name, raising=False)
     yield Screen(capsys)
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def provider() -> Iterator[ProviderServer]:
+    """An embedding provider on this machine."""
+    found = ProviderServer(DIMENSIONS)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def shelf(database: Database, provider: ProviderServer, tmp_path: Path) -> Shelf:
+    """A collection "Mine" that is embedded by ``provider``."""
+    return Shelf(database, provider, tmp_path / "home")
+
+
+@pytest.fixture
+def sql(migrated_url: URL, database: Database) -> Iterator[Sql]:
+    """Asks the server without the product: rows, or bare values where there is one column."""
+    with psycopg.connect(**connect_arguments(migrated_url), autocommit=True) as connection:
+        register_vector(connection)
+
+        def ask(statement: str, *values: object) -> list[Any]:
+            rows = connection.execute(statement, values).fetchall()
+            return [row[0] if len(row) == 1 else row for row in rows]
+
+        yield ask

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import psycopg
 import pytest
-from pgvector.psycopg import register_vector
-from sqlalchemy import URL
 
 from lib.embedding.service import EmbeddingBatch, Usage
 from lib.errors import (
@@ -24,15 +20,12 @@ from lib.errors import (
     NotFound,
     ProviderRejected,
 )
-from lib.ingest.columns import ColumnChoice
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.jobs import start_backfill, start_load
 from lib.ingest.load import next_unembedded, store_documents, store_embeddings
-from lib.ingest.service import DocumentService, Feed, LoadSummary, file_feed
-from lib.ingest.source import ReadOptions, Source
-from lib.settings import Settings
+from lib.ingest.service import Feed, file_feed
+from lib.ingest.source import Source
 from lib.store.collections import (
-    Collection,
     create_collection,
     drop_collection,
     get_collection,
@@ -40,105 +33,21 @@ from lib.store.collections import (
     list_collections,
     summarise,
 )
-from lib.store.database import Database, connect_arguments
-from lib.store.jobs import Job, Jobs, JobStatus
+from lib.store.jobs import Job, JobStatus
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.indexes import HNSW, IndexSpec, IVFFlat
-from tests.unit.provider_server import Misbehaviour, ProviderServer, vector_of
-
-T = TypeVar("T")
-Sql = Callable[..., list[Any]]
-
-DIMENSIONS = 8
-MODEL = "openai-compatible/tiny"
-TEXTS_A_REQUEST = 32
-
-
-@pytest.fixture
-def provider() -> Iterator[ProviderServer]:
-    server = ProviderServer(DIMENSIONS)
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def sql(migrated_url: URL, database: Database) -> Iterator[Sql]:
-    """Asks the server without the product: rows, or bare values where there is one column."""
-    with psycopg.connect(**connect_arguments(migrated_url), autocommit=True) as connection:
-        register_vector(connection)
-
-        def ask(statement: str, *values: object) -> list[Any]:
-            rows = connection.execute(statement, values).fetchall()
-            return [row[0] if len(row) == 1 else row for row in rows]
-
-        yield ask
-
-
-class Shelf:
-    """One collection, and what is done with it."""
-
-    def __init__(self, database: Database, provider: ProviderServer) -> None:
-        self.database = database
-        self.provider = provider
-        settings = Settings(
-            _env_file=None,
-            openai_base_url=provider.base_url,
-            embedding_deadline_seconds=5,
-            embedding_concurrency=1,
-        )
-        self.documents = DocumentService(database, settings)
-        self.jobs = Jobs(database)
-        self.collection = self.create("Mine")
-
-    def create(self, name: str, **options: Any) -> Collection:
-        options = {"model": MODEL, "dimensions": DIMENSIONS} | options
-        return self.query(create_collection, name, **options)
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.database.run(work)
-
-    def query(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
-        async def unit() -> T:
-            async with self.database.session() as db:
-                return await work(db, *args, **kwargs)
-
-        return self.run(unit())
-
-    def load(self, *feeds: Feed) -> LoadSummary:
-        return self.run(self.documents.load(self.collection, feeds))
-
-    def wait(self, starting: Coroutine[Any, Any, Job]) -> Job:
-        async def work() -> Job:
-            return await self.jobs.wait((await starting).id, 30)
-
-        return self.run(work())
-
-    def texts_sent(self) -> list[str]:
-        """What the provider was asked for since the last look."""
-        texts = [text for request in self.provider.requests for text in request.texts]
-        self.provider.requests.clear()
-        return texts
-
-
-@pytest.fixture
-def shelf(database: Database, provider: ProviderServer) -> Shelf:
-    return Shelf(database, provider)
-
-
-def table_of(rows: Sequence[tuple[object, ...]]) -> Feed:
-    """A csv of (id, text, category)."""
-    lines = ["id,text,category", *(",".join(map(str, row)) for row in rows)]
-    options = ReadOptions(columns=ColumnChoice(external_id="id"))
-    return file_feed(Source.from_bytes("rows.csv", "\n".join(lines).encode()), options)
-
-
-def given(documents: Sequence[IncomingDocument]) -> Feed:
-    return Feed("given", lambda: iter(documents), None, lambda: 0)
-
-
-ROWS = [(n, f"the text of number {n}", "even" if n % 2 == 0 else "odd") for n in range(1, 41)]
-
+from tests.integration.loading_fixture import (
+    DIMENSIONS,
+    MODEL,
+    ROWS,
+    TEXTS_A_REQUEST,
+    Shelf,
+    Sql,
+    given,
+    table_of,
+)
+from tests.unit.provider_server import Misbehaviour, vector_of
 
 # --- the same again, and what has changed ---------------------------------------------------------
 
