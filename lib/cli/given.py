@@ -138,8 +138,9 @@ def _check_fits(collection: Collection, wanted: CollectionOptions, vectors: Give
         ("storage", wanted.storage, collection.storage.value),
     ):
         if asked is not None and asked != is_now:
+            verb = "is embedded by" if setting == "model" else f"has the {setting}"
             raise InvalidInput(
-                f"“{collection.name}” has the {setting} {is_now}, not {asked}.",
+                f"“{collection.name}” {verb} {is_now}, not {asked}.",
                 hint=f"Leave --{setting} out, or load into another collection.",
                 field=setting,
             )
