@@ -140,15 +140,15 @@ def drop(candidate: str | None, every: bool, name: str, yes: bool, as_json: bool
         else:
             chosen = [database.query(get_candidate, collection, candidate)]
         names = [each.name for each in chosen]
+        listed = ", ".join(f"“{each}”" for each in names)
         if chosen and not yes:
-            listed = ", ".join(f"“{each}”" for each in names)
             confirm(f"Drop {listed} of “{collection.name}”?")
         for each in chosen:
             database.query(drop_candidate, each)
     if as_json:
         print_json({"collection": collection.name, "dropped": names})
     else:
-        click.echo(f"Dropped {', '.join(names)}." if names else "There was none.")
+        click.echo(f"Dropped {listed}." if names else "There was none.")
 
 
 def _candidate_json(candidate: Candidate) -> dict[str, Any]:

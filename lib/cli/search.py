@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from lib.cli.compare import print_comparison
 from lib.cli.output import json_option, note, one_line, print_json
 from lib.cli.session import find_collection, open_session
 from lib.cli.trec_run import write_run
@@ -130,6 +131,12 @@ _ITERATIVE = {
     help="Search through this candidate's index (candidates list), not the collection's own.",
 )
 @click.option(
+    "--compare",
+    "compares",
+    is_flag=True,
+    help="Ask the exact scan, an IVFFlat and an HNSW candidate, and show what the two missed.",
+)
+@click.option(
     "--queries",
     "queries_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -151,6 +158,7 @@ def search(
     mode: str | None,
     queries_path: Path | None,
     run_path: Path | None,
+    compares: bool,
     content: bool,
     as_json: bool,
     **options: Any,
@@ -167,6 +175,7 @@ def search(
       python -m lib search "csv dialect" --mode text --category stdlib --limit 5
       python -m lib search "wait for tasks" --mode similarity --ef-search 100 --json
       python -m lib search "lost in space" --filter "year>=1990" --filter genre=drama,comedy
+      python -m lib search "lost in space" --compare --probes 1
       python -m lib search --queries queries.jsonl --limit 100 --run-out answers.run
     """
     if (queries_path is None) != (run_path is None):
@@ -182,6 +191,9 @@ def search(
             note("The vectors of this collection came without a model: searching by words.")
         if queries_path is not None and run_path is not None:
             write_run(services, collection, request, queries_path, run_path, as_json=as_json)
+            return
+        if compares:
+            print_comparison(services, collection, request, as_json=as_json)
             return
         result = services.database.run(services.search.search(collection, request))
     if as_json:

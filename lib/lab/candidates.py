@@ -131,7 +131,8 @@ async def build_candidate(
 ) -> Candidate:
     """The work of :func:`start_candidate_build`, within a job that runs.
 
-    Raises NotFound where the collection is dropped meanwhile, and what the server says.
+    Raises NotFound where the collection is dropped or embedded again meanwhile, and what the
+    server says.
     """
     settings = settings or BuildSettings()
     table = candidate_table(collection, f"candidate_{secrets.token_hex(4)}", storage)
@@ -286,7 +287,9 @@ async def _is_there(database: Database, candidate_id: uuid.UUID) -> bool:
 
 
 def _gone(collection: Collection) -> NotFound:
-    return NotFound(f"The collection “{collection.name}” was dropped meanwhile.")
+    return NotFound(
+        f"“{collection.name}” was dropped or embedded again while its candidate was being built."
+    )
 
 
 async def _give_up(

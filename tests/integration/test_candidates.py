@@ -326,10 +326,8 @@ def test_dropping_the_collection_under_a_build_leaves_nothing(database: Database
     wait_for(lambda: is_building(library))
     database.query(drop_collection, library.collection)
     ended = database.run(library.jobs.wait(job.id))
-    assert (ended.status, ended.error) == (
-        JobStatus.FAILED,
-        "The collection “Library” was dropped meanwhile.",
-    )
+    assert ended.status is JobStatus.FAILED
+    assert "dropped or embedded again" in (ended.error or "")
     assert library.tables() == set()
 
 
