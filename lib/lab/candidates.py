@@ -175,8 +175,8 @@ async def _announce(
     name: str,
     job_id: uuid.UUID,
 ) -> uuid.UUID:
-    """The candidate's row, before its table, so that no table is ever without one. It takes the
-    place of one of that name that came to nothing."""
+    """The candidate's row, before its table, so that no table is ever without one. Rows of builds
+    that came to nothing have said so, and go."""
     async with database.session() as db:
         taken = set()
         for other in await list_candidates(db, collection):
