@@ -106,7 +106,10 @@ class _Archive:
             self.budget = _Budget(source.size_bytes or 0)
 
     def open(self, member: zipfile.ZipInfo) -> BinaryIO:
-        packed = self._zip.open(member)
+        try:
+            packed = self._zip.open(member)
+        except _BROKEN as exc:
+            raise _damaged(exc) from None
         most = _BZIP2_BYTES if member.compress_type == zipfile.ZIP_BZIP2 else _PIECE_BYTES
         return io.BufferedReader(_Gently(packed, most), buffer_size=most)
 
@@ -175,10 +178,8 @@ class _Archive:
                 yield from read(packed(lambda: path.open("rb"), path), options)
         except InvalidInput as exc:
             yield IncomingProblem(name, "", exc.message, exc.hint)
-        except (*_BROKEN, OSError) as exc:
-            yield IncomingProblem(
-                name, "", f"It is damaged inside the archive ({exc}).", "Get the archive anew."
-            )
+        except OSError as exc:
+            yield IncomingProblem(name, "", f"The file could not be read: {exc}.")
 
 
 def _readable_name(member: zipfile.ZipInfo) -> str:
@@ -202,6 +203,10 @@ def _is_hidden(name: str) -> bool:
         part == "__MACOSX" or (part.startswith(".") and part.strip("."))
         for part in PurePosixPath(name).parts
     )
+
+
+def _damaged(exc: Exception) -> OSError:
+    return OSError(f"it is damaged inside the archive ({exc})")
 
 
 class _Bounded(io.RawIOBase):
@@ -249,7 +254,7 @@ class _Gently(io.RawIOBase):
         try:
             chunk = self._stream.read(min(len(view), self._most))
         except _BROKEN as exc:
-            raise OSError(f"damaged inside the archive ({exc})") from None
+            raise _damaged(exc) from None
         view[: len(chunk)] = chunk
         return len(chunk)
 

@@ -255,6 +255,13 @@ def _why(died: _Died, limits: Limits, source: Source) -> ReadProblem:
     said = died.said.lower()
     if died.reason == "memory" or name == "SIGKILL" or any(word in said for word in _OUT_OF_MEMORY):
         return _needs_memory(limits, source)
+    if name == "SIGABRT":  # how most libraries in C and Rust end where no memory is left
+        return ReadProblem(
+            "The reader of this file gave up (SIGABRT): it may have needed more than "
+            f"{limits.memory_bytes >> 20:,} MB of memory.",
+            source=source.name,
+            hint=_SAVE_ANEW,
+        )
     how = name or f"return code {died.code}"
     return ReadProblem(
         f"The reader of this file ended unexpectedly ({how}).", source=source.name, hint=_SAVE_ANEW

@@ -23,6 +23,7 @@ from lib.ingest.readers.html import read_html
 from lib.ingest.readers.json import read_json
 from lib.ingest.readers.jsonl import read_jsonl
 from lib.ingest.readers.kinds import (
+    BROKEN_ZIP,
     HEAD_BYTES,
     TEXT,
     TEXT_TABLE,
@@ -171,6 +172,10 @@ def _by_content(reader: Reader, source: Source) -> tuple[Reader, IncomingProblem
         kind = kind_of_text(source)
         if kind is TEXT and reader.has_columns:  # many a program's "Excel export"
             kind = TEXT_TABLE
+    if kind is BROKEN_ZIP and reader.is_signed and reader.read is not read_zip:
+        raise ReadProblem(
+            "The file is damaged or cut off.", source=source.name, hint="Get it or save it anew."
+        )
     if kind is None:
         if not reader.is_signed:
             return reader, None

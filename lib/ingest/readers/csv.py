@@ -203,7 +203,7 @@ def _sample(rows: Iterator[_Row]) -> Iterator[_Row]:
     characters = 0
     for row in islice(rows, SAMPLE_ROWS):
         yield row
-        characters += row.characters
+        characters += row.characters if row.fields else 0  # nothing is kept of a row too long
         if characters > SAMPLE_CHARACTERS:
             return
 

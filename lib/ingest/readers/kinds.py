@@ -44,6 +44,7 @@ EPUB = Kind("an e-book (EPUB)", "epub")
 NPZ = Kind("a NumPy archive", "npz")
 ZIP = Kind("a zip archive", "zip")
 NPZ = Kind("an archive of NumPy arrays", "npz")
+BROKEN_ZIP = Kind("a damaged zip archive", "zip")
 HTML = Kind("a web page (HTML)", "html")
 TEXT = Kind("plain text", "txt")
 TEXT_TABLE = Kind("a table of text (CSV)", "csv")
@@ -112,7 +113,7 @@ def _kind_of_zip(stream: IO[bytes]) -> Kind:
                 if mime in _BY_MIME:
                     return _BY_MIME[mime]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError):
-        return ZIP  # its reader says what is wrong
+        return BROKEN_ZIP
     if names and all(name.endswith(".npy") for name in names):
         return NPZ
     if names and all(name.endswith(".npy") for name in names):

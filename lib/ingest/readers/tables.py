@@ -24,6 +24,7 @@ from lib.ingest.own_export import OWN_MAPPING, OwnRowMapper, is_own_export
 from lib.ingest.source import ReadOptions, Source
 
 _MOST_DIGITS = 300  # of a number; beyond, it is no float, and 1e999999999 would fill the memory
+_BEYOND = 10**_MOST_DIGITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,10 @@ def documents_of(
 def plain(value: Any) -> Any:
     """A value as JSON has it: moments in ISO form, a whole number as int; None for numbers that are
     NaN, infinite or absurdly large and for bytes that are no text. Raises RecursionError."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | bool):
         return value
+    if isinstance(value, int):
+        return value if abs(value) < _BEYOND else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):
