@@ -33,7 +33,7 @@ MOST_RESUMABLE_SOURCES = 10_000
 _RESUMABLE = (JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.INTERRUPTED)
 
 
-def _load_key(collection: Collection) -> str:
+def load_key(collection: Collection) -> str:
     """One load or backfill a collection at a time: two would embed the same rows twice."""
     return f"load:{collection.id}"
 
@@ -69,7 +69,7 @@ async def start_load(
         f"Loading {names}{more} into {collection.name}",
         work,
         collection_id=collection.id,
-        exclusive_key=_load_key(collection),
+        exclusive_key=load_key(collection),
         parameters=_parameters(fitting, chosen),
     )
 
@@ -90,7 +90,7 @@ async def start_sample_load(
         f"Loading the sample into {collection.name}",
         work,
         collection_id=collection.id,
-        exclusive_key=_load_key(collection),
+        exclusive_key=load_key(collection),
     )
 
 
@@ -109,7 +109,7 @@ async def start_backfill(jobs: Jobs, documents: DocumentService, collection: Col
         f"Embedding what is missing in {collection.name}",
         work,
         collection_id=collection.id,
-        exclusive_key=_load_key(collection),
+        exclusive_key=load_key(collection),
     )
 
 

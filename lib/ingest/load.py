@@ -45,6 +45,7 @@ from lib.embedding.service import EmbeddingBatch, Usage, embedding_text
 from lib.ingest.incoming import IncomingDocument
 from lib.store.collections import Collection, mark_changed
 from lib.vectors.distance import FloatArray, Storage
+from lib.vectors.sql import quoted_name
 
 STORE_BATCH = 5000
 STORE_CHARACTERS = 4_000_000
@@ -445,6 +446,9 @@ async def store_embeddings(
 
     A row whose text was changed meanwhile is left as it is, to be embedded again.
     """
+    if collection.is_next:  # a load may go on beside it: one of the two would wait for the other
+        relation = quoted_name(collection.documents)
+        await db.execute(text(f"LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"))
     await _copy(
         db,
         "embedded",

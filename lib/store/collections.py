@@ -5,18 +5,26 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
-from sqlalchemy import MetaData, Table, func, literal_column, select, text, update
+from sqlalchemy import MetaData, Table, delete, func, literal_column, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
 from lib.errors import AlreadyExists, InvalidInput, NotFound
 from lib.settings import NO_MODEL
-from lib.store.documents import companion_tables, documents_table, managed_vector_table
+from lib.store.documents import (
+    EMBEDDING,
+    NEXT_EMBEDDING,
+    companion_tables,
+    documents_table,
+    managed_vector_table,
+)
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.indexes import IndexDescription, list_indexes
@@ -24,6 +32,8 @@ from lib.vectors.sql import quoted_name
 from lib.vectors.table import VectorTable
 
 NAME_LENGTH = 80
+NEXT_SUFFIX = "~next"
+"""No slug has a tilde."""
 _SLUG_LENGTH = 48
 
 
@@ -35,8 +45,42 @@ class CollectionKind(StrEnum):
 
 
 @dataclass(frozen=True)
+class Reembedding:
+    """Another model's vectors, growing beside the collection's own."""
+
+    model: str
+    dimensions: int
+    distance: Distance
+    storage: Storage
+    started_at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "dimensions": self.dimensions,
+            "distance": self.distance.value,
+            "storage": self.storage.value,
+            "started_at": self.started_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Reembedding:
+        return cls(
+            model=kept["model"],
+            dimensions=kept["dimensions"],
+            distance=Distance(kept["distance"]),
+            storage=Storage(kept["storage"]),
+            started_at=datetime.fromisoformat(kept["started_at"]),
+        )
+
+
+@dataclass(frozen=True)
 class Collection:
-    """A named set of documents in one table with one vector column."""
+    """A named set of documents in one table with one vector column.
+
+    reembedding: where it is being embedded again. is_next: it is seen by those vectors
+    (:attr:`as_next`).
+    """
 
     id: uuid.UUID
     slug: str
@@ -50,6 +94,30 @@ class Collection:
     text_config: str
     change_mark: int
     created_at: datetime
+    reembedding: Reembedding | None = None
+    is_next: bool = False
+
+    @property
+    def as_next(self) -> Collection | None:
+        """The same documents by the vectors that are growing beside its own: to be searched,
+        filled and indexed like any collection. None where there are none."""
+        found = self.reembedding
+        if found is None:
+            return None
+        return replace(
+            self,
+            model=found.model,
+            dimensions=found.dimensions,
+            distance=found.distance,
+            storage=found.storage,
+            reembedding=None,
+            is_next=True,
+        )
+
+    @property
+    def address(self) -> str:
+        """What stands for it in a link: :func:`get_searchable` finds it by that."""
+        return self.slug + NEXT_SUFFIX if self.is_next else self.slug
 
     @property
     def has_model(self) -> bool:
@@ -64,7 +132,12 @@ class Collection:
             storage=self.storage,
             distance=self.distance,
             text_config=self.text_config,
+            embedding=self._embedding,
         )
+
+    @property
+    def _embedding(self) -> str:
+        return NEXT_EMBEDDING if self.is_next else EMBEDDING
 
     @cached_property
     def documents(self) -> Table:
@@ -74,6 +147,7 @@ class Collection:
             dimensions=self.dimensions,
             storage=self.storage,
             text_config=self.text_config,
+            embedding=self._embedding,
         )
 
 
@@ -138,6 +212,9 @@ def _collection(record: CollectionRecord) -> Collection:
         text_config=record.text_config,
         change_mark=record.change_mark,
         created_at=record.created_at,
+        reembedding=None
+        if record.reembedding is None
+        else Reembedding.from_json(record.reembedding),
     )
 
 
@@ -235,6 +312,42 @@ async def list_collections(db: AsyncSession) -> list[Collection]:
     return [_collection(record) for record in records]
 
 
+async def lock_collection(db: AsyncSession, collection: Collection) -> Collection:
+    """The collection as it is now, and until the transaction ends nobody changes it.
+
+    Raises NotFound.
+    """
+    record = await db.scalar(
+        select(CollectionRecord)
+        .where(CollectionRecord.id == collection.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if record is None:
+        raise NotFound(f"The collection “{collection.name}” is gone.")
+    return _collection(record)
+
+
+async def get_searchable(db: AsyncSession, name: str) -> Collection:
+    """As :func:`get_collection`; with NEXT_SUFFIX by the vectors that are growing beside its own.
+
+    Raises NotFound.
+    """
+    collection = await get_collection(db, name.removesuffix(NEXT_SUFFIX))
+    found = collection.as_next if name.endswith(NEXT_SUFFIX) else collection
+    if found is None:
+        raise NotFound(f"“{collection.name}” is not being embedded again.", field="collection")
+    return found
+
+
+async def list_searchable(db: AsyncSession) -> list[Collection]:
+    """As :func:`list_collections`, each followed by what it is being embedded again to."""
+    found = []
+    for collection in await list_collections(db):
+        found += [collection, *filter(None, [collection.as_next])]
+    return found
+
+
 async def summarise(db: AsyncSession, collection: Collection) -> CollectionSummary:
     """Counts and sizes, in two statements."""
     table = collection.table
@@ -243,7 +356,7 @@ async def summarise(db: AsyncSession, collection: Collection) -> CollectionSumma
             select(
                 func.count(),
                 func.count(table.column(table.embedding)),
-                func.count(literal_column("d.embedding_error")),
+                func.count(literal_column(f"d.{table.embedding}_error")),
                 func.pg_total_relation_size(quoted_name(table.table)),
             ).select_from(table.rows)
         )
@@ -294,15 +407,25 @@ async def drop_collection(db: AsyncSession, collection: Collection) -> None:
     if collection.kind is CollectionKind.MANAGED:
         for name in (collection.table.name, *companion_tables(collection.slug)):
             await _drop_own_table(db, name)
-    candidates = select(CandidateRecord.table_name).where(
-        CandidateRecord.collection_id == collection.id
-    )
-    for name in (await db.scalars(candidates)).all():
-        await _drop_own_table(db, name)
+    await drop_candidates(db, collection)
     record = await db.get(CollectionRecord, collection.id)
     if record is None:
         raise NotFound(f"The collection “{collection.name}” is gone already.")
     await db.delete(record)
+
+
+async def drop_candidates(db: AsyncSession, collection: Collection) -> int:
+    """Removes the copies of its vectors; how many those were."""
+    candidates = (
+        await db.scalars(
+            delete(CandidateRecord)
+            .where(CandidateRecord.collection_id == collection.id)
+            .returning(CandidateRecord.table_name)
+        )
+    ).all()
+    for name in candidates:
+        await _drop_own_table(db, name)
+    return len(candidates)
 
 
 async def _drop_own_table(db: AsyncSession, name: str) -> None:
@@ -312,13 +435,24 @@ async def _drop_own_table(db: AsyncSession, name: str) -> None:
 async def mark_changed(db: AsyncSession, collection: Collection) -> None:
     """Notes a write to the documents, so that copies of them can tell that they are stale.
 
-    Raises NotFound where the collection was dropped meanwhile: its table may be a new one's now.
+    Vectors that grow beside the collection's own are no change of it.
+
+    Raises NotFound, for which the write is undone, where the collection was dropped meanwhile
+    (its table may be a new one's now), or where these vectors are not its own any more.
     """
-    found = await db.execute(
-        update(CollectionRecord)
-        .where(CollectionRecord.id == collection.id)
-        .values(change_mark=CollectionRecord.change_mark + 1, updated_at=func.now())
-        .returning(CollectionRecord.id)
-    )
+    record = CollectionRecord
+    if collection.is_next:
+        ours = record.reembedding["model"].astext == collection.model
+        found = await db.execute(select(record.id).where(record.id == collection.id, ours))
+    else:
+        found = await db.execute(
+            update(record)
+            .where(record.id == collection.id, record.model == collection.model)
+            .values(change_mark=record.change_mark + 1, updated_at=func.now())
+            .returning(record.id)
+        )
     if found.first() is None:
-        raise NotFound(f"The collection “{collection.name}” is gone.")
+        raise NotFound(
+            f"The collection “{collection.name}” is gone, or is not embedded by "
+            f"{collection.model} any more."
+        )

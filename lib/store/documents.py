@@ -33,6 +33,9 @@ from lib.vectors.distance import Distance, FloatArray, Storage
 from lib.vectors.table import VectorTable
 
 TABLE_PREFIX = "documents_"
+EMBEDDING = "embedding"
+# While a collection is embedded again by another model (lib.ingest.reembed).
+NEXT_EMBEDDING = "next_embedding"
 TITLE_LENGTH = 500
 # A tsvector ends at 1 MB of lexemes and positions (PostgreSQL documentation, "Limitations" of
 # text search); a text below this stays under it whatever its words are.
@@ -40,9 +43,18 @@ MAX_CONTENT_CHARACTERS = 250_000
 
 
 def documents_table(
-    slug: str, *, dimensions: int, storage: Storage, text_config: str = "english"
+    slug: str,
+    *,
+    dimensions: int,
+    storage: Storage,
+    text_config: str = "english",
+    embedding: str = EMBEDDING,
 ) -> Table:
-    """The table with its constraints and indexes, all but a vector index."""
+    """The table with its constraints and indexes, all but a vector index.
+
+    embedding: the column's name; in ``.c`` it is always ``embedding``, and the reason of those
+    that have none ``embedding_error``.
+    """
     name = TABLE_PREFIX + slug
     config = f"'{text_config}'::regconfig"
     searchable = (
@@ -59,8 +71,8 @@ def documents_table(
         Column("content", Text, nullable=False),
         Column("category", Text),
         Column("metadata", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
-        Column("embedding", storage.column_type(dimensions)),
-        Column("embedding_error", Text),
+        Column(embedding, storage.column_type(dimensions), key=EMBEDDING),
+        Column(f"{embedding}_error", Text, key=f"{EMBEDDING}_error"),
         Column("search_vector", TSVECTOR, Computed(searchable, persisted=True)),
         Column("content_hash", LargeBinary, nullable=False),
         Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -86,12 +98,19 @@ def companion_tables(slug: str) -> tuple[str, str]:
 
 
 def managed_vector_table(
-    slug: str, *, dimensions: int, storage: Storage, distance: Distance, text_config: str
+    slug: str,
+    *,
+    dimensions: int,
+    storage: Storage,
+    distance: Distance,
+    text_config: str,
+    embedding: str = EMBEDDING,
 ) -> VectorTable:
     """How to search the table of :func:`documents_table`."""
     return VectorTable(
         name=TABLE_PREFIX + slug,
         schema=SCHEMA,
+        embedding=embedding,
         title="title",
         category="category",
         search_vector="search_vector",

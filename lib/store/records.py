@@ -64,6 +64,8 @@ class CollectionRecord(Record):
     """An attached collection's schema, table and column names; empty for a managed one."""
     change_mark: Mapped[int] = mapped_column(BigInteger, server_default="0")
     """Raised by every write to its documents, so that copies can tell that they are stale."""
+    reembedding: Mapped[dict[str, Any] | None]
+    """The model that it is being embedded by again, and what its vectors are like."""
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
