@@ -1,115 +1,118 @@
 """What will be stored, and what could not be?"""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
 
 import streamlit as st
 
-from lib.ingest.incoming import IncomingProblem
-from lib.ingest.jobs import start_load
-from lib.ingest.preview import preview_file
-from lib.ingest.readers import EXTENSIONS
-from lib.ingest.service import Feed, file_feed
-from lib.ingest.source import ReadOptions, Source
-from lib.services import Services
-from lib.store.collections import Collection, list_collections, summarise
-from lib.store.jobs import Job, JobKind
+from lib.embedding.tokens import max_tokens_of
+from lib.evaluation.query_sets import save_query_set
+from lib.ingest import dropped
+from lib.ingest.jobs import can_resume, resume_load, start_backfill
+from lib.ingest.pipeline import LoadOptions
+from lib.ingest.preview import format_of, preview_file
+from lib.ingest.problems import problems_path
+from lib.ingest.source import ReadOptions
+from lib.services import Services, make_collection
+from lib.settings import NO_MODEL
+from lib.store.collections import Collection, CollectionSummary, list_collections, summarise
+from lib.store.jobs import Job
+from lib.ui import loads, upload
 from lib.ui.controls import collection_picker
-from lib.ui.jobs import is_news, show_ended, show_running
-from lib.ui.page import UPLOAD, guarded, live, refresh, start_page
-from lib.ui.states import no_collections, search_it
-from lib.ui.upload import (
-    MOST_PREVIEWS,
-    column_controls,
-    drop_zone,
-    empty_drop_zone,
-    file_frame,
-    load_button,
-    more_files,
-    same_names,
-    show_preview,
-    show_problems,
-    show_target,
-)
+from lib.ui.memory import remember
+from lib.ui.page import UPLOAD, guarded, refresh, start_page, watch_jobs
+from lib.ui.states import no_collections
+
+SortedOut, Ready = dropped.SortedOut[upload.Dropped], dropped.Ready[upload.Dropped]
 
 
 def body(services: Services) -> None:
-    collections = services.database.query(list_collections)
+    database = services.database
+    collections = database.query(list_collections)
     if not collections:
         no_collections()
         return
     settings, answer = st.columns([1, 3], gap="large")
     with settings:
         collection = collection_picker(collections)
-        summary = services.database.query(summarise, collection)
-        show_target(summary)
+        summary = database.query(summarise, collection)
+        upload.show_target(summary)
+        base = upload.parts_controls(collection, max_tokens_of(collection.model))
+        options = upload.load_options(summary)
     with answer:
-        jobs = services.database.run(services.jobs.recent(collection_id=collection.id))
-        files = drop_zone(EXTENSIONS, collection.name)
-        feeds = look_into(files)
-        busy = any(job.active for job in jobs)
-        if feeds and load_button(len(feeds), collection.name, busy=busy):
-            load(services, collection, feeds)
-        show_running_jobs(services, collection, jobs)
-        if not files:
-            show_last_load(collection, jobs)
+        jobs = database.run(services.jobs.recent(collection_id=collection.id))
+        running = [job for job in jobs if job.active]
+        watch_jobs(running, loads.show_running_loads)
+        files = upload.drop_zone(collection.name)
+        if files:
+            sorted_out = dropped.sort_out(files, upload.MOST_PREVIEWS)
+            ready = look_into(services, collection, sorted_out, base)
+            if upload.load_button(ready, collection.name, busy=bool(running)):
+                load(services, collection, ready, options)
+        elif not running:
+            show_last_load(services, summary, jobs)
+            show_missing(services, summary)
 
 
-def look_into(files: Sequence[Any]) -> list[Feed]:
-    """A first look at each of the first files, with the choice of columns for tables; a file that
-    cannot be read says so and is left out."""
-    feeds: list[Feed] = []
+def look_into(
+    services: Services, collection: Collection, files: SortedOut, base: ReadOptions
+) -> Ready:
+    """A first look into the first files, each with the choice of how it is read."""
+    chosen: list[dropped.Chosen] = []
 
     @guarded
-    def look(file: Any) -> None:
-        source, options = Source.from_bytes(file.name, file.getbuffer()), ReadOptions()
-        preview = preview_file(source)
-        with file_frame(preview, alone=len(files) == 1):
-            if preview.header:
-                options = ReadOptions(columns=column_controls(preview, file.file_id))
-                preview = preview_file(source, options)
-            show_preview(preview)
-        feeds.append(file_feed(source, options))
+    def look(file: upload.Dropped) -> None:
+        texts = upload.Texts(*dropped.texts_beside(file, files))
+        found = upload.look_into(file, base, collection, texts, preview_file, is_open=not chosen)
+        if isinstance(found, upload.NewCollection):
+            new = make_collection(services, model=NO_MODEL, **asdict(found))
+            upload.switch_to(services.database.run(new))
+            refresh()
+        elif found is not None:
+            chosen.append(found)
 
-    for file in files[:MOST_PREVIEWS]:
-        look(file)
-    same_names([file.name for file in files])
-    rest = files[MOST_PREVIEWS:]
-    more_files([file.name for file in rest])
-    feeds.extend(file_feed(Source.from_bytes(file.name, file.getbuffer())) for file in rest)
-    return feeds
+    upload.same_names(files)
+    upload.show_judged(files.judged)
+    for file in files.looked:
+        if file not in [one.texts for one in chosen]:
+            look(file)
+    upload.show_rest(files, format_of)
+    return dropped.with_rest(chosen, files, base)
 
 
 @guarded
-def load(services: Services, collection: Collection, feeds: Sequence[Feed]) -> None:
-    services.database.run(start_load(services.jobs, services.documents, collection, feeds))
-    empty_drop_zone()
+def load(services: Services, collection: Collection, ready: Ready, options: LoadOptions) -> None:
+    database, home = services.database, services.settings.home
+    prepared = dropped.prepare(home, collection, ready, upload.judged_name(ready.judged))
+    saved = [database.query(save_query_set, collection, feed) for feed in prepared.queries]
+    jobs, documents = services.jobs, services.documents
+    database.run(dropped.start_prepared(jobs, documents, collection, prepared, options))
+    upload.empty_drop_zone(saved)
     refresh()
 
 
-def show_running_jobs(services: Services, collection: Collection, jobs: Sequence[Job]) -> None:
-    running = [job for job in jobs if job.active]
-
-    def look() -> None:
-        recent = services.database.run(services.jobs.recent(collection_id=collection.id))
-        now = [job for job in recent if job.active]
-        if {job.id for job in now} != {job.id for job in running}:
-            refresh()
-        cancelled = show_running(now)
-        if cancelled is not None:
-            services.database.run(services.jobs.cancel(cancelled.id))
-
-    live(look, active=bool(running))
+@guarded
+def show_last_load(services: Services, summary: CollectionSummary, jobs: Sequence[Job]) -> None:
+    job = loads.last_load(jobs)
+    if job is None:
+        return
+    if loads.show_ended_load(job, can_go_on=can_resume(job)):
+        services.database.run(resume_load(services.jobs, services.documents, job.id))
+        refresh()
+    upload.show_saved(summary.collection)
+    loads.show_next_steps(summary)
+    loads.show_problems(job, problems_path(services.settings.home, job.id))
 
 
-def show_last_load(collection: Collection, jobs: Sequence[Job]) -> None:
-    ended = [job for job in jobs if job.kind is JobKind.LOAD and is_news(job)]
-    for job in ended[:1]:
-        show_ended(job)
-        search_it(collection)
-        result = job.result or {}
-        problems = [IncomingProblem(**problem) for problem in result.get("problems", ())]
-        show_problems(problems, result.get("problem_count", 0))
+@guarded
+def show_missing(services: Services, summary: CollectionSummary) -> None:
+    if not summary.missing:
+        return
+    run, documents, collection = services.database.run, services.documents, summary.collection
+    report = remember("missing", summary, lambda: run(documents.missing_report(collection)))
+    if loads.show_missing(summary, report):
+        run(start_backfill(services.jobs, documents, collection))
+        refresh()
 
 
 start_page(UPLOAD, body)

@@ -6,27 +6,52 @@ bring queries.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Generic, TypeVar
 
+from lib.errors import InvalidInput, VecscopeError
 from lib.ingest.beir import JudgedFolder, find_judged
 from lib.ingest.feeds import Feed, file_feed, unread_feed
 from lib.ingest.incoming import IncomingProblem
+from lib.ingest.jobs import start_load
 from lib.ingest.queries import QueryFeed
+from lib.ingest.readers import reader_for
 from lib.ingest.readers.row_texts import EXTENSIONS as TEXTS_EXTENSIONS
+from lib.ingest.readers.row_texts import STEMS as TEXTS_STEMS
 from lib.ingest.readers.vectors import is_vector_file
+from lib.ingest.service import DocumentService, LoadOptions
 from lib.ingest.source import ReadOptions, Source
-from lib.ingest.uploads import Upload, spool_folder, spool_uploads
+from lib.ingest.uploads import Upload, drop_uploads, spool_folder, spool_uploads
 from lib.ingest.vectors import NEIGHBOURS, TEST, VectorFileFacts, vector_queries
 from lib.store.collections import Collection
+from lib.store.jobs import Job, Jobs
 
 _JUDGED = re.compile(
     r"(corpus|queries)\.jsonl(\.gz)?|qrels\.tsv(\.gz)?|qrels/[\w-]{1,50}\.tsv(\.gz)?"
 )
-_TEXTS_STEMS = ("texts", "documents", "titles", "words", "labels", "names", "ids", "metadata")
+
+
+F = TypeVar("F", bound=Upload)
+
+
+@dataclass(frozen=True)
+class SortedOut(Generic[F]):
+    """Dropped files, in their order.
+
+    judged: place in the BEIR folder that some of them make → file. looked: those to be looked
+    into, rest: those to be loaded without; unread: those that no reader knows, each with the
+    problem.
+    """
+
+    judged: dict[str, F]
+    looked: list[F]
+    rest: list[F]
+    unread: list[tuple[F, IncomingProblem]]
 
 
 @dataclass(frozen=True)
@@ -40,45 +65,95 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Ready(Generic[F]):
+    """What is to be loaded; judged and unread as in SortedOut."""
+
+    chosen: list[Chosen]
+    judged: dict[str, F]
+    unread: list[IncomingProblem]
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """What is on disk now and waits for its load; queries: to be stored before."""
+    """What is on disk now and waits for its load; queries: to be stored before, since their files
+    are gone with the load."""
 
     feeds: list[Feed]
     queries: list[QueryFeed]
 
 
-def prepare(
-    home: Path,
-    collection: Collection,
-    chosen: Sequence[Chosen],
-    judged: Mapping[str, Upload],
-    judged_name: str,
-    unread: Sequence[IncomingProblem],
-) -> Prepared:
+def sort_out(files: Sequence[F], most_looked: int) -> SortedOut[F]:
+    """Files of vectors are looked into however many they are: whether they fit into a collection,
+    their names do not tell."""
+    places = judged_places([file.name for file in files])
+    found: SortedOut[F] = SortedOut({}, [], [], [])
+    readable: list[F] = []
+    for file in files:
+        if file.name in places:
+            found.judged[places[file.name]] = file
+            continue
+        try:
+            reader_for(file.name)
+        except InvalidInput as exc:
+            found.unread.append((file, IncomingProblem(file.name, "", exc.message, exc.hint)))
+        else:
+            readable.append(file)
+    # The texts of vectors are found among the others, so that the vectors come first.
+    vectors = [file for file in readable if is_vector_file(file.name)]
+    others = [file for file in readable if not is_vector_file(file.name)]
+    found.looked.extend([*vectors, *others[:most_looked]])
+    found.rest.extend(others[most_looked:])
+    return found
+
+
+def with_rest(chosen: Sequence[Chosen], files: SortedOut[F], options: ReadOptions) -> Ready[F]:
+    """What was chosen, and the files that were not looked into, but for texts of vectors."""
+    texts = [one.texts for one in chosen]
+    rest = [Chosen(file, options) for file in files.rest if file not in texts]
+    return Ready([*chosen, *rest], files.judged, [problem for _, problem in files.unread])
+
+
+def prepare(home: Path, collection: Collection, ready: Ready[F], judged_name: str) -> Prepared:
     """Writes the files below ``home``, where they outlive the page.
 
-    judged: place in the BEIR folder → file, as :func:`judged_places` gives them. unread: of files
-    that no reader knows, for the list of problems. Raises DiskFull, OSError.
+    judged_name: of the BEIR folder. Raises DiskFull, OSError.
     """
     feeds: list[Feed] = []
     queries: list[QueryFeed] = []
-    texts = [file.texts for file in chosen if file.texts is not None]
-    sources = spool_uploads(home, [file.upload for file in chosen] + texts) if chosen else []
-    texts_sources = iter(sources[len(chosen) :])
-    for file, source in zip(chosen, sources, strict=False):
-        options = file.options
-        if file.texts is not None:
+    files = [one.upload for one in ready.chosen]
+    texts = [one.texts for one in ready.chosen if one.texts is not None]
+    sources = spool_uploads(home, [*files, *texts]) if files else []
+    texts_sources = iter(sources[len(files) :])
+    for one, source in zip(ready.chosen, sources, strict=False):
+        options = one.options
+        if one.texts is not None:
             options = replace(options, texts=str(next(texts_sources).path))
         feeds.append(file_feed(source, options))
-        if file.facts is not None and file.facts.has_queries:
-            queries.append(_queries(source, file.facts, collection))
-    if judged:
-        folder = replace(_spooled(home, judged), folder=Path(judged_name))
+        if one.facts is not None and one.facts.has_queries:
+            queries.append(_queries(source, one.facts, collection))
+    if ready.judged:
+        folder = replace(_spooled(home, ready.judged), folder=Path(judged_name))
         if folder.corpus is not None:
             feeds.append(folder.documents())
         queries += folder.query_feeds()
-    feeds += [unread_feed(problem) for problem in unread]
+    feeds += [unread_feed(problem) for problem in ready.unread]
     return Prepared(feeds, queries)
+
+
+async def start_prepared(
+    jobs: Jobs,
+    documents: DocumentService,
+    collection: Collection,
+    prepared: Prepared,
+    options: LoadOptions,
+) -> Job:
+    """As :func:`~lib.ingest.jobs.start_load`; where that is refused, the files go from the disk."""
+    try:
+        return await start_load(jobs, documents, collection, prepared.feeds, options)
+    except VecscopeError:
+        paths = [feed.source.path for feed in prepared.feeds if feed.source and feed.source.path]
+        await asyncio.to_thread(drop_uploads, documents.settings.home, paths)
+        raise
 
 
 def judged_places(names: Sequence[str]) -> dict[str, str]:
@@ -97,32 +172,27 @@ def judged_places(names: Sequence[str]) -> dict[str, str]:
     return {}
 
 
-def likely_texts(name: str, others: Sequence[str]) -> str | None:
-    """Which of the other files has the texts of a file of vectors, by its name."""
-    own = PurePosixPath(name)
-    found = []
-    for other in candidate_texts(name, others):
-        stem = PurePosixPath(other).stem.lower()
+def texts_beside(file: F, files: SortedOut[F]) -> tuple[dict[str, F], str | None]:
+    """The files in the same folder that may have the texts of a file of vectors, and the name of
+    the one that has them by its name."""
+    own = PurePosixPath(file.name)
+    beside = {
+        other.name: other
+        for other in (*files.looked, *files.rest)
+        if other.name != file.name
+        and PurePosixPath(other.name).parent == own.parent
+        and PurePosixPath(other.name).suffix.lower().removeprefix(".") in TEXTS_EXTENSIONS
+    }
+    ranked = []
+    for name in beside:
+        stem = PurePosixPath(name).stem.lower()
         if stem == own.stem.lower():
-            found.append((-2, other))
-        elif stem.startswith(own.stem.lower()) and stem.rpartition("_")[2] in _TEXTS_STEMS:
-            found.append((-1, other))
-        elif stem in _TEXTS_STEMS:
-            found.append((_TEXTS_STEMS.index(stem), other))
-    return min(found)[1] if found else None
-
-
-def candidate_texts(name: str, others: Sequence[str]) -> list[str]:
-    """The files in the same folder that may have the texts of a file of vectors."""
-    own = PurePosixPath(name)
-    return [
-        other
-        for other in others
-        if other != name
-        and PurePosixPath(other).parent == own.parent
-        and PurePosixPath(other).suffix.lower().removeprefix(".") in TEXTS_EXTENSIONS
-        and is_vector_file(name)
-    ]
+            ranked.append((-2, name))
+        elif stem.startswith(own.stem.lower()) and stem.rpartition("_")[2] in TEXTS_STEMS:
+            ranked.append((-1, name))
+        elif stem in TEXTS_STEMS:
+            ranked.append((TEXTS_STEMS.index(stem), name))
+    return beside, min(ranked)[1] if ranked else None
 
 
 class OnDisk:

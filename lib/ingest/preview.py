@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from lib.embedding.tokens import max_tokens_of, quick_counter
-from lib.errors import InvalidInput, ReadProblem
+from lib.errors import ReadProblem
 from lib.ingest.columns import ColumnMapping
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.readers import Reader, read, reader_for, reader_for_extension
@@ -23,6 +23,7 @@ PREVIEW_PROBLEMS = 5
 class Preview:
     """The first documents and problems of a file, and how it was read.
 
+    of_vectors: whether its name is that of a file of vectors.
     format: by its content, whatever its name says. header, mapping: of a table; empty and None for
     a text. encoding: None where it is not text; takes_encoding: whether one can be chosen.
     delimiter: of a table of text. tokens: of each document, as the model counts them (about);
@@ -32,6 +33,7 @@ class Preview:
 
     name: str
     format: str
+    of_vectors: bool
     size_bytes: int | None
     documents: tuple[IncomingDocument, ...]
     problems: tuple[IncomingProblem, ...]
@@ -73,6 +75,7 @@ def preview_file(
     return Preview(
         name=source.name,
         format=reader.format,
+        of_vectors=of_vectors,
         size_bytes=source.size_bytes,
         documents=tuple(documents),
         problems=tuple(problems),
@@ -91,15 +94,6 @@ def preview_file(
 def format_of(name: str) -> str:
     """For people, by the name alone. Raises InvalidInput where no reader knows it."""
     return reader_for(name).format
-
-
-def unreadable(name: str) -> IncomingProblem | None:
-    """Why a file of that name is not even opened; None where it is."""
-    try:
-        reader_for(name)
-    except InvalidInput as exc:
-        return IncomingProblem(name, "", exc.message, exc.hint)
-    return None
 
 
 def _reader_by_content(source: Source) -> Reader:

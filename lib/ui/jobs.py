@@ -22,7 +22,7 @@ _ENDED = {
     ),
 }
 _HOW_TO_GO_ON = {
-    JobKind.LOAD: "Load the same files again to go on: what is stored already is not done twice.",
+    JobKind.LOAD: "To go on: the Upload page. What is stored already is not done twice.",
     JobKind.SAMPLE: "To go on, load the sample again: Manage, on the Collections page.",
     JobKind.BACKFILL: "To go on, embed what is missing: Manage, on the Collections page.",
 }
@@ -61,10 +61,10 @@ def is_news(job: Job) -> bool:
     return job.finished_at is not None and datetime.now(UTC) - job.finished_at < _NEWS
 
 
-def show_ended(job: Job) -> None:
+def show_ended(job: Job, *, even_old: bool = False) -> None:
     """How a job ended, in one line, and what to do where it did not end well. Old news are left
-    out."""
-    if job.finished_at is None or not is_news(job):
+    out, unless asked for."""
+    if job.finished_at is None or not (even_old or is_news(job)):
         return
     icon, words = _ENDED[job.status]
     text = f"**{escape(job.title)}**: {words}"

@@ -140,16 +140,18 @@ def live(look: Callable[[], None], *, active: bool) -> None:
     st.fragment(guarded(look), run_every=LIVE_SECONDS if active else None)()
 
 
-def watch_jobs(running: Sequence[Job]) -> None:
+def watch_jobs(
+    running: Sequence[Job], show: Callable[[Sequence[Job]], Job | None] = show_running
+) -> None:
     """Draws running jobs as they go on, lets them be cancelled, and draws the whole page again
-    when one has ended."""
+    when one has ended. show: draws them, and gives the one to be cancelled."""
     jobs, run = services().jobs, services().database.run
 
     def look() -> None:
         now = [run(jobs.get(job.id)) for job in running]
         if not all(job.active for job in now):
             refresh()
-        cancelled = show_running(now)
+        cancelled = show(now)
         if cancelled is not None:
             run(jobs.cancel(cancelled.id))
 

@@ -21,7 +21,7 @@ from lib.ingest.source import ReadOptions, Source
 EXTENSIONS = ("jsonl", "ndjson", "csv", "tsv", "txt", "npy")
 
 # Of several files with as many rows, the one whose name comes first here.
-_STEMS = (
+STEMS = (
     "texts",
     "documents",
     "titles",
@@ -127,10 +127,10 @@ def _beside(source: Source) -> list[Path]:
         stem = path.stem.lower()
         if path.stem == own.stem:
             rank = -2
-        elif stem.startswith(own.stem.lower()) and stem.rpartition("_")[2] in _STEMS:
+        elif stem.startswith(own.stem.lower()) and stem.rpartition("_")[2] in STEMS:
             rank = -1
-        elif stem in _STEMS:
-            rank = _STEMS.index(stem)
+        elif stem in STEMS:
+            rank = STEMS.index(stem)
         else:
             continue
         ranked.append((rank, EXTENSIONS.index(extension), path))
