@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 from collections.abc import Iterator
-from email.message import EmailMessage, Message, MIMEPart
-from email.utils import parsedate_to_datetime
 from pathlib import PurePosixPath
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lib.errors import ReadProblem
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.readers.html import html_sections
 from lib.ingest.sections import Member, Section
 from lib.ingest.source import ReadOptions, Source
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage, MIMEPart
 
 MAX_ATTACHMENTS = 1000
 MAX_ATTACHMENT_BYTES = 32 * 1024 * 1024
@@ -30,6 +29,9 @@ def read_eml(source: Source, _options: ReadOptions) -> Iterator[Section | Member
 
     Raises ReadProblem where it has neither text nor attachments.
     """
+    import email.policy
+    from email.message import EmailMessage
+
     with source.open() as stream:
         message = email.message_from_binary_file(stream, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
@@ -81,6 +83,8 @@ def _header(message: EmailMessage, name: str) -> str:
 
 
 def _date(message: EmailMessage) -> str:
+    from email.utils import parsedate_to_datetime
+
     try:
         return parsedate_to_datetime(_header(message, "date")).isoformat()
     except (ValueError, TypeError, OverflowError):
@@ -102,6 +106,8 @@ def _content(part: Part) -> str:
 
 
 def _bytes(part: Part) -> bytes:
+    from email.message import Message
+
     if part.get_content_maintype() in ("message", "multipart"):
         inner = part.get_payload()
         first = inner[0] if isinstance(inner, list) and inner else None
