@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -83,8 +84,8 @@ class Prepared:
 
 
 def sort_out(files: Sequence[F], most_looked: int) -> SortedOut[F]:
-    """Files of vectors are looked into however many they are: whether they fit into a collection,
-    their names do not tell."""
+    """Of the others, those to be looked into are of as many formats as there are. Files of vectors
+    all are: whether they fit into a collection, their names do not tell."""
     places = judged_places([file.name for file in files])
     found: SortedOut[F] = SortedOut({}, [], [], [])
     readable: list[F] = []
@@ -100,10 +101,21 @@ def sort_out(files: Sequence[F], most_looked: int) -> SortedOut[F]:
             readable.append(file)
     # The texts of vectors are found among the others, so that the vectors come first.
     vectors = [file for file in readable if is_vector_file(file.name)]
-    others = [file for file in readable if not is_vector_file(file.name)]
+    others = _varied([file for file in readable if not is_vector_file(file.name)])
     found.looked.extend([*vectors, *others[:most_looked]])
     found.rest.extend(others[most_looked:])
     return found
+
+
+def _varied(files: Sequence[F]) -> list[F]:
+    """The first of each ending by name, then the second of each, and so on."""
+    seen: Counter[str] = Counter()
+    ranked = []
+    for file in sorted(files, key=lambda file: file.name):
+        ending = PurePosixPath(file.name).suffix.lower()
+        ranked.append((seen[ending], file))
+        seen[ending] += 1
+    return [file for _, file in sorted(ranked, key=lambda one: one[0])]
 
 
 def with_rest(chosen: Sequence[Chosen], files: SortedOut[F], options: ReadOptions) -> Ready[F]:

@@ -10,8 +10,7 @@ from lib.embedding.tokens import max_tokens_of, quick_counter
 from lib.errors import ReadProblem
 from lib.ingest.columns import ColumnMapping
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.readers import Reader, read, reader_for, reader_for_extension
-from lib.ingest.readers.kinds import kind_of
+from lib.ingest.readers import Reader, by_content, read, reader_for
 from lib.ingest.source import ReadOptions, Source
 from lib.ingest.vectors import VectorFileFacts, inspect_vectors, is_vector_file
 
@@ -98,10 +97,10 @@ def format_of(name: str) -> str:
 
 def _reader_by_content(source: Source) -> Reader:
     named = reader_for(source.name)
-    kind = kind_of(source)
-    if kind is None or kind.extension is None:
-        return named
-    return reader_for_extension(kind.extension)
+    try:
+        return by_content(named, source)[0]
+    except ReadProblem:
+        return named  # the problem is among those of the documents
 
 
 def _vectors(source: Source, options: ReadOptions) -> VectorFileFacts | None:

@@ -15,7 +15,7 @@ import streamlit as st
 from lib.evaluation.query_sets import SavedQuerySet
 from lib.ingest.columns import ColumnChoice, ColumnMapping
 from lib.ingest.dropped import Chosen, OnDisk, Ready, SortedOut
-from lib.ingest.incoming import IncomingDocument
+from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.pipeline import LoadOptions
 from lib.ingest.preview import Preview
 from lib.ingest.readers import READERS
@@ -29,6 +29,8 @@ from lib.vectors.distance import Distance
 MOST_PREVIEWS = 8
 _SHOWN_CHARACTERS = 2000
 _KEPT_LOOKS = 8
+_ROW_HEIGHT = 84  # pixels: four lines of a text
+_LINE_CHARACTERS = 45
 
 # What people call the encodings that texts were written in before UTF-8, by Python's names.
 ENCODINGS = {
@@ -152,18 +154,20 @@ def load_options(summary: CollectionSummary) -> LoadOptions:
 def drop_zone(collection: str) -> list[Dropped]:
     """The files that were dropped, without the hidden ones of a folder."""
     place = f"{st.session_state.get(_LOADS, 0)}"
-    left, right = st.columns([1, 2], vertical_alignment="center")
-    kind = left.segmented_control(
-        "What to load",
-        [_FILES, _FOLDER],
-        default=_FILES,
-        required=True,
-        key=f"kind_{place}",
-        label_visibility="collapsed",
-        help="A folder is loaded with all the folders in it.",
-    )
-    most = st.get_option("server.maxUploadSize")
-    right.caption(f"Up to {most:,} MB a file. Nothing is stored before you press Load.")
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        kind = st.segmented_control(
+            "What to load",
+            [_FILES, _FOLDER],
+            default=_FILES,
+            required=True,
+            key=f"kind_{place}",
+            label_visibility="collapsed",
+            width="content",
+        )
+        most = st.get_option("server.maxUploadSize")
+        st.caption(
+            f"Up to {most:,} MB a file. Nothing is stored before you press Load.", width="content"
+        )
     formats = ", ".join(reader.format for reader in READERS)
     files = st.file_uploader(
         f"{kind} to load into {escape(collection)}",
@@ -293,7 +297,7 @@ def _frame(preview: Preview, *, is_open: bool) -> AbstractContextManager[Any]:
     problems = preview.problems
     words = [escape(preview.name), escape(preview.format)]
     if problems:
-        words.append(count(len(problems), "problem"))
+        words.append(_problem_count(problems))
     return st.expander(
         " · ".join(words),
         expanded=is_open or bool(problems),
@@ -345,8 +349,8 @@ def _encoding(place: Any, found: str | None, key: str) -> str | None:
     names = list(dict.fromkeys([*filter(None, [found]), *ENCODINGS]))
 
     def label(name: str) -> str:
-        words = [name, *filter(None, [ENCODINGS.get(name)])]
-        return " · ".join([*words, "found"] if name == found else words)
+        shown = f"{name} (found)" if name == found else name
+        return " · ".join([shown, *filter(None, [ENCODINGS.get(name)])])
 
     chosen = place.selectbox(
         "Encoding",
@@ -368,7 +372,7 @@ def _delimiter(place: Any, found: str, key: str) -> str | None:
     chosen = place.selectbox(
         "Delimiter",
         names,
-        format_func=lambda name: f"{_DELIMITERS.get(name, name)}{' · found' * (name == found)}",
+        format_func=lambda name: f"{_DELIMITERS.get(name, name)}{' (found)' * (name == found)}",
         accept_new_options=True,
         key=f"delimiter_{key}",
         help="The character between two columns.",
@@ -436,9 +440,7 @@ def _column(
 
 def _show_preview(preview: Preview) -> None:
     """The first documents as they would be stored, with their places and lengths."""
-    words = [preview.format]
-    if preview.size_bytes is not None:
-        words.append(size(preview.size_bytes))
+    words = [] if preview.size_bytes is None else [size(preview.size_bytes)]
     if preview.documents:
         noun = "row" if preview.is_table else "part"
         shown = count(len(preview.documents), noun)
@@ -467,16 +469,16 @@ def _show_documents(preview: Preview) -> None:
     st.dataframe(
         table,
         hide_index=True,
-        row_height=84,
+        row_height=_ROW_HEIGHT if (table["text"].str.len() > _LINE_CHARACTERS).any() else None,
         alt=f"The first documents of {preview.name}, as they would be stored",
         column_config={
-            "place": st.column_config.TextColumn("Place", width=130),
+            "place": st.column_config.TextColumn("Place", width=120),
             "tokens": st.column_config.NumberColumn("Tokens", width=60, help="About."),
-            "title": st.column_config.TextColumn("Title", width=130),
-            "text": st.column_config.TextColumn("Text", width=380),
-            "category": st.column_config.TextColumn("Category", width=90),
-            "id": st.column_config.TextColumn("Id", width=90),
-            "metadata": st.column_config.TextColumn("Metadata", width=180),
+            "title": st.column_config.TextColumn("Title", width=110),
+            "text": st.column_config.TextColumn("Text", width=340),
+            "category": st.column_config.TextColumn("Category", width=80),
+            "id": st.column_config.TextColumn("Id", width=70),
+            "metadata": st.column_config.TextColumn("Metadata", width=150),
         },
     )
     long = [tokens for tokens in preview.tokens if tokens > (preview.max_tokens or tokens)]
@@ -514,8 +516,15 @@ def _show_first_problems(preview: Preview) -> None:
         f"{escape(problem.hint)}{' It is stored all the same.' * problem.stored}"
         for problem in preview.problems
     ]
-    found = f"{nothing}{count(len(lines), 'problem')} at the beginning of this file:"
-    st.warning("\n".join([found, "", *lines]), icon=_REPORT)
+    found = f"{nothing}{_problem_count(preview.problems)} at the beginning of this file:"
+    say = st.info if all(problem.stored for problem in preview.problems) else st.warning
+    say("\n".join([found, "", *lines]), icon=_REPORT)
+
+
+def _problem_count(problems: Sequence[IncomingProblem]) -> str:
+    """What is stored all the same is worth a note, and no problem."""
+    noun = "note" if all(problem.stored for problem in problems) else "problem"
+    return count(len(problems), noun)
 
 
 # --- vectors that exist already -----------------------------------------------------------------
@@ -676,7 +685,17 @@ def show_rest(files: SortedOut[Dropped], format_of: Callable[[str], str]) -> Non
     )
     if not unread:
         table = table.drop(columns="Why it cannot be read")
-    st.dataframe(table, hide_index=True, alt="Files that are not looked into")
+    st.dataframe(
+        table,
+        hide_index=True,
+        alt="Files that are not looked into",
+        column_config={
+            "File": st.column_config.TextColumn(width=190),
+            "Format": st.column_config.TextColumn(width=130),
+            "Size": st.column_config.TextColumn(width=70),
+            "Why it cannot be read": st.column_config.TextColumn(width=380),
+        },
+    )
 
 
 def same_names(files: SortedOut[Dropped]) -> None:

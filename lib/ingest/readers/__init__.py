@@ -138,7 +138,7 @@ def _guarded(reader: Reader, source: Source, options: ReadOptions) -> Iterator[I
     empty = True
     try:
         if not is_blank(source):
-            reader, note = _by_content(reader, source)
+            reader, note = by_content(reader, source)
             if note is not None:
                 yield note
             for incoming in _documents(_items(reader, source, options), source, options):
@@ -162,10 +162,11 @@ def _guarded(reader: Reader, source: Source, options: ReadOptions) -> Iterator[I
     source.advance(1.0)
 
 
-def _by_content(reader: Reader, source: Source) -> tuple[Reader, IncomingProblem | None]:
-    """The reader for what the file is, and a note where its name says otherwise.
+def by_content(reader: Reader, source: Source) -> tuple[Reader, IncomingProblem | None]:
+    """The reader for what the file is, and a note where its name, which the given reader is for,
+    says otherwise.
 
-    Raises ReadProblem where the content is of a kind that cannot be read.
+    Raises ReadProblem where the content is of a kind that cannot be read, and OSError.
     """
     kind = kind_of(source)
     if kind is None and reader.is_signed:
