@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lib.cli.session import find_collection, open_session
 from lib.cli.trec_run import write_run
 from lib.errors import InvalidInput, NotFound
 from lib.search.bm25 import BM25
+from lib.search.explain import Diagnosis, explain_search
 from lib.search.filters import parse_filter
 from lib.search.printing import request_to_json
 from lib.search.request import Mode, SearchRequest
@@ -150,6 +151,9 @@ _ITERATIVE = {
     metavar="FILE",
     help="Where to write the answers of --queries, as a TREC run.",
 )
+@click.option(
+    "--explain", "explains", is_flag=True, help="Say which index answered, or why none did."
+)
 @click.option("--content", is_flag=True, help="With --json: the documents' texts and metadata too.")
 @json_option
 def search(
@@ -159,6 +163,7 @@ def search(
     queries_path: Path | None,
     run_path: Path | None,
     compares: bool,
+    explains: bool,
     content: bool,
     as_json: bool,
     **options: Any,
@@ -196,10 +201,16 @@ def search(
             print_comparison(services, collection, request, as_json=as_json)
             return
         result = services.database.run(services.search.search(collection, request))
+        diagnosis = None
+        if explains:
+            diagnosis = services.database.query(explain_search, collection, request, result)
     if as_json:
-        print_json(result_json(result, collection, request, with_content=content))
+        document = result_json(result, collection, request, with_content=content)
+        print_json(document if diagnosis is None else {**document, "diagnosis": _json(diagnosis)})
     else:
         _print_result(result, collection, request)
+        if diagnosis is not None:
+            _print_diagnosis(diagnosis)
     asks_for_index = request.settings.scan is Scan.INDEX
     if asks_for_index and result.plan is not None and result.plan.vector_index is None:
         note("No vector index took part, so --probes and --ef-search had no effect.")
@@ -315,6 +326,15 @@ def _hit_json(hit: Hit, *, with_content: bool) -> dict[str, Any]:
     return found
 
 
+def _json(diagnosis: Diagnosis) -> dict[str, Any]:
+    return {
+        "answered_by": diagnosis.answered_by,
+        "sentence": diagnosis.sentence,
+        "checks": [asdict(check) for check in diagnosis.checks],
+        "figures": asdict(diagnosis.figures),
+    }
+
+
 # --- for people ---------------------------------------------------------------------------------
 
 
@@ -342,6 +362,21 @@ def _print_result(result: SearchResult, collection: Collection, request: SearchR
         note(result.plan.summary)
     if result.truncated_because:
         note(result.truncated_because)
+
+
+def _print_diagnosis(diagnosis: Diagnosis) -> None:
+    click.echo(diagnosis.sentence)
+    for check in diagnosis.checks:
+        if check.ok:
+            click.echo(f"  ✓ {check.name.label}: {check.words}")
+        elif check.ok is False:
+            click.echo(f"  ✗ {check.words}\n    {check.fix}")
+    figures = diagnosis.figures
+    click.echo(
+        f"  {figures.rows_visited:,} rows visited, {figures.rows_removed_by_filter:,} removed by "
+        f"filters, {figures.buffers_hit:,} + {figures.buffers_read:,} pages of 8 kB from memory "
+        f"and from beyond it, {figures.execution_ms:.1f} ms on the server."
+    )
 
 
 def _figures(hit: Hit, request: SearchRequest) -> str:

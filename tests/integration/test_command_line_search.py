@@ -114,6 +114,20 @@ def test_parts_of_one_document_are_one_line(screen: Screen, tmp_path: Path, mode
     assert sorted(documents) == ["book.txt", "note.txt"]
 
 
+def test_why_no_index_answered(screen: Screen, films: Path) -> None:
+    ask = ("search", "space", "--mode", "similarity", "--explain")
+    said = screen.json(*ask)["diagnosis"]
+    assert said["answered_by"] is None
+    assert [check["name"] for check in said["checks"] if check["ok"] is False] == ["index"]
+    built = screen.json("index", "create", "--collection", "films", "--kind", "hnsw")
+    said = screen.json(*ask, "--scan", "index")["diagnosis"]
+    assert said["answered_by"] == built["name"]
+    assert said["figures"]["rows_visited"] == len(FILMS)
+    code, out, _ = screen.run(*ask, "--exact")
+    assert code == 0
+    assert "The exact scan was asked for" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -121,7 +121,7 @@ def test_the_command_line_asks_the_same(request_: SearchRequest) -> None:
     program, arguments = shlex.split(line)[:4], shlex.split(line)[4:]
     assert program == ["python", "-m", "lib", "search"]
     options = search.make_context("search", arguments).params
-    for name in ("queries_path", "run_path", "content", "as_json"):
+    for name in ("queries_path", "run_path", "compares", "explains", "content", "as_json"):
         assert not options.pop(name)
     assert options.pop("name") == "My 'films'"
     assert replace(_request(**options), with_plan=False) == request_
