@@ -194,6 +194,8 @@ _PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==([0-9][A-Za-z0-9.!+]*)(?:
 IMPORT_NAMES = {
     "markdown-it-py": "markdown_it",
     "python-dotenv": "dotenv",
+    "python-docx": "docx",
+    "python-pptx": "pptx",
     "pyyaml": "yaml",
     "umap-learn": "umap",
 }
