@@ -33,6 +33,7 @@ COMMANDS = {
     "backfill": ("lib.cli.ingest:backfill", "Embed the documents that have no embedding yet."),
     "documents": ("lib.cli.documents:documents", "List, show and delete what is stored."),
     "export": ("lib.cli.export:export", "Write a collection to a file that loads back."),
+    "reembed": ("lib.cli.reembed:reembed", "Embed a collection again by another model."),
     "search": ("lib.cli.search:search", "Ask a collection a question."),
     "query-sets": ("lib.cli.query_sets:query_sets", "List, import and drop query sets."),
     "index": ("lib.cli.index:index", "Create, drop and list vector indexes."),

@@ -9,7 +9,7 @@ import click
 
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table
-from lib.cli.session import find_collection, open_session
+from lib.cli.session import find_collection, find_searchable, open_session
 from lib.errors import InvalidInput
 from lib.store.browse import (
     PAGE_ROWS,
@@ -117,7 +117,7 @@ def list_(name: str, order: str, limit: int, as_json: bool, **which: Any) -> Non
     """
     where = document_filter(**which)
     with open_session() as services:
-        query, collection = services.database.query, find_collection(services, name)
+        query, collection = services.database.query, find_searchable(services, name)
         page = query(list_documents, collection, where, order=Order(order), limit=limit)
         total = query(count_documents, collection, where)
     if as_json:
@@ -158,7 +158,7 @@ def list_(name: str, order: str, limit: int, as_json: bool, **which: Any) -> Non
 def show(external_id: str, name: str, part: int, neighbours: int, as_json: bool) -> None:
     """Show the document ID in full: its text, metadata, embedding and nearest documents."""
     with open_session() as services:
-        query, collection = services.database.query, find_collection(services, name)
+        query, collection = services.database.query, find_searchable(services, name)
         found = query(get_document, collection, external_id, part)
         shown = next((one for one in found.parts if one.part == part), None)
         if shown is None:

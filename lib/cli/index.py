@@ -8,7 +8,7 @@ import click
 
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table, size
-from lib.cli.session import find_collection, follow, open_session
+from lib.cli.session import find_searchable, follow, open_session
 from lib.store.collections import summarise
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.indexes import IndexDescription, IndexKind, parse_spec, recommended_lists
@@ -59,7 +59,7 @@ def create(
     chosen = {option: value for option, value in options.items() if value is not None}
     settings = BuildSettings(maintenance_work_mem_mb, parallel_workers)
     with open_session() as services:
-        collection = find_collection(services, name)
+        collection = find_searchable(services, name)
         if kind == IndexKind.IVFFLAT.value and not chosen:
             rows = services.database.query(summarise, collection).embedded
             chosen["lists"] = recommended_lists(rows)
@@ -86,7 +86,7 @@ def create(
 def drop(name: str, yes: bool, as_json: bool) -> None:
     """Drop the vector index; searches compare all rows then. Asks first."""
     with open_session() as services:
-        collection = find_collection(services, name)
+        collection = find_searchable(services, name)
         if not yes:
             confirm(f"Drop the vector index of “{collection.name}”?")
         dropped = services.database.run(drop_production_index(services.database, collection))
@@ -102,7 +102,7 @@ def drop(name: str, yes: bool, as_json: bool) -> None:
 def list_(name: str, as_json: bool) -> None:
     """Show the vector indexes of a collection."""
     with open_session() as services:
-        collection = find_collection(services, name)
+        collection = find_searchable(services, name)
         found = services.database.query(summarise, collection).indexes
     if as_json:
         print_json({"collection": collection.name, "indexes": [_index_json(i) for i in found]})

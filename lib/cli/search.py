@@ -13,7 +13,7 @@ import click
 
 from lib.cli.compare import print_comparison
 from lib.cli.output import json_option, note, one_line, print_json
-from lib.cli.session import find_collection, open_session
+from lib.cli.session import find_searchable, open_session
 from lib.cli.trec_run import write_run
 from lib.errors import InvalidInput, NotFound
 from lib.search.bm25 import BM25
@@ -268,7 +268,7 @@ def _implied_scan(exact: bool, asks_for_index: bool) -> Scan:
 
 def _collection(services: Services, name: str | None) -> Collection:
     if name is not None:
-        return find_collection(services, name)
+        return find_searchable(services, name)
     found = services.database.query(list_collections)
     if not found:
         raise NotFound("There is no collection yet.", hint="Load one: python -m lib sample.")

@@ -15,7 +15,7 @@ from lib.errors import StatementCancelled, VecscopeError
 from lib.log import configure_logging
 from lib.services import Services, open_services
 from lib.settings import load_settings
-from lib.store.collections import Collection, get_collection
+from lib.store.collections import Collection, get_collection, get_searchable
 from lib.store.jobs import Job, JobStatus
 
 _LOOK_SECONDS = 0.2
@@ -41,6 +41,12 @@ def open_session() -> Iterator[Services]:
 def find_collection(services: Services, name: str) -> Collection:
     """Raises NotFound, naming what there is."""
     return services.database.query(get_collection, name)
+
+
+def find_searchable(services: Services, name: str) -> Collection:
+    """As :func:`find_collection`; with ~next behind its name by the model that it is being
+    embedded by again. Raises NotFound."""
+    return services.database.query(get_searchable, name)
 
 
 def follow(services: Services, job: Job, *, if_stopped: str) -> Job:

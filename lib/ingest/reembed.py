@@ -67,7 +67,9 @@ class Estimate:
     extra_bytes: int | None
 
 
-async def estimate(documents: DocumentService, collection: Collection, model_name: str) -> Estimate:
+async def estimate_reembedding(
+    documents: DocumentService, collection: Collection, model_name: str
+) -> Estimate:
     """Asks no provider. Raises InvalidInput where there is no such model, or its key is not set,
     or the collection is embedded by it already."""
     service = _service(documents, collection, model_name)
@@ -277,7 +279,9 @@ async def start_switch(
     )
 
 
-async def discard(jobs: Jobs, documents: DocumentService, collection: Collection) -> None:
+async def discard_reembedding(
+    jobs: Jobs, documents: DocumentService, collection: Collection
+) -> None:
     """Gives the new vectors up; the collection stays as it is.
 
     Raises NotFound where nothing is under way, Busy while it is running.

@@ -93,6 +93,8 @@ def candidate_table(collection: Collection, table_name: str, storage: Storage) -
 
 async def list_candidates(db: AsyncSession, collection: Collection) -> list[Candidate]:
     """All of the collection's, in whatever state, the newest first."""
+    if collection.is_next:
+        return []  # they are copies of its own vectors
     # The mark is the row's of now: the caller's Collection may be older.
     rows = await db.execute(
         select(CandidateRecord, CollectionRecord.change_mark)

@@ -6,12 +6,15 @@ The second model is a real HTTP server of the test's; its vectors are known befo
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import psycopg
 import pytest
+from command_line import CommandLine
 from conftest import execute
 from pgvector.psycopg import register_vector
 from sqlalchemy import URL
@@ -20,7 +23,13 @@ from lib.errors import Busy, InvalidInput, NotFound
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.jobs import load_key, start_backfill
 from lib.ingest.load import next_unembedded, store_documents, store_embeddings
-from lib.ingest.reembed import discard, estimate, next_state, start_reembedding, start_switch
+from lib.ingest.reembed import (
+    discard_reembedding,
+    estimate_reembedding,
+    next_state,
+    start_reembedding,
+    start_switch,
+)
 from lib.ingest.service import DocumentService
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
@@ -237,10 +246,10 @@ def test_a_provider_that_is_away_leaves_all_as_it_was(
 def test_a_discarded_one_leaves_nothing(shelf: Shelf) -> None:
     shelf.store(TEXTS[:20])
     shelf.fill()
-    shelf.run(discard(shelf.jobs, shelf.documents, shelf.collection))
+    shelf.run(discard_reembedding(shelf.jobs, shelf.documents, shelf.collection))
     assert (shelf.collection.as_next, shelf.columns()) == (None, OLD)
     shelf.store(["changed"])  # no trigger looks for the columns that are gone
-    for again in (discard, start_switch):
+    for again in (discard_reembedding, start_switch):
         with pytest.raises(NotFound, match="not being embedded again"):
             shelf.run(again(shelf.jobs, shelf.documents, shelf.collection))
 
@@ -325,7 +334,7 @@ def test_a_backfill_of_the_old_vectors_goes_on_beside_it(shelf: Shelf) -> None:
 
 def test_an_estimate_asks_no_provider(shelf: Shelf, provider: ProviderServer) -> None:
     shelf.store(TEXTS, embed=False)
-    paid = shelf.run(estimate(shelf.documents, shelf.collection, SECOND))
+    paid = shelf.run(estimate_reembedding(shelf.documents, shelf.collection, SECOND))
     assert (paid.documents, paid.cost_usd, paid.seconds, paid.extra_bytes) == (
         1200,
         None,
@@ -337,7 +346,7 @@ def test_an_estimate_asks_no_provider(shelf: Shelf, provider: ProviderServer) ->
     other = shelf.query(create_collection, "Other", model=SECOND, dimensions=DIMENSIONS)
     texts = [IncomingDocument(external_id=str(n), content="some words") for n in range(100)]
     shelf.query(store_documents, other, texts)
-    free = shelf.run(estimate(shelf.documents, other, LOCAL_MODEL))
+    free = shelf.run(estimate_reembedding(shelf.documents, other, LOCAL_MODEL))
     assert (free.cost_usd, free.extra_bytes) == (0.0, 100 * (4 * 256 + 8))
     assert free.seconds is not None
 
@@ -353,3 +362,38 @@ def test_the_migration_goes_down_and_up_in_the_middle_of_it(shelf: Shelf) -> Non
     assert (shelf.collection.as_next, shelf.rows("content, embedding")) == (None, old)
     assert shelf.fill().status is JobStatus.DONE
     assert_embedded_by_second(shelf.rows("content, next_embedding"))
+
+
+def test_the_command_line_leads_through_it(
+    migrated_url: URL, provider: ProviderServer, tmp_path: Path
+) -> None:
+    vecscope = CommandLine(migrated_url)
+    notes = tmp_path / "notes.txt"
+    notes.write_text("A note about the deep sea.")
+    vecscope.json("ingest", notes, "--collection", "Notes")
+
+    def run(*arguments: str) -> Any:
+        code, out, err = vecscope.run(
+            *arguments, "--json", VECSCOPE_OPENAI_BASE_URL=provider.base_url
+        )
+        assert code == 0, err
+        return json.loads(out)
+
+    notes_of = ("--collection", "Notes")
+    assert run("reembed", "status", *notes_of)["next"] is None
+    assert run("reembed", "estimate", *notes_of, "--model", SECOND)["documents"] == 1
+    assert run("reembed", "start", *notes_of, "--model", SECOND)["embedded"] == 1
+    assert run("reembed", "status", *notes_of)["next"]["model"] == SECOND
+    hits = run("search", "sea", "--collection", "Notes~next", "--mode", "similarity")["hits"]
+    assert len(hits) == 1
+    assert (
+        len(run("documents", "show", "notes.txt", "--collection", "Notes~next")["embedding"]) == 8
+    )
+    assert len(run("documents", "show", "notes.txt", *notes_of)["embedding"]) == 256
+    code, _, err = vecscope.run("ingest", notes, "--collection", "Notes~next")
+    assert (code, len(run("collections", "list")["collections"])) == (0, 2), err  # a name like any
+    assert run("reembed", "discard", *notes_of, "--yes")["discarded"] == SECOND
+    run("reembed", "start", *notes_of, "--model", SECOND)
+    assert vecscope.run("reembed", "switch", *notes_of)[0] == 2  # asks, and nobody is there
+    assert run("reembed", "switch", *notes_of, "--yes")["switched_to"] == SECOND
+    assert run("reembed", "status", *notes_of)["model"] == SECOND
