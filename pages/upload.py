@@ -47,6 +47,7 @@ def body(services: Services) -> None:
         if files:
             sorted_out = dropped.sort_out(files, upload.MOST_PREVIEWS)
             ready = look_into(services, collection, sorted_out, base)
+            upload.same_ids(ready)
             if upload.load_button(ready, collection.name, busy=bool(running)):
                 load(services, collection, ready, options)
         elif not running:

@@ -125,15 +125,20 @@ def show_problems(job: Job, whole_list: Path) -> None:
                 "What to do": problem.hint,
                 "Stored": "yes, changed" if problem.stored else "no",
             }
-            for problem in problems
+            for problem in sorted(problems, key=lambda problem: problem.stored)
         ]
     )
-    total = result["problem_count"]
-    first = f" The first {len(problems):,} of them:" * (total > len(problems))
-    st.warning(
-        f"{count(total, 'problem')}: this was not stored, or not exactly as it is.{first}",
-        icon=":material/report:",
-    )
+    lost = result["lost"]
+    notes = result["problem_count"] - lost
+    words = []
+    if lost:
+        words.append(f"**{count(lost, 'problem')}**: this could not be stored.")
+    if notes:
+        words.append(f"**{count(notes, 'note')}**: stored, but not just as the file has it.")
+    if (total := lost + notes) > len(problems):
+        words.append(f"The first {len(problems):,} of {total:,}; the file has them all.")
+    say = st.warning if lost else st.info
+    say(" ".join(words), icon=":material/report:")
     st.dataframe(table, hide_index=True, alt="What could not be stored, and why")
     st.download_button(
         "Download the list (CSV)",

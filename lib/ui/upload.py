@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -32,12 +33,12 @@ _KEPT_LOOKS = 8
 _ROW_HEIGHT = 84  # pixels: four lines of a text
 _LINE_CHARACTERS = 45
 
-# What people call the encodings that texts were written in before UTF-8, by Python's names.
+# What people call the encodings that texts were written in before UTF-8, by Python's own names.
 ENCODINGS = {
     "utf-8": "Unicode",
     "utf-16": "Unicode, two bytes",
     "cp1252": "Western Europe, Windows",
-    "iso-8859-15": "Western Europe, Latin 9",
+    "iso8859-15": "Western Europe, Latin 9",
     "mac-roman": "Western Europe, old Mac",
     "cp437": "old DOS",
     "cp1250": "Central Europe",
@@ -48,7 +49,7 @@ ENCODINGS = {
     "cp1255": "Hebrew",
     "cp1256": "Arabic",
     "cp932": "Japanese, Shift JIS",
-    "euc-jp": "Japanese, EUC",
+    "euc_jp": "Japanese, EUC",
     "gb18030": "Chinese, simplified",
     "big5hkscs": "Chinese, traditional",
     "cp949": "Korean",
@@ -300,7 +301,7 @@ def _frame(preview: Preview, *, is_open: bool) -> AbstractContextManager[Any]:
         words.append(_problem_count(problems))
     return st.expander(
         " · ".join(words),
-        expanded=is_open or bool(problems),
+        expanded=is_open or any(not problem.stored for problem in problems),
         icon=_REPORT if problems else ":material/description:",
     )
 
@@ -346,6 +347,7 @@ def _reading_controls(preview: Preview, options: ReadOptions, key: str) -> ReadO
 
 def _encoding(place: Any, found: str | None, key: str) -> str | None:
     """None where it stays the one that was found."""
+    found = found and codecs.lookup(found).name
     names = list(dict.fromkeys([*filter(None, [found]), *ENCODINGS]))
 
     def label(name: str) -> str:
@@ -674,7 +676,7 @@ def show_rest(files: SortedOut[Dropped], format_of: Callable[[str], str]) -> Non
         words.append(f":orange[{count(len(unread), 'file')} that cannot be read]")
     st.caption(f"And {' and '.join(words)}:")
     rows = [(file, format_of(file.name), "") for file in rest]
-    rows += [(file, "–", f"{problem.reason} {problem.hint}") for file, problem in unread]
+    rows += [(file, "–", problem.reason) for file, problem in unread]
     table = pd.DataFrame(
         {
             "File": [file.name for file, _, _ in rows],
@@ -707,6 +709,18 @@ def same_names(files: SortedOut[Dropped]) -> None:
         st.warning(
             f"More than one file is called {escape(', '.join(twice))}: the last one replaces the "
             "others. Rename them to keep all.",
+            icon=":material/content_copy:",
+        )
+
+
+def same_ids(ready: Ready[Dropped]) -> None:
+    """Two tables that both count from 1 would replace each other's rows."""
+    tables = [one.upload.name for one in ready.chosen if one.options.columns.external_id]
+    if len(tables) > 1:
+        st.warning(
+            f"{count(len(tables), 'table')} have an Id column ({escape(', '.join(tables[:5]))}): "
+            "where an id is in more than one of them, the last row replaces the others. Choose "
+            "no Id where the ids only count the rows.",
             icon=":material/content_copy:",
         )
 
