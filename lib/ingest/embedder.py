@@ -91,14 +91,18 @@ class Embedder:
         while True:
             rows = await self._batches.get()
             try:
-                if self.failure is None and self._broken is None:
-                    await self._embed(rows)
+                try:
+                    if self.failure is None and self._broken is None:
+                        await self._embed(rows)
+                finally:
+                    self.waiting -= len(rows)
+                if self._stored is not None:
+                    await self._stored()
             except (EmbeddingProblem, InvalidInput) as exc:
                 self.failure = self.failure or exc
             except Exception as exc:  # noqa: BLE001 — kept, and raised where rows are handed over
                 self._broken = self._broken or exc
             finally:
-                self.waiting -= len(rows)
                 self._batches.task_done()
 
     async def _embed(self, rows: Sequence[Unembedded]) -> None:
@@ -109,8 +113,6 @@ class Embedder:
         finally:
             if not storing.done():  # cancelled: what the model gave is kept
                 await asyncio.wait({storing})
-        if self._stored is not None:
-            await self._stored()
 
     async def _store(self, rows: Sequence[Unembedded], batch: EmbeddingBatch) -> None:
         async with self._writing, self._database.session() as db:

@@ -187,10 +187,10 @@ class Load:
                 if self._embedder is not None:
                     await self._embedder.finish()
                     await self._sweep(self._embedder)
+                    if self._embedder.failure is not None:
+                        raise self._embedder.failure
                 if self._seen is not None:
                     await self._remove_others(self._seen)
-            if self._embedder is not None and self._embedder.failure is not None:
-                raise self._embedder.failure
         except BaseException:
             try:
                 await self._say(last=True)  # so that the record tells what was done
