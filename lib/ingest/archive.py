@@ -253,7 +253,9 @@ class _Gently(io.RawIOBase):
         view = memoryview(buffer)
         try:
             chunk = self._stream.read(min(len(view), self._most))
-        except _BROKEN as exc:
+        except (*_BROKEN, OSError) as exc:
+            if isinstance(exc, OSError) and exc.errno is not None:  # of the disk, not of bzip2
+                raise
             raise _damaged(exc) from None
         view[: len(chunk)] = chunk
         return len(chunk)
