@@ -17,6 +17,7 @@ from lib.cli.session import find_searchable, open_session
 from lib.cli.trec_run import write_run
 from lib.errors import InvalidInput, NotFound
 from lib.search.bm25 import BM25
+from lib.search.example import Example, find_ids, parse_vector
 from lib.search.explain import Diagnosis, explain_search
 from lib.search.filters import parse_filter
 from lib.search.printing import request_to_json
@@ -138,6 +139,14 @@ _ITERATIVE = {
     help="Ask the exact scan, an IVFFlat and an HNSW candidate, and show what the two missed.",
 )
 @click.option(
+    "--like",
+    multiple=True,
+    metavar="ID",
+    help="Instead of QUERY: more like this document. Give it again for the mean of several.",
+)
+@click.option("--unlike", multiple=True, metavar="ID", help="And less like this one.")
+@click.option("--vector", metavar="JSON", help="Instead of QUERY: a vector, as [0.1, -0.2, …].")
+@click.option(
     "--queries",
     "queries_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -160,6 +169,9 @@ def search(
     query: str | None,
     name: str | None,
     mode: str | None,
+    like: tuple[str, ...],
+    unlike: tuple[str, ...],
+    vector: str | None,
     queries_path: Path | None,
     run_path: Path | None,
     compares: bool,
@@ -168,7 +180,7 @@ def search(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Ask a collection a question, or a whole file of them.
+    """Ask a collection a question, for more like an example, or a whole file of questions.
 
     On a small table the server compares every row even where there is an index, and rightly so;
     --probes and --ef-search make it take the index all the same. The plan in the result says what
@@ -181,16 +193,27 @@ def search(
       python -m lib search "wait for tasks" --mode similarity --ef-search 100 --json
       python -m lib search "lost in space" --filter "year>=1990" --filter genre=drama,comedy
       python -m lib search "lost in space" --compare --probes 1
+      python -m lib search --like orbit --unlike reef --collection Films
       python -m lib search --queries queries.jsonl --limit 100 --run-out answers.run
     """
     if (queries_path is None) != (run_path is None):
         raise InvalidInput("--queries and --run-out need each other.")
-    if (query is None) == (queries_path is None):
-        raise InvalidInput("Give either a question or a file of them (--queries).", field="query")
-    request = _request(query or "", mode, **options)
+    by_example = bool(like or unlike or vector)
+    if (query is not None) + (queries_path is not None) + by_example != 1:
+        raise InvalidInput(
+            "Give either a question, or an example (--like, --vector), or a file of questions "
+            "(--queries).",
+            field="query",
+        )
+    if by_example and (mode not in (None, Mode.SIMILARITY.value) or compares):
+        raise InvalidInput(
+            "An example is searched for by similarity, and cannot be compared.",
+            hint="Leave --mode and --compare out.",
+        )
+    request = _request(query or "", Mode.SIMILARITY.value if by_example else mode, **options)
     with open_session() as services:
         collection = _collection(services, name)
-        if mode is None and not collection.has_model:
+        if mode is None and not by_example and not collection.has_model:
             (words,) = Mode.possible(has_model=False)
             request = replace(request, mode=words)
             note("The vectors of this collection came without a model: searching by words.")
@@ -200,7 +223,10 @@ def search(
         if compares:
             print_comparison(services, collection, request, as_json=as_json)
             return
-        result = services.database.run(services.search.search(collection, request))
+        if by_example:
+            result = _search_like(services, collection, request, like, unlike, vector)
+        else:
+            result = services.database.run(services.search.search(collection, request))
         diagnosis = None
         if explains:
             diagnosis = services.database.query(explain_search, collection, request, result)
@@ -214,6 +240,22 @@ def search(
     asks_for_index = request.settings.scan is Scan.INDEX
     if asks_for_index and result.plan is not None and result.plan.vector_index is None:
         note("No vector index took part, so --probes and --ef-search had no effect.")
+
+
+def _search_like(
+    services: Services,
+    collection: Collection,
+    request: SearchRequest,
+    like: Sequence[str],
+    unlike: Sequence[str],
+    vector: str | None,
+) -> SearchResult:
+    example = Example(
+        like=services.database.query(find_ids, collection, like),
+        unlike=services.database.query(find_ids, collection, unlike),
+        vector=None if vector is None else parse_vector(vector, collection),
+    )
+    return services.database.run(services.search.search_like(collection, example, request))
 
 
 def _request(

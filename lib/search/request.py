@@ -47,6 +47,7 @@ class SearchRequest:
     text_method: how matching documents are ranked; BM25 needs the collection's word index.
     pool: how many each leg of a hybrid fetches. filters: a document passes all of them.
     candidate_id: the candidate whose index finds the nearest, in place of the collection's own.
+    leave_out: documents that are no answers, such as those that an example is made of.
     """
 
     query: str
@@ -64,6 +65,7 @@ class SearchRequest:
     with_plan: bool = False
     filters: tuple[Filter, ...] = ()
     candidate_id: uuid.UUID | None = None
+    leave_out: tuple[uuid.UUID, ...] = ()
 
     @property
     def text_kind(self) -> TextQuery:
@@ -73,4 +75,4 @@ class SearchRequest:
 
     @property
     def filtered(self) -> bool:
-        return self.category is not None or bool(self.filters)
+        return self.category is not None or bool(self.filters) or bool(self.leave_out)

@@ -6,12 +6,13 @@ import time
 from dataclasses import replace
 
 import structlog
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Uuid, literal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import create_service
 from lib.errors import InvalidInput
 from lib.search.bm25 import bm25_matching, has_lexical_index
+from lib.search.example import Example, example_vector
 from lib.search.filters import conditions
 from lib.search.fusion import fuse
 from lib.search.request import Mode, SearchRequest
@@ -78,7 +79,9 @@ class SearchService:
         Raises InvalidInput (and its kinds; also where a collection without a model is not searched
         by words), EmbeddingProblem, DatabaseProblem.
         """
-        query = check_query_text(request.query)
+        query = request.query
+        if embedding is None or request.mode.uses_text:
+            query = check_query_text(query)
         if request.mode is Mode.TEXT and request.max_distance is not None:
             raise InvalidInput(
                 "A search by words has no distance to cut at.",
@@ -108,6 +111,21 @@ class SearchService:
             database_ms=round(result.database_ms, 2),
         )
         return replace(result, embedding_ms=embedding_ms)
+
+    async def search_like(
+        self, collection: Collection, example: Example, request: SearchRequest
+    ) -> SearchResult:
+        """What is nearest to an example, the documents that it is made of left out. Of the request
+        all settings hold; its mode is SIMILARITY, or HYBRID with words beside the example.
+
+        Raises what :func:`~lib.search.example.example_vector` and :meth:`search` raise.
+        """
+        started = time.perf_counter()
+        vector = await example_vector(self._database, self._settings, collection, example)
+        embedding_ms = (time.perf_counter() - started) * 1000
+        asked = replace(request, leave_out=(*request.leave_out, *example.documents))
+        found = await self.search(collection, asked, embedding=vector)
+        return replace(found, embedding_ms=embedding_ms)
 
     async def embed(self, collection: Collection, query: str) -> tuple[FloatArray, float]:
         """The question's vector (d,), and the milliseconds that it took.
@@ -243,7 +261,8 @@ def filter_conditions(table: VectorTable, request: SearchRequest) -> list[Column
     where = conditions(table, request.filters)
     if request.category is not None:
         where.append(is_category(table, request.category))
-    return where
+    row_id = table.column(table.id)
+    return where + [row_id != literal(document, Uuid()) for document in request.leave_out]
 
 
 async def find_through(

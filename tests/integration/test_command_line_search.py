@@ -114,6 +114,20 @@ def test_parts_of_one_document_are_one_line(screen: Screen, tmp_path: Path, mode
     assert sorted(documents) == ["book.txt", "note.txt"]
 
 
+def test_more_like_an_example(screen: Screen, films: Path) -> None:
+    like = found(screen, "--like", "orbit")
+    assert like[0] == "moon"
+    assert sorted(like) == ["bread", "moon", "reef"]
+    assert sorted(found(screen, "--like", "orbit", "--unlike", "moon")) == ["bread", "reef"]
+    assert found(screen, "--like", "orbit", "--filter", "year>=2016") == ["bread"]
+    (first,) = screen.json("search", "space", "--mode", "text", "--limit", 1)["hits"]
+    assert found(screen, "--like", first["id"]) == found(screen, "--like", first["external_id"])
+    vector = json.dumps([0.1] * 256)
+    assert len(found(screen, "--vector", vector)) == len(FILMS)
+    code, _, err = screen.run("search", "--vector", "[1, 2]")
+    assert (code, "2 dimensions, the column has 256" in err) == (2, True)
+
+
 def test_why_no_index_answered(screen: Screen, films: Path) -> None:
     ask = ("search", "space", "--mode", "similarity", "--explain")
     said = screen.json(*ask)["diagnosis"]
@@ -131,13 +145,17 @@ def test_why_no_index_answered(screen: Screen, films: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("search", "Give either a question or a file"),
-        ("search x --queries queries.jsonl --run-out r", "Give either a question or a file"),
+        ("search", "Give either a question, or"),
+        ("search x --queries queries.jsonl --run-out r", "Give either a question, or"),
         ("search --queries queries.jsonl", "need each other"),
         ("search x --run-out r", "need each other"),
         ("search --queries empty.jsonl --run-out r", "There is no question in empty.jsonl"),
         ("search --queries queries.jsonl --run-out r --pool 0", "pool is 0"),
         ("search --queries queries.jsonl --run-out r --text-method bm25", "no word index"),
+        ("search x --like orbit", "Give either a question"),
+        ("search --unlike orbit", "nothing to be like"),
+        ("search --like orbit --mode text", "by similarity"),
+        ("search --like nobody", "no document with the id “nobody”"),
         ("search x --filter year>=", "nothing follows >="),
         ("search x --filter category>=3", "a category is a word"),
         ("search x --text-method bm25 --b 2", "b is 2, outside 0–1"),

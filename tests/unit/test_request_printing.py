@@ -89,7 +89,7 @@ def test_the_names_in_json_are_stable() -> None:
     assert found["candidate_id"] == str(uuid.UUID(int=7))
     assert found.keys() - {"mode", "fusion", "text_query", "text_method", "settings", "bm25"} == {
         *("query", "limit", "max_distance", "category", "filters", "vector_weight", "pool"),
-        "candidate_id",
+        *("candidate_id", "leave_out"),
     }
 
 
@@ -121,7 +121,17 @@ def test_the_command_line_asks_the_same(request_: SearchRequest) -> None:
     program, arguments = shlex.split(line)[:4], shlex.split(line)[4:]
     assert program == ["python", "-m", "lib", "search"]
     options = search.make_context("search", arguments).params
-    for name in ("queries_path", "run_path", "compares", "explains", "content", "as_json"):
+    for name in (
+        "like",
+        "unlike",
+        "vector",
+        "queries_path",
+        "run_path",
+        "compares",
+        "explains",
+        "content",
+        "as_json",
+    ):
         assert not options.pop(name)
     assert options.pop("name") == "My 'films'"
     assert replace(_request(**options), with_plan=False) == request_
