@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -98,6 +98,42 @@ async def start_candidate_build(
         collection_id=collection.id,
         exclusive_key=f"candidate:{collection.id}",
         parameters={"kind": spec.kind.value, **spec.options, "storage": storage.value},
+    )
+
+
+async def start_candidate_builds(
+    jobs: Jobs, database: Database, collection: Collection, specs: Sequence[IndexSpec]
+) -> Job:
+    """Several candidates, one after the other, as one job: two builds at once would only take each
+    other's memory. Those that were finished stay when it is cancelled.
+
+    Raises as :func:`start_candidate_build`.
+    """
+    for spec in specs:
+        await check_candidate(database, collection, spec, collection.storage)
+
+    async def work(context: JobContext) -> dict[str, Any]:
+        names = []
+        for place, spec in enumerate(specs):
+
+            async def report(message: str, share: float | None, place: int = place) -> None:
+                done = round(_UNITS * (place + (share or 0.0)))
+                await context.progress(done, _UNITS * len(specs), message)
+
+            built = await build_candidate(
+                database, collection, spec, collection.storage, job_id=context.job_id, report=report
+            )
+            names.append(built.name)
+        return {"names": names}
+
+    kinds = " and ".join(spec.kind.label for spec in specs)
+    return await jobs.start(
+        JobKind.CANDIDATE,
+        f"Building {kinds} candidates of {collection.name}",
+        work,
+        collection_id=collection.id,
+        exclusive_key=f"candidate:{collection.id}",
+        parameters={"kinds": [spec.kind.value for spec in specs]},
     )
 
 

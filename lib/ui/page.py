@@ -33,12 +33,14 @@ _WAITING = "waiting_for_database"
 
 @dataclass(frozen=True)
 class Screen:
-    """One page: its file, its name, and the question that it answers."""
+    """One page: its file, its name, and the question that it answers. is_hidden: links lead
+    there, but not the navigation."""
 
     path: str
     title: str
     question: str
     icon: str
+    is_hidden: bool = False
 
 
 COLLECTIONS = Screen(
@@ -62,7 +64,20 @@ BROWSE = Screen(
 SEARCH = Screen(
     "pages/search.py", "Search", "What are the answers, and why these?", ":material/search:"
 )
-SCREENS = (COLLECTIONS, UPLOAD, BROWSE, SEARCH)
+COMPARE = Screen(
+    "pages/compare.py",
+    "Compare",
+    "What does each index miss, and what would have found it?",
+    ":material/compare_arrows:",
+)
+REEMBED = Screen(
+    "pages/reembed.py",
+    "Embed again",
+    "What would another model take, and is it the better one?",
+    ":material/swap_horiz:",
+    is_hidden=True,
+)
+SCREENS = (COLLECTIONS, UPLOAD, BROWSE, SEARCH, COMPARE, REEMBED)
 
 _run = threading.local()
 
@@ -78,7 +93,13 @@ def run_app() -> None:
 
 def _navigation() -> Any:
     pages = [
-        st.Page(screen.path, title=screen.title, icon=screen.icon, default=screen is COLLECTIONS)
+        st.Page(
+            screen.path,
+            title=screen.title,
+            icon=screen.icon,
+            default=screen is COLLECTIONS,
+            visibility="hidden" if screen.is_hidden else "visible",
+        )
         for screen in SCREENS
     ]
     return st.navigation(pages, position="top")
