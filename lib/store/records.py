@@ -244,3 +244,25 @@ class CandidateRecord(Record):
     notices: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
     """What the server said while it built, such as that an HNSW graph outgrew its memory."""
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class SavedSearchRecord(Record):
+    """A question and its settings under a name (lib.search.saved)."""
+
+    __tablename__ = "saved_searches"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "slug"),
+        CheckConstraint("slug ~ '^[a-z0-9_]{1,48}$'", name="slug"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    collection_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(CollectionRecord.id, ondelete="CASCADE")
+    )
+    slug: Mapped[str]
+    """What a link names it by."""
+    name: Mapped[str]
+    request: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

@@ -1,0 +1,125 @@
+"""Saved searches: a question and its settings under a name, to be opened from a link.
+
+Every function takes the session first and the collection second.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lib.errors import AlreadyExists, NotFound
+from lib.search.printing import request_from_json, request_to_json
+from lib.search.request import SearchRequest
+from lib.store.collections import Collection, check_name, slugify
+from lib.store.records import SavedSearchRecord
+
+_SLUG_LENGTH = 48
+
+
+@dataclass(frozen=True)
+class SavedSearch:
+    """slug: what a link names it by, unique in its collection. document: the request as JSON."""
+
+    id: uuid.UUID
+    slug: str
+    name: str
+    document: Mapping[str, Any]
+    created_at: datetime
+
+    @property
+    def request(self) -> SearchRequest:
+        """Raises InvalidInput where it was saved by a version that had other settings."""
+        return request_from_json(self.document)
+
+
+async def save_search(
+    db: AsyncSession,
+    collection: Collection,
+    name: str,
+    request: SearchRequest,
+    *,
+    replaces: bool = False,
+) -> SavedSearch:
+    """Keeps a request under a name.
+
+    replaces: takes the place of the one of that name, whose link stays.
+    Raises InvalidInput for a name that is empty or too long, AlreadyExists where it is taken.
+    """
+    name, document = check_name(name), request_to_json(request)
+    # One at a time: a name and a slug are looked up and then taken.
+    await db.execute(text("LOCK TABLE vecscope.saved_searches IN SHARE ROW EXCLUSIVE MODE"))
+    there = (await db.scalars(_of(collection))).all()
+    record = next((each for each in there if each.name.casefold() == name.casefold()), None)
+    if record is not None and not replaces:
+        raise AlreadyExists(
+            f"There is a saved search called “{record.name}” already.",
+            hint="Take another name, or replace that one.",
+            field="name",
+        )
+    if record is None:
+        slug = _free_slug(slugify(name), {each.slug for each in there})
+        record = SavedSearchRecord(collection_id=collection.id, slug=slug)
+        db.add(record)
+    record.name, record.request = name, document
+    await db.flush()
+    await db.refresh(record)
+    return _saved(record)
+
+
+def _free_slug(slug: str, taken: set[str]) -> str:
+    found, number = slug, 1
+    while found in taken:
+        number += 1
+        tail = f"_{number}"
+        found = slug[: _SLUG_LENGTH - len(tail)] + tail
+    return found
+
+
+async def list_saved(db: AsyncSession, collection: Collection) -> list[SavedSearch]:
+    """All of the collection's, by name."""
+    return [_saved(record) for record in await db.scalars(_of(collection))]
+
+
+async def get_saved(db: AsyncSession, collection: Collection, slug: str) -> SavedSearch:
+    """Raises NotFound, naming what there is."""
+    saved = await list_saved(db, collection)
+    for each in saved:
+        if each.slug == slug:
+            return each
+    names = ", ".join(f"“{each.name}”" for each in saved[:10])
+    raise NotFound(
+        f"“{collection.name}” has no saved search “{slug}” (any more).",
+        hint=f"There is: {names}." if names else "",
+        field="saved",
+    )
+
+
+async def delete_saved(db: AsyncSession, collection: Collection, slug: str) -> None:
+    """Raises NotFound."""
+    found = await get_saved(db, collection, slug)
+    await db.execute(delete(SavedSearchRecord).where(SavedSearchRecord.id == found.id))
+
+
+def _of(collection: Collection) -> Any:
+    return (
+        select(SavedSearchRecord)
+        .where(SavedSearchRecord.collection_id == collection.id)
+        .order_by(func.lower(SavedSearchRecord.name))
+    )
+
+
+def _saved(record: SavedSearchRecord) -> SavedSearch:
+    return SavedSearch(
+        id=record.id,
+        slug=record.slug,
+        name=record.name,
+        document=record.request,
+        created_at=record.created_at,
+    )
