@@ -160,6 +160,11 @@ class EmbeddingService:
     async def aclose(self) -> None:
         await self._client.aclose()
 
+    @property
+    def texts_per_request(self) -> int:
+        """The most that one request carries."""
+        return self._client.limits.max_texts
+
     def is_cut(self, text: str) -> bool:
         """Whether the model takes only the beginning of this text."""
         return self._prepare(text).was_cut

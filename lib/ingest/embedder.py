@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 
+import numpy as np
+
 from lib.embedding.models import Provider
-from lib.embedding.service import EmbeddingBatch, EmbeddingService
+from lib.embedding.service import EmbeddingBatch, EmbeddingService, Usage
 from lib.errors import EmbeddingProblem, InvalidInput, VecscopeError
-from lib.ingest.load import EmbeddedCounts, Unembedded, store_embeddings
+from lib.ingest.load import EMBED_BATCH, EmbeddedCounts, Unembedded, store_embeddings
 from lib.store.collections import Collection
 from lib.store.database import Database
 
@@ -23,8 +25,9 @@ class Embedder:
     """An async context manager: its end waits until all is embedded and stored. Left by an error
     or a cancel, it still stores what the model has given.
 
-    counts: so far. waiting: rows that were handed over and are not done. failure: what ended the
-    embedding; from then on rows are taken and left without an embedding.
+    batch_size: how many rows to hand over at once. counts: so far. waiting: rows that were handed
+    over and are not done. failure: what ended the embedding, kept with the rows that met it; from
+    then on rows are taken and left without an embedding.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class Embedder:
         self._service = service
         is_local = service.model.provider is Provider.LOCAL
         self._at_once = _AT_ONCE_LOCAL if is_local else concurrency
+        # Of a provider what one request carries, so that its answer is kept as soon as it comes.
+        self.batch_size = EMBED_BATCH if is_local else min(EMBED_BATCH, service.texts_per_request)
         self._writing = writing or asyncio.Lock()
         self._stored = stored
         self._batches: asyncio.Queue[Sequence[Unembedded]] = asyncio.Queue(WAITING_BATCHES)
@@ -106,7 +111,13 @@ class Embedder:
                 self._batches.task_done()
 
     async def _embed(self, rows: Sequence[Unembedded]) -> None:
-        batch = await self._service.get_embeddings_batch([row.text for row in rows])
+        try:
+            batch = await self._service.get_embeddings_batch([row.text for row in rows])
+        except (EmbeddingProblem, InvalidInput) as exc:
+            none = np.full((len(rows), self._collection.dimensions), np.nan, dtype=np.float32)
+            problems: dict[int, VecscopeError] = dict.fromkeys(range(len(rows)), exc)
+            await self._store(rows, EmbeddingBatch(none, problems, (), Usage()))
+            raise
         storing = asyncio.create_task(self._store(rows, batch))
         try:
             await asyncio.shield(storing)

@@ -49,7 +49,9 @@ from lib.vectors.sql import quoted_name
 
 STORE_BATCH = 5000
 STORE_CHARACTERS = 4_000_000
-"""A batch of texts ends with either: long texts must not cost more memory than short ones."""
+STORE_SECONDS = 1.0
+"""A batch of texts ends with any of them: long texts must not cost more memory than short ones, and
+files that are slow to read must not look like none."""
 
 EMBED_BATCH = 500
 

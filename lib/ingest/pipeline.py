@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass, field, replace
@@ -24,9 +25,9 @@ from lib.ingest.embedder import Embedder
 from lib.ingest.feeds import Feed
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.load import (
-    EMBED_BATCH,
     STORE_BATCH,
     STORE_CHARACTERS,
+    STORE_SECONDS,
     EmbeddedCounts,
     Seen,
     StoredCounts,
@@ -124,13 +125,20 @@ Watch = Callable[[LoadProgress], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What was read at once. complete: external id → last part, of documents that were read to
-    their end with nothing missing; position: how far the feed was read."""
+    """What was read at once: a part of a file, or many files.
+
+    complete: external id → last part, of documents that were read to their end with nothing
+    missing. unread: a problem for which a file could not be read whole. source: the file that was
+    read last; sources_done and bytes_read: since the beginning of the load.
+    """
 
     texts: TextBatch
     problems: list[IncomingProblem]
     complete: dict[str, int]
-    position: int
+    unread: IncomingProblem | None
+    source: str
+    sources_done: int
+    bytes_read: int
 
 
 class Load:
@@ -164,7 +172,6 @@ class Load:
         )
         self._problems: list[IncomingProblem] = []
         self._unread: IncomingProblem | None = None
-        self._read_before = 0
         self._left_before = 0
         self._swept = 0
         self._writing = asyncio.Lock()
@@ -181,9 +188,9 @@ class Load:
         try:
             async with AsyncExitStack() as stack:
                 await self._begin(stack)
-                for feed in self._feeds:
-                    await self._load(feed)
-                    self._note(sources_done=self._summary.sources_done + 1)
+                async with aclosing(_batches(self._feeds, self._collection)) as batches:
+                    async for batch in batches:
+                        await self._take(batch)
                 if self._embedder is not None:
                     await self._embedder.finish()
                     await self._sweep(self._embedder)
@@ -219,33 +226,22 @@ class Load:
                 )
             )
 
-    # --- a file -----------------------------------------------------------------------------------
+    # --- a batch ----------------------------------------------------------------------------------
 
-    async def _load(self, feed: Feed) -> None:
-        self._note(source=feed.name)
-        documents = 0
-        lost: IncomingProblem | None = None
-        async with aclosing(_batches(feed, self._collection)) as batches:
-            async for batch in batches:
-                documents += len(batch.texts.documents)
-                for problem in batch.problems:
-                    if not problem.stored:
-                        lost = lost or problem
-                        if not problem.place and feed.unread is None:  # of a whole file
-                            self._unread = self._unread or problem
-                await self._take_problems(batch.problems)
-                await self._store(batch)
-                self._note(bytes_read=self._read_before + batch.position)
-                await self._say()
-        if not documents and lost is not None and feed.unread is None:
-            self._unread = self._unread or lost
-        self._read_before += feed.size or 0
-        log.info(
+    async def _take(self, batch: _Batch) -> None:
+        self._unread = self._unread or batch.unread
+        await self._take_problems(batch.problems)
+        await self._store(batch)
+        self._note(
+            source=batch.source, sources_done=batch.sources_done, bytes_read=batch.bytes_read
+        )
+        await self._say()
+        log.debug(
             "load.stored",
             collection=self._collection.slug,
-            source=feed.name,
-            documents=self._summary.stored.total,
-            problems=self._summary.problem_count,
+            source=batch.source,
+            documents=len(batch.texts.documents),
+            problems=len(batch.problems),
         )
 
     async def _store(self, batch: _Batch) -> None:
@@ -265,8 +261,9 @@ class Load:
         if self._seen is not None:
             await self._seen.add(batch.texts.documents)
         if self._embedder is not None:
-            for start in range(0, len(rows), EMBED_BATCH):
-                await self._embedder.put(rows[start : start + EMBED_BATCH])
+            size = self._embedder.batch_size
+            for start in range(0, len(rows), size):
+                await self._embedder.put(rows[start : start + size])
 
     async def _take_problems(self, problems: Sequence[IncomingProblem]) -> None:
         if not problems:
@@ -287,7 +284,11 @@ class Load:
         while embedder.failure is None:
             async with self._database.session() as db:
                 rows = await next_unembedded(
-                    db, self._collection, after, EMBED_BATCH, not_failed_since=self._began_at
+                    db,
+                    self._collection,
+                    after,
+                    embedder.batch_size,
+                    not_failed_since=self._began_at,
                 )
             if not rows:
                 break
@@ -349,9 +350,9 @@ class Load:
 # --- reading --------------------------------------------------------------------------------------
 
 
-async def _batches(feed: Feed, collection: Collection) -> AsyncGenerator[_Batch]:
+async def _batches(feeds: Sequence[Feed], collection: Collection) -> AsyncGenerator[_Batch]:
     """Reads in a thread, one batch ahead."""
-    reader = _Reader(feed, collection)
+    reader = _Reader(feeds, collection)
     following = asyncio.create_task(asyncio.to_thread(reader.next_batch))
     try:
         while True:
@@ -362,19 +363,26 @@ async def _batches(feed: Feed, collection: Collection) -> AsyncGenerator[_Batch]
             yield batch
     finally:
         if not following.done():
-            feed.cancel()
+            reader.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await asyncio.to_thread(reader.close)
 
 
 class _Reader:
-    """The documents of a feed in batches; used by one thread at a time."""
+    """The documents of all feeds in batches; used by one thread at a time, but for ``cancel``."""
 
-    def __init__(self, feed: Feed, collection: Collection) -> None:
-        self._feed = feed
+    def __init__(self, feeds: Sequence[Feed], collection: Collection) -> None:
         self._collection = collection
-        self._stream: Iterator[Incoming] = feed.read()
-        self._ended = False
+        self._waiting = deque(feeds)
+        self._feed: Feed | None = None
+        self._stream: Iterator[Incoming] = iter(())
+        self._cancelled = False
+        self._sources_done = 0
+        self._bytes_before = 0
+        # Of the present file: how many documents it gave, and the first problem for which
+        # something of it is missing.
+        self._documents = 0
+        self._lost: IncomingProblem | None = None
         # The document whose parts are being read, and whether a piece of it may be missing: a
         # problem tells no more than the file, which may be an archive of many.
         self._last: tuple[str, int] | None = None
@@ -382,41 +390,96 @@ class _Reader:
         self._lost_since = False
 
     def next_batch(self) -> _Batch | None:
-        """None at the end. A batch ends with STORE_BATCH documents, or with STORE_CHARACTERS."""
-        if self._ended:
-            return None
+        """None at the end. A batch ends with STORE_BATCH documents, with STORE_CHARACTERS, or
+        after STORE_SECONDS, so that something is to be seen of files that are slow to read."""
         documents: list[IncomingDocument] = []
         problems: list[IncomingProblem] = []
         complete: dict[str, int] = {}
+        unread: IncomingProblem | None = None
         characters = 0
-        for incoming in self._stream:
-            if isinstance(incoming, IncomingProblem):
-                problem = incoming
-            elif (reason := unstorable(incoming, self._collection)) is not None:
-                problem = IncomingProblem(self._feed.name, incoming.external_id, reason)
-            else:
-                documents.append(incoming)
-                characters += len(incoming.content)
-                if self._feed.replaces_parts:
-                    self._follow(incoming, complete)
-                if len(documents) >= STORE_BATCH or characters >= STORE_CHARACTERS:
+        began = time.monotonic()
+        name = self._feed.name if self._feed is not None else ""
+        while not self._cancelled:
+            if self._feed is None:
+                if not self._waiting:
                     break
-                continue
-            problems.append(problem)
-            self._lost_since = self._lost_since or not problem.stored
-            if len(problems) >= STORE_BATCH:
-                break
-        else:
-            self._ended = True
-            self._finish(complete)
+                self._begin(self._waiting.popleft())
+            assert self._feed is not None
+            name = self._feed.name
+            for incoming in self._stream:
+                if isinstance(incoming, IncomingDocument):
+                    reason = unstorable(incoming, self._collection)
+                    if reason is None:
+                        documents.append(incoming)
+                        characters += len(incoming.content)
+                        self._documents += 1
+                        if self._feed.replaces_parts:
+                            self._follow(incoming, complete)
+                    else:
+                        problem = IncomingProblem(name, incoming.external_id, reason)
+                        unread = self._note(problem, problems) or unread
+                else:
+                    unread = self._note(incoming, problems) or unread
+                if len(documents) + len(problems) >= STORE_BATCH or characters >= STORE_CHARACTERS:
+                    break
+                # The clock is asked seldom: of a table, a row takes less than that.
+                if len(documents) % 16 == 0 and time.monotonic() - began > STORE_SECONDS:
+                    break
+            else:
+                unread = self._end(complete) or unread
+                if time.monotonic() - began <= STORE_SECONDS:
+                    continue
+            break
+        if not (documents or problems or complete or name):
+            return None
+        position = self._feed.position() if self._feed is not None else 0
         return _Batch(
-            text_batch(documents, self._collection), problems, complete, self._feed.position()
+            texts=text_batch(documents, self._collection),
+            problems=problems,
+            complete=complete,
+            unread=unread,
+            source=name,
+            sources_done=self._sources_done,
+            bytes_read=self._bytes_before + position,
         )
+
+    def cancel(self) -> None:
+        """From any thread: no more is wanted; a reader that hangs is ended."""
+        self._cancelled = True
+        feed = self._feed
+        if feed is not None:
+            feed.cancel()
 
     def close(self) -> None:
         close = getattr(self._stream, "close", None)
         if close is not None:  # a generator: its files and processes end now
             close()
+
+    def _begin(self, feed: Feed) -> None:
+        self._feed, self._stream = feed, feed.read()
+        self._documents, self._lost = 0, None
+
+    def _end(self, complete: dict[str, int]) -> IncomingProblem | None:
+        """Says for what problem a file gave nothing at all."""
+        assert self._feed is not None
+        self._finish(complete)
+        self._last, self._is_whole, self._lost_since = None, True, False
+        self._bytes_before += self._feed.size or 0
+        self._sources_done += 1
+        self._feed = None
+        return self._lost if not self._documents else None
+
+    def _note(
+        self, problem: IncomingProblem, problems: list[IncomingProblem]
+    ) -> IncomingProblem | None:
+        """Says whether it is one of a whole file."""
+        problems.append(problem)
+        # A file that no reader knows never was in the collection: the others can replace it all.
+        if problem.stored or (self._feed is not None and self._feed.unread is not None):
+            return None
+        self._lost_since = True
+        self._lost = self._lost or problem
+        return None if problem.place else problem
 
     def _follow(self, document: IncomingDocument, complete: dict[str, int]) -> None:
         if self._last is not None and self._last[0] == document.external_id:

@@ -16,7 +16,6 @@ from lib.ingest.embedder import Embedder
 from lib.ingest.feeds import Feed, file_feed, sample_feed
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import (
-    EMBED_BATCH,
     EmbeddedCounts,
     StoredCounts,
     count_unembedded,
@@ -182,15 +181,20 @@ class DocumentService:
         return summary
 
     async def backfill_embeddings(
-        self, collection: Collection, batch_size: int = EMBED_BATCH, report: Report = _say_nothing
+        self,
+        collection: Collection,
+        batch_size: int | None = None,
+        report: Report = _say_nothing,
     ) -> EmbeddedCounts:
-        """Embeds the rows that have no embedding, ``batch_size`` at a time, and stores each batch
-        while the next is with the model. A row that fails keeps the reason (embedding_error).
+        """Embeds the rows that have no embedding, and stores each batch while the next is with the
+        model. A row that fails keeps the reason (embedding_error).
+
+        batch_size: rows at a time; by default what suits the model.
 
         Where the vectors were given and no model made them, nothing is done.
         Raises EmbeddingProblem or InvalidInput where the provider cannot be used at all.
         """
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InvalidInput("A batch needs at least one row.", field="batch_size")
         if not collection.has_model:
             return EmbeddedCounts()  # what came without a vector stays without one
@@ -214,7 +218,9 @@ class DocumentService:
             after: uuid.UUID | None = None
             while embedder.failure is None:
                 async with self.database.session() as db:
-                    rows = await next_unembedded(db, collection, after, batch_size)
+                    rows = await next_unembedded(
+                        db, collection, after, batch_size or embedder.batch_size
+                    )
                 if not rows:
                     break
                 after = rows[-1].id

@@ -233,7 +233,7 @@ def test_results_and_errors_come_out_of_their_own_ends(migrated_url: URL, folder
     assert code == 0
     assert json.loads(out)["stored"]["new"] == 5
     assert "Loading " in err
-    assert "event=load.stored" in err  # the log, as key=value
+    assert "event=load.done" in err  # the log, as key=value
     code, out, err = command_line.run("search", "x", "--collection", "Nowhere", "--json")
     assert code == 2
     assert json.loads(out)["error"]["field"] == "collection"

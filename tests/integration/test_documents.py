@@ -177,9 +177,12 @@ def test_a_provider_that_fails_in_the_middle_is_repaired_by_a_backfill(
     shelf: Shelf, sql: Sql
 ) -> None:
     shelf.provider.plan(Misbehaviour(), Misbehaviour(status=401, body="no"))
-    summary = shelf.load(table_of(ROWS))
-    assert summary.stored.new == 40
-    assert (summary.embedded.embedded, summary.embedded.failed) == (TEXTS_A_REQUEST, 8)
+    failed = shelf.wait(start_load(shelf.jobs, shelf.documents, shelf.collection, [table_of(ROWS)]))
+    assert failed.status is JobStatus.FAILED
+    assert "HTTP 401" in (failed.error or "")
+    assert failed.result["stored"]["new"] == 40
+    counts = failed.result["embedded"]
+    assert (counts["embedded"], counts["failed"]) == (TEXTS_A_REQUEST, 8)
     errors = sql("SELECT embedding_error FROM vecscope.documents_mine WHERE embedding IS NULL")
     assert len(errors) == 8
     assert all("HTTP 401" in error for error in errors)
@@ -228,7 +231,7 @@ def test_a_text_that_changed_while_it_was_embedded_is_not_given_the_old_vector(
 
 def test_a_cancelled_load_keeps_what_the_model_gave(shelf: Shelf, sql: Sql) -> None:
     rows = [(n, f"text {n}", "a") for n in range(520)]
-    requests_before = 16  # 500 rows, the first batch, in requests of 32
+    requests_before = 16  # of 32 texts each
     shelf.provider.plan(*[Misbehaviour()] * requests_before, Misbehaviour(hang=True))
     embedded = "SELECT count(embedding) FROM vecscope.documents_mine"
 
@@ -241,8 +244,8 @@ def test_a_cancelled_load_keeps_what_the_model_gave(shelf: Shelf, sql: Sql) -> N
         return await shelf.jobs.wait(job.id)
 
     assert shelf.run(work()).status is JobStatus.CANCELLED
-    assert sql(embedded) == [500]
-    assert shelf.load(table_of(rows)).embedded.embedded == 20
+    assert sql(embedded) == [512]
+    assert shelf.load(table_of(rows)).embedded.embedded == 8
     assert sql(embedded) == [520]
 
 

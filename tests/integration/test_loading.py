@@ -66,7 +66,6 @@ def cancelled_in_the_middle(shelf: Shelf, *feeds: Feed, **options: bool) -> Job:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "STORE_BATCH", 200)
-    monkeypatch.setattr(pipeline, "EMBED_BATCH", 50)
 
 
 # --- progress -------------------------------------------------------------------------------------
@@ -136,6 +135,24 @@ def test_the_file_of_problems_ends_somewhere(tmp_path: Path) -> None:
     for _ in range(11):
         file.write([IncomingProblem("a", "", "b")] * (MOST_LINES // 10))
     assert (tmp_path / "jobs" / "problems.csv").read_text().count("\n") == MOST_LINES + 1
+
+
+def test_small_files_share_a_batch(shelf: Shelf, sql: Sql, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n:03}.txt" for n in range(120)]
+    for number, path in enumerate(paths):
+        path.write_text("" if number == 7 else f"file {number}")
+    told: list[LoadProgress] = []
+
+    async def watch(progress: LoadProgress) -> None:
+        told.append(progress)
+
+    feeds = [file_feed(Source.from_path(path)) for path in paths]
+    summary = shelf.run(shelf.documents.load(shelf.collection, feeds, watch))
+    assert (summary.stored.new, summary.sources_done) == (119, 120)
+    assert [problem.source for problem in summary.problems] == ["007.txt"]
+    assert sql(EMBEDDED) == [(119, 119)]
+    assert len({text for request in shelf.provider.requests for text in request.texts}) == 119
+    assert len(shelf.provider.requests) < 10
 
 
 # --- texts only -----------------------------------------------------------------------------------
