@@ -17,7 +17,7 @@ from lib.store.collections import (
     CollectionSummary,
     example_questions,
     list_categories,
-    list_collections,
+    list_searchable,
     summarise,
 )
 from lib.ui.controls import collection_picker, question_field, search_controls
@@ -33,14 +33,14 @@ FRESH_SECONDS = 5.0
 
 def body(services: Services) -> None:
     database = services.database
-    collections = database.query(list_collections)
+    collections = database.query(list_searchable)
     if not collections:
         no_collections()
         return
     settings, answer = st.columns([1, 3], gap="large")
     with settings:
         collection = collection_picker(collections)
-    state, ask = (collection.id, collection.change_mark), database.query
+    state, ask = (collection.address, collection.id, collection.change_mark), database.query
     look = partial(ask, summarise, collection)
     summary = remember("summary", state, look, most_seconds=FRESH_SECONDS)
     with answer:

@@ -194,6 +194,8 @@ def _print_estimate(found: Estimate) -> None:
     if found.extra_bytes is not None:
         parts.append(f"{size(found.extra_bytes)} more on disk until the switch")
     note(f"{found.model.name}: {', '.join(parts)}.")
+    if found.missing_key is not None:
+        note(f"{found.missing_key} is not set, and it needs it.")
 
 
 def _print_state(model: str, state: NextState) -> None:

@@ -55,7 +55,8 @@ class Estimate:
 
     tokens: from a sample of the documents; tokens_are_exact: whether that was counted as the model
     counts. cost_usd, seconds and extra_bytes are None where they cannot be told beforehand: the
-    price, the provider's speed, the number of dimensions.
+    price, the provider's speed, the number of dimensions. missing_key: the variable that has to be
+    set before it can begin.
     """
 
     model: EmbeddingModel
@@ -65,13 +66,14 @@ class Estimate:
     cost_usd: float | None
     seconds: float | None
     extra_bytes: int | None
+    missing_key: str | None
 
 
 async def estimate_reembedding(
     documents: DocumentService, collection: Collection, model_name: str
 ) -> Estimate:
-    """Asks no provider. Raises InvalidInput where there is no such model, or its key is not set,
-    or the collection is embedded by it already."""
+    """Asks no provider. Raises InvalidInput where there is no such model, or the collection is
+    embedded by it already."""
     service = _service(documents, collection, model_name)
     rows = collection.documents.c
     async with documents.database.session() as db:
@@ -105,6 +107,7 @@ async def estimate_reembedding(
         extra_bytes=None
         if model.dimensions is None
         else count * model.storage.bytes_per_row(model.dimensions),
+        missing_key=missing_key(model),
     )
 
 
@@ -124,13 +127,6 @@ def _service(
             f"“{collection.name}” is embedded by {collection.model} already.",
             hint="Take another model.",
             field="model",
-        )
-    variable = missing_key(service.model)
-    if variable is not None:
-        raise InvalidInput(
-            f"{variable} is not set, and {service.model.name} needs it.",
-            hint=f"Set {variable} in the environment or in .env, or take another model.",
-            field=variable,
         )
     return service
 
@@ -156,6 +152,13 @@ async def start_reembedding(
             f"“{collection.name}” is being embedded by {under_way.model}.",
             hint="Switch to it, or discard it, before another model is tried.",
             field="model",
+        )
+    variable = missing_key(service.model)
+    if variable is not None:
+        raise InvalidInput(
+            f"{variable} is not set, and {service.model.name} needs it.",
+            hint=f"Set {variable} in the environment or in .env, or take another model.",
+            field=variable,
         )
     model = await service.probe()
 

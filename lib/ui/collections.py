@@ -94,6 +94,14 @@ def _health_badge(summary: CollectionSummary, *, busy: bool) -> None:
 
 def _links(summary: CollectionSummary) -> None:
     address = {"c": summary.collection.slug}
+    if summary.collection.reembedding is not None:
+        st.page_link(
+            "pages/reembed.py",
+            label="Embedded again",
+            icon=":material/swap_horiz:",
+            query_params=address,
+            help=f"By {summary.collection.reembedding.model}, not switched yet.",
+        )
     st.page_link(
         "pages/upload.py", label="Upload", icon=":material/upload_file:", query_params=address
     )
@@ -193,6 +201,12 @@ def _menu(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
                 pressed = Pressed(Action.BUILD_INDEX, summary, spec)
         if summary.indexes:
             button("Drop the vector index", Action.DROP_INDEX, ":material/layers_clear:")
+        st.page_link(
+            "pages/reembed.py",
+            label="Embed again by another model",
+            icon=":material/swap_horiz:",
+            query_params={"c": slug},
+        )
         button("Delete this collection", Action.DELETE, ":material/delete:")
     return pressed
 

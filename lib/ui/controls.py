@@ -16,7 +16,7 @@ from lib.embedding.models import EmbeddingModel
 from lib.search.bm25 import B_DEFAULT, BM25, K1_DEFAULT
 from lib.search.filters import FieldFacts, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
-from lib.store.collections import NAME_LENGTH, Collection, CollectionSummary
+from lib.store.collections import NAME_LENGTH, NEXT_SUFFIX, Collection, CollectionSummary
 from lib.ui.address import by_value, read_choice, unknown_choice, write_choice
 from lib.ui.text import escape
 from lib.vectors.distance import Distance
@@ -120,17 +120,25 @@ def _choice(
     return found
 
 
+def _label(collection: Collection) -> str:
+    if not collection.is_next:
+        return collection.name
+    return f"{collection.name} · by {collection.model} (not switched)"
+
+
 def collection_picker(collections: Sequence[Collection]) -> Collection:
     """The collection that the page is about. The address always names it, by its slug, so that a
     shared link stays right when collections are added."""
-    by_slug = {collection.slug: collection for collection in collections}
+    by_slug = {collection.address: collection for collection in collections}
     named = by_value(list(by_slug))
-    unknown = unknown_choice("c", named)
-    read_choice("c", named, next(iter(named)))
+    # A page that has no use for vectors that are growing shows the collection's own.
+    known = {slug + NEXT_SUFFIX: slug for slug in named} | named
+    unknown = unknown_choice("c", known)
+    read_choice("c", known, next(iter(named)))
     slug = st.selectbox(
         "Collection",
         list(by_slug),
-        format_func=lambda found: by_slug[found].name,
+        format_func=lambda found: _label(by_slug[found]),
         key="c",
         help="Which set of documents to look at. It stays chosen on the other pages.",
     )
