@@ -32,9 +32,13 @@ def in_the_middle(value: int) -> bool:
     return 0 < value < ROWS
 
 
-@pytest.mark.parametrize("counted", ["embedding", "*"], ids=["of embedding", "of the texts"])
+@pytest.mark.parametrize(
+    ("counted", "resumed"),
+    [("embedding", True), ("*", False)],
+    ids=["of embedding", "of the texts"],
+)
 def test_kill_9_in_the_middle(
-    migrated_url: URL, table: Path, counted: str, ask: Callable[[str], int]
+    migrated_url: URL, table: Path, counted: str, resumed: bool, ask: Callable[[str], int]
 ) -> None:
     command_line = CommandLine(migrated_url)
     count = f"SELECT count({counted}) FROM vecscope.documents_rows"
@@ -52,7 +56,8 @@ def test_kill_9_in_the_middle(
     (job,) = command_line.json("status")["jobs"]
     assert (job["kind"], job["status"]) == ("load", "interrupted")
 
-    result = command_line.json(*load)
+    again = ("ingest", "--resume", job["id"]) if resumed else load
+    result = command_line.json(*again)
     assert result["embedded"]["failed"] == 0
     assert ask(count) == ROWS
     if counted == "*":
