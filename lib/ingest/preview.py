@@ -6,7 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
-from lib.embedding.tokens import max_tokens_of, quick_counter
+from lib.embedding.models import registered_models
+from lib.embedding.tokens import counter_for, max_tokens_of, quick_counter
 from lib.errors import ReadProblem
 from lib.ingest.columns import ColumnMapping
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
@@ -69,7 +70,8 @@ def preview_file(
                 documents.append(item)
             else:
                 problems.append(item)
-    count = quick_counter(chosen.tokenizer)
+    model = next((one for one in registered_models() if one.name == chosen.tokenizer), None)
+    count = quick_counter(chosen.tokenizer) if model is None else counter_for(model).count
     of_vectors = is_vector_file(source.name)
     return Preview(
         name=source.name,

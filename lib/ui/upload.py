@@ -575,7 +575,8 @@ def _show_facts(facts: VectorFileFacts) -> None:
     rows = f"{facts.rows:,} vectors" if facts.rows is not None else "Vectors"
     words = [f"**{rows} of {facts.dimensions:,} dimensions** ({escape(facts.dtype)})"]
     if facts.norm_min is not None and facts.norm_max is not None:
-        words.append(f"norms {facts.norm_min:.3g} to {facts.norm_max:.3g}")
+        low, high = f"{facts.norm_min:.3g}", f"{facts.norm_max:.3g}"
+        words.append(f"norm {low}" if low == high else f"norms {low} to {high}")
     reason = escape(facts.distance_reason)
     words.append(f"suggested distance: {facts.distance.label}, since {reason}")
     if facts.has_queries:

@@ -27,6 +27,11 @@ def load(app: AppTest, library: Library) -> None:
     assert not app.exception
 
 
+def looked_into(app: AppTest) -> list[str]:
+    """The files, as the frames of their first looks are labelled."""
+    return [expander.label for expander in app.expander if "·" in expander.label]
+
+
 def test_a_table_is_looked_into_loaded_and_offered_to_search(
     visit: Visit, library: Library
 ) -> None:
@@ -45,8 +50,8 @@ def test_a_table_is_looked_into_loaded_and_offered_to_search(
     load(app, library)
     assert "Documents: 2 new. 2 embedded." in app.success[0].value
     assert "2 documents so far" in words(app)
-    [link] = app.get("page_link")
-    assert link.proto.label == "Search Films"
+    links = [link.proto.label for link in app.get("page_link")]
+    assert links == ["Search Films", "Browse Films"]
     assert not app.file_uploader[0].value  # ready for the next files
 
 
@@ -60,10 +65,10 @@ def test_what_cannot_be_stored_is_said_before_and_after_the_load(
     before = " ".join(warning.value for warning in app.warning)
     assert "**line 2" in before
     assert "Nothing of what was looked at can be stored" in before
-    assert [expander.label for expander in app.expander] == [
-        r"notes\.jsonl · 1 problem",
-        r"picture\.csv · 1 problem",
-        r"a\.md",
+    assert looked_into(app) == [
+        r"a\.md · Markdown",
+        r"notes\.jsonl · JSON Lines · 1 problem",
+        r"picture\.csv · Table \(CSV, TSV\) · 1 problem",
     ]
     load(app, library)
     assert "3 documents so far" in words(app)
@@ -87,7 +92,7 @@ def test_more_files_than_are_looked_into_are_loaded_all(visit: Visit, library: L
     library.create("Films")
     app = visit("upload")
     drop(app, *[(f"{number:02}.txt", f"Text {number}.".encode()) for number in range(10)])
-    assert len(app.expander) == 8
+    assert len(looked_into(app)) == 8
     assert "2 more files" in words(app)
     load(app, library)
     assert "10 documents so far" in words(app)
