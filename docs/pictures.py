@@ -1,0 +1,107 @@
+"""The pictures of the documentation, made from the real app: `make docs-pictures`.
+
+Writes docs/pictures/*.png, 1280 pixels wide. Takes about a minute and needs Chromium.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, Page, expect
+
+from lib.ingest.sample import SAMPLE_NAME
+from tests.browser.serving import ROOT, App, chromium, finished, running_app
+
+FOLDER = ROOT / "docs" / "pictures"
+MOST_BYTES = 300_000
+QUESTION = "q=rotate+log+files+at+midnight&k=4"
+COLLECTION = "c=python_documentation"
+OBJECTS = """\
+id,name,description,category,year
+A-101,Pocket sundial,"A folding sundial with a compass, made for travellers.",brass,1640
+A-102,Astrolabe,"Shows the height of stars and tells the hour of the night.",brass,1532
+B-207,Water clock,"Drips from bowl to bowl; the level on the wall tells the time.",clay,-1400
+B-311,Ship's chronometer,"Kept the time of the home port, to find a place at sea.",steel,1761
+C-018,Night watchman's clock,"Pegs on the dial show whether he made each of his rounds.",oak,1750
+"""
+
+Theme = Literal["light", "dark"]
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    with running_app() as app, chromium() as browser:
+        if browser is None:
+            sys.exit("No Chromium on this machine: install it (Debian: apt-get install chromium).")
+        expect.set_options(timeout=30_000)
+        first_visit(app, browser)
+        run_vecscope(app, "index", "create", "--collection", SAMPLE_NAME, "--kind", "hnsw")
+        search = f"/search?{COLLECTION}&{QUESTION}"
+        picture(app, browser, "search", search)
+        picture(app, browser, "search-dark", f"{search}&mode=similarity&scan=index", theme="dark")
+        run_vecscope(app, "collections", "create", "Clocks")
+        upload(app, browser)
+        picture(app, browser, "home", "/")
+
+
+def first_visit(app: App, browser: Browser) -> None:
+    """The empty home, and the sample, which all others show."""
+    page = open_page(app, browser, "/")
+    button = page.get_by_role("button", name="Load the sample collection")
+    expect(button).to_be_visible()
+    save(page, "first-visit")
+    button.click()
+    expect(page.get_by_text("Ready")).to_be_visible(timeout=240_000)
+    page.context.close()
+
+
+def upload(app: App, browser: Browser) -> None:
+    """What a table would become, and then the load, so that there is a second collection."""
+    page = open_page(app, browser, "/upload?c=clocks")
+    file = {"name": "clocks.csv", "mimeType": "text/csv", "buffer": OBJECTS.encode()}
+    page.set_input_files("input[type=file]", [file])  # type: ignore[list-item]
+    button = page.get_by_role("button", name="Load 1 file")
+    expect(button).to_be_visible()
+    save(page, "upload")
+    button.click()
+    expect(page.get_by_role("link", name="Search Clocks")).to_be_visible()
+    page.context.close()
+
+
+def picture(app: App, browser: Browser, name: str, address: str, theme: Theme = "light") -> None:
+    page = open_page(app, browser, address, theme)
+    save(page, name)
+    page.context.close()
+
+
+def open_page(app: App, browser: Browser, address: str, theme: Theme = "light") -> Page:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=theme)
+    page = context.new_page()
+    page.goto(app.url + address)
+    return page
+
+
+def save(page: Page, name: str) -> None:
+    finished(page)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    page.wait_for_load_state("networkidle")
+    page.mouse.move(0, 0)  # no tooltip
+    content = page.screenshot(animations="disabled")
+    if len(content) > MOST_BYTES:
+        sys.exit(f"{name}.png has {len(content):,} bytes, more than {MOST_BYTES:,}.")
+    (FOLDER / f"{name}.png").write_bytes(content)
+
+
+def run_vecscope(app: App, *arguments: str) -> None:
+    environment = {**os.environ, "VECSCOPE_HOME": str(app.home)}
+    environment.pop("DATABASE_URL", None)
+    command = [sys.executable, "-m", "lib", *arguments]
+    subprocess.run(command, cwd=Path(ROOT), env=environment, check=True)
+
+
+if __name__ == "__main__":
+    main()
