@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_line import Screen
 
 from lib.errors import InvalidInput, NotFound
 from lib.ingest import pipeline
@@ -416,3 +417,46 @@ def test_memory_does_not_grow_with_what_is_loaded(
     small, large = peak_bytes(50), peak_bytes(400)  # 2 MB and 16 MB of text
     assert sql("SELECT count(*) FROM vecscope.documents_mine") == [400]
     assert large < small + 2_000_000
+
+
+# --- on the command line --------------------------------------------------------------------------
+
+
+def test_texts_only_then_what_is_missing_then_replace_all(screen: Screen, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("".join(f"Sentence {number} of the notes. " for number in range(300)))
+    choices = ("--part-tokens", "100", "--overlap-tokens", "10")
+    load = ("ingest", path, "--collection", "Notes", *choices)
+    first = screen.json(*load, "--no-embed")
+    parts = first["stored"]["new"]
+    assert parts > 20
+    assert first["embedded"]["embedded"] == 0
+    (missing,) = screen.json("backfill", "--collection", "Notes", "--dry-run")["missing"]
+    assert (missing["count"], missing["reason"]) == (parts, NOT_TRIED)
+    assert screen.json(*load)["embedded"]["embedded"] == parts
+    assert screen.json("backfill", "--collection", "Notes", "--dry-run")["missing"] == []
+
+    other = tmp_path / "other.txt"
+    other.write_text("Something else.")
+    replaced = screen.json("ingest", other, "--collection", "Notes", "--replace-all")
+    assert (replaced["stored"]["new"], replaced["removed"]) == (1, parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("ingest --collection Notes", "Give a PATH and --collection, or --resume."),
+        ("ingest . --resume 0123", "--resume takes no PATH"),
+        ("ingest --resume 0123", "0 jobs have an id that begins with “0123”."),
+        ("ingest . --collection Notes --overlap-tokens 200", "less than half a part"),
+        ("ingest . --collection Notes --part-tokens 49", "49 is not in the range"),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = screen.run(*arguments.split())
+    assert code != 0
+    assert out == ""
+    assert said in err
