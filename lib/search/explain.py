@@ -151,8 +151,11 @@ async def diagnose(
     figures = _figures(plan, table)
     core = _core(statement, table)
     if core is None:
-        sentence = f"No vector is compared here. {plan.summary}"
-        return Diagnosis(plan.vector_index, sentence, (), figures, plan)
+        by_words = (
+            "Only documents with the words are compared by their vectors, so no index is asked."
+        )
+        said = "No vector is compared here." if _distance_in(statement, table) is None else by_words
+        return Diagnosis(plan.vector_index, f"{said} {plan.summary}", (), figures, plan)
     indexes = await _indexes(db, table)
     checks = list(_structure(core, table, indexes, settings))
     used = next((index for index in indexes if index.name == plan.vector_index), None)
@@ -161,14 +164,24 @@ async def diagnose(
     stands = all(check.ok is not False for check in checks)
     checks += await _server(db, table, asks=stands)
     stands = all(check.ok is not False for check in checks)
-    checks += await _costs(db, table, core, used=used is not None, asks=stands)
+    checks += await _costs(
+        db,
+        table,
+        core,
+        used=used is not None,
+        asked_for=_holds(settings, Scan.INDEX),
+        asks=stands,
+    )
     checks += await _bounds(db, core, used)
-    return Diagnosis(plan.vector_index, _sentence(plan, used, checks), tuple(checks), figures, plan)
-
-
-def _sentence(plan: Plan, used: _Index | None, checks: Sequence[Check]) -> str:
     if used is not None:
-        return f"The vector index {used.name} ({used.kind.label}) answered."
+        sentence = f"The vector index {used.name} ({used.kind.label}) answered."
+    else:
+        sentence = _without_index(await explain(db, core.select), checks)
+    return Diagnosis(plan.vector_index, sentence, tuple(checks), figures, plan)
+
+
+def _without_index(plan: Plan, checks: Sequence[Check]) -> str:
+    """plan: of the part that compares vectors."""
     how = (
         f"the rows that {' and '.join(plan.indexes)} found were compared"
         if plan.indexes and not plan.sequential
@@ -344,7 +357,7 @@ def _structure(
         )
     else:
         yield Check(CheckName.LIMIT, True, f"LIMIT {core.limit:,}." if core.limit else "LIMIT.")
-    if settings.items() >= SearchSettings(scan=Scan.EXACT).server_settings().items():
+    if _holds(settings, Scan.EXACT):
         yield Check(
             CheckName.EXACT_SCAN,
             False,
@@ -353,6 +366,10 @@ def _structure(
         )
     else:
         yield Check(CheckName.EXACT_SCAN, True, "No exact scan was asked for.")
+
+
+def _holds(settings: Mapping[str, str], scan: Scan) -> bool:
+    return settings.items() >= SearchSettings(scan=scan).server_settings().items()
 
 
 def _usable(core: _Core, table: VectorTable, indexes: Sequence[_Index]) -> Iterator[Check]:
@@ -491,12 +508,16 @@ async def _server(db: AsyncSession, table: VectorTable, *, asks: bool) -> list[C
 
 
 async def _costs(
-    db: AsyncSession, table: VectorTable, core: _Core, *, used: bool, asks: bool
+    db: AsyncSession, table: VectorTable, core: _Core, *, used: bool, asked_for: bool, asks: bool
 ) -> list[Check]:
     """The filter and the size of the table, by what the planner itself reckons."""
     names = (CheckName.FILTER, CheckName.TABLE_SIZE)
     if used:
-        return [Check(name, True, "The planner found the index to be cheaper.") for name in names]
+        words = "The index was asked for." if asked_for else "The planner found it to be cheaper."
+        return [
+            Check(names[0], True if core.filters else None, words),
+            Check(names[1], True, words),
+        ]
     if not asks:
         return list(_not_asked(*names))
     query = core.select
@@ -522,7 +543,8 @@ async def _costs(
             ),
             Check(CheckName.TABLE_SIZE, True, "Without the filter the index would answer."),
         ]
-    found = [Check(CheckName.FILTER, True, "No filter is to blame.")]
+    blame = "The filter is not to blame." if core.filters else "There is no filter."
+    found = [Check(CheckName.FILTER, True if core.filters else None, blame)]
     if forced.vector_index is None:
         words = "The planner did not take the index, not even where it was the only way."
         fix = "Look at the plan itself."

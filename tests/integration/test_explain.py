@@ -15,6 +15,7 @@ from lib.vectors.distance import Distance, Storage
 from lib.vectors.indexes import HNSW, IndexSpec, IVFFlat, build_index
 from lib.vectors.search import is_category
 from lib.vectors.statements import (
+    Fusion,
     TextQuery,
     distance_to,
     hybrid_statement,
@@ -104,6 +105,13 @@ def test_a_search_by_words_compares_no_vectors(database: Database, large: Fixtur
     assert found.sentence.startswith("No vector is compared here.")
 
 
+def test_a_raw_hybrid_asks_no_index(database: Database, large: Fixture) -> None:
+    raw = hybrid_statement(large.table, "text", QUERY, 10, fusion=Fusion.RAW)
+    found = look(database, large.table, raw)
+    assert found.checks == ()
+    assert found.sentence.startswith("Only documents with the words are compared")
+
+
 def variants(table: VectorTable) -> dict[str, Select[Any]]:
     """The query as people write it, each with one of the ways to lose the index."""
     distance = distance_to(table, QUERY)
@@ -162,6 +170,7 @@ def test_a_filter_more_selective_than_the_index(database: Database, large: Fixtu
     found = look(database, large.table, nearest_statement(large.table, QUERY, 10, where=[one]))
     assert names(found.reasons) == [CheckName.FILTER]
     assert "about 1 rows" in found.reasons[0].words
+    assert "the rows that My Articles_pkey found were compared" in found.sentence
     assert found.figures.rows_visited == 1
 
 
