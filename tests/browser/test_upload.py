@@ -78,6 +78,7 @@ def test_a_folder_of_mixed_files(app: App, page: Page, folder: Path) -> None:
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()  # it goes on
     open_page(page, "Upload")
     expect(figure(page, "New")).to_have_text(f"{ROWS + 2:,}", timeout=50_000)
+    expect(figure(page, "Time left")).to_have_count(0)  # of the load that went on until now
     expect(figure(page, "Failed")).to_have_text("1")
     expect(page.get_by_text("1 problem: this could not be stored.")).to_be_visible()
     with page.expect_download() as download:
