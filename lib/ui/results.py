@@ -118,7 +118,7 @@ def show_hits(hits: Sequence[Hit], snippets: Sequence[Snippet]) -> None:
 
 def _card(rank: int, hit: Hit, snippet: Snippet) -> None:
     document = hit.document
-    title = document.title or document.external_id or str(document.id)
+    title = document.title or f"Document {document.external_id or document.id}"
     with st.container(border=True, gap="small"):
         st.markdown(f"**{rank}. {escape(title)}**")
         st.markdown(_marked(snippet))

@@ -9,7 +9,8 @@ from lib.errors import InvalidInput
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()#+\-.!|<>~$&:^]")
 # What Streamlit and GitHub's Markdown look for in the text after it was parsed, where a backslash
 # is of no use any more: :smile:, :material/home:, arrows (->), and addresses. An empty
-# coloured span parts the text there; unlike an invisible character it is not copied along.
+# coloured span parts the text there; unlike an invisible character it is not copied along
+# (docs/decisions/015-an-empty-span-parts-a-text.md).
 _NOTHING = ":gray[]"
 _PARTS = re.compile(r"(?<=:)(?=\S)|(?<=[-<>~])(?=[->=])|(?<=www)(?=\.)|(?<=\S)(?=@)", re.IGNORECASE)
 
