@@ -19,11 +19,12 @@ from lib.store.collections import Collection, CollectionSummary, list_collection
 from lib.store.jobs import Job
 from lib.ui import loads, upload
 from lib.ui.controls import collection_picker
+from lib.ui.first_look import Dropped, NewCollection, Texts, look_into, switch_to
 from lib.ui.memory import remember
 from lib.ui.page import UPLOAD, guarded, refresh, start_page, watch_jobs
 from lib.ui.states import no_collections
 
-SortedOut, Ready = dropped.SortedOut[upload.Dropped], dropped.Ready[upload.Dropped]
+SortedOut, Ready = dropped.SortedOut[Dropped], dropped.Ready[Dropped]
 
 
 def body(services: Services) -> None:
@@ -46,7 +47,7 @@ def body(services: Services) -> None:
         files = upload.drop_zone(collection.name)
         if files:
             sorted_out = dropped.sort_out(files, upload.MOST_PREVIEWS)
-            ready = look_into(services, collection, sorted_out, base)
+            ready = first_looks(services, collection, sorted_out, base)
             upload.same_ids(ready)
             if upload.load_button(ready, collection.name, busy=bool(running)):
                 load(services, collection, ready, options)
@@ -55,19 +56,19 @@ def body(services: Services) -> None:
             show_missing(services, summary)
 
 
-def look_into(
+def first_looks(
     services: Services, collection: Collection, files: SortedOut, base: ReadOptions
 ) -> Ready:
-    """A first look into the first files, each with the choice of how it is read."""
+    """Into some of the files, each with the choice of how it is read."""
     chosen: list[dropped.Chosen] = []
 
     @guarded
-    def look(file: upload.Dropped) -> None:
-        texts = upload.Texts(*dropped.texts_beside(file, files))
-        found = upload.look_into(file, base, collection, texts, preview_file, is_open=not chosen)
-        if isinstance(found, upload.NewCollection):
+    def look(file: Dropped) -> None:
+        texts = Texts(*dropped.texts_beside(file, files))
+        found = look_into(file, base, collection, texts, preview_file, is_open=not chosen)
+        if isinstance(found, NewCollection):
             new = make_collection(services, model=NO_MODEL, **asdict(found))
-            upload.switch_to(services.database.run(new))
+            switch_to(services.database.run(new))
             refresh()
         elif found is not None:
             chosen.append(found)
