@@ -53,7 +53,7 @@ STORE_SECONDS = 1.0
 """A batch of texts ends with any of them: long texts must not cost more memory than short ones, and
 files that are slow to read must not look like none."""
 
-EMBED_BATCH = 500
+EMBED_BATCH = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +376,12 @@ class Seen:
         driver = await _driver(self._db)
         await driver.execute(statement.encode())
         await driver.commit()
+
+
+async def analyze(db: AsyncSession, collection: Collection) -> None:
+    """Tells the planner what is in the table now: a search right after a load would otherwise be
+    planned for the table as it was, and may pass its index by."""
+    await db.execute(text(f"ANALYZE {collection.table.qualified_name}"))
 
 
 # --- embeddings -----------------------------------------------------------------------------------

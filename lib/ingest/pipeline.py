@@ -33,6 +33,7 @@ from lib.ingest.load import (
     StoredCounts,
     TextBatch,
     Unembedded,
+    analyze,
     count_unembedded,
     drop_later_parts,
     next_unembedded,
@@ -57,6 +58,7 @@ _SHOWN_WHILE_RUNNING = 50
 # Where a load has to embed rows of earlier ones too: what one of them weighs in the progress,
 # against bytes to be read.
 _SWEPT_ROW_BYTES = 500
+_ANALYZED_ROWS = 200  # fewer do not change a plan
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ class Load:
                         raise self._embedder.failure
                 if self._seen is not None:
                     await self._remove_others(self._seen)
+                await self._analyze()
         except BaseException:
             try:
                 await self._say(last=True)  # so that the record tells what was done
@@ -303,6 +306,13 @@ class Load:
             self._note(kept_because=f"{name} could not be read whole, so nothing was removed.")
         else:
             self._note(removed=await seen.remove_others())
+
+    async def _analyze(self) -> None:
+        now = self._current()
+        counts = (now.stored.new, now.stored.changed, now.embedded.embedded, now.removed)
+        if sum(counts) >= _ANALYZED_ROWS:  # a sample of a large table takes some tenths of a second
+            async with self._database.session() as db:
+                await analyze(db, self._collection)
 
     # --- progress ---------------------------------------------------------------------------------
 

@@ -156,6 +156,12 @@ def test_small_files_share_a_batch(shelf: Shelf, sql: Sql, tmp_path: Path) -> No
     assert len(shelf.provider.requests) < 10
 
 
+def test_the_planner_knows_what_was_loaded(shelf: Shelf, sql: Sql) -> None:
+    rows = [(n, f"the text of number {n}", f"kind {n % 5}") for n in range(1000)]
+    shelf.load(table_of(rows), embed=False)
+    assert sql("SELECT reltuples FROM pg_class WHERE relname = 'documents_mine'") == [1000]
+
+
 # --- texts only -----------------------------------------------------------------------------------
 
 
