@@ -9,6 +9,7 @@ from lib.ingest.incoming import IncomingProblem
 from lib.ingest.readers import Incoming, read, reader_for
 from lib.ingest.sample import sample_documents
 from lib.ingest.source import ReadOptions, Source
+from lib.store.collections import Collection
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Feed:
     options: ReadOptions | None = None
     unread: IncomingProblem | None = None
 
-    def for_model(self, model_name: str) -> Feed:
-        """The same, split by that model's tokens.
+    def fit_to(self, collection: Collection) -> Feed:
+        """The same, split by the tokens of the collection's model, if it has one.
 
         Raises InvalidInput where the parts would be longer than the model takes.
         """
-        if self.source is None or self.options is None or self.options.tokenizer == model_name:
+        if self.source is None or self.options is None or not collection.has_model:
             return self
-        return file_feed(self.source, replace(self.options, tokenizer=model_name))
+        return file_feed(self.source, replace(self.options, tokenizer=collection.model))
 
     def cancel(self) -> None:
         """No more of it is wanted; ends a reader that hangs."""

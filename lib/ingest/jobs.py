@@ -52,7 +52,7 @@ async def start_load(
     """
     chosen = options or LoadOptions()
     feeds = sorted(feeds, key=lambda feed: feed.unread is not None)
-    fitting = [feed.for_model(collection.model) for feed in feeds]
+    fitting = [feed.fit_to(collection) for feed in feeds]
     names = ", ".join(feed.name for feed in feeds[:3])
     more = f" and {len(feeds) - 3} more" if len(feeds) > 3 else ""
     home = documents.settings.home

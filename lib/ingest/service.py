@@ -162,7 +162,7 @@ class DocumentService:
         summary = await Load(
             self.database,
             collection,
-            [feed.for_model(collection.model) for feed in feeds],
+            [feed.fit_to(collection) for feed in feeds],
             service=self._embedding(collection) if is_embedded else None,
             concurrency=self.settings.embedding_concurrency,
             options=chosen,
