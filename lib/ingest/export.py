@@ -34,7 +34,7 @@ _BATCH_ROWS = 250
 _MINUS_ZERO = re.compile(r"-0(?=[,\]])")
 # A row group of Parquet: large enough to compress well, small enough to be held in memory.
 _GROUP_ROWS = 20_000
-_GROUP_BYTES = 64 << 20
+_GROUP_BYTES = 16 << 20
 
 
 class ExportFormat(StrEnum):
