@@ -123,7 +123,7 @@ def distance_strip(
 
 @dataclass(frozen=True)
 class RankColumn:
-    """One column of a comparison: its name, and its documents from first to last as (key, label)."""
+    """One column of a comparison. documents: (key, label), from first to last."""
 
     name: str
     documents: Sequence[tuple[str, str]]

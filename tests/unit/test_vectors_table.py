@@ -103,8 +103,7 @@ def one_line(statement: Any) -> str:
 def test_nearest_is_in_the_one_form() -> None:
     text = one_line(nearest_statement(VectorTable(name="docs", dimensions=3), QUERY, 7))
     assert text.endswith(
-        "FROM docs AS d WHERE d.embedding IS NOT NULL "
-        "ORDER BY d.embedding <=> '[1,2,3]' LIMIT 7"
+        "FROM docs AS d WHERE d.embedding IS NOT NULL ORDER BY d.embedding <=> '[1,2,3]' LIMIT 7"
     )
 
 
