@@ -111,7 +111,7 @@ def test_a_failed_job_says_why(
     app = visit("collections")
     [error] = app.error
     assert said in error.value
-    assert "Load the same files again" in error.value
+    assert "To go on" in error.value
     assert "hidden" not in words(app)
     ended = library.services.database.run(library.services.jobs.get(job.id))
     if ended.error_id:
