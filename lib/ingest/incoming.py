@@ -34,6 +34,8 @@ class IncomingProblem:
     reason: a sentence that says what is wrong; hint: what to do, or empty;
     stored: the document was stored all the same, but not exactly as the file has it;
     count: how many problems this one stands for, where too many came in a row.
+
+    Its texts are cleaned: they may quote the file, and are written to a file and a jsonb.
     """
 
     source: str
@@ -42,6 +44,10 @@ class IncomingProblem:
     hint: str = ""
     stored: bool = False
     count: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("source", "place", "reason", "hint"):
+            object.__setattr__(self, name, clean_text(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

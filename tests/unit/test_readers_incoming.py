@@ -193,3 +193,14 @@ def test_no_bytes_make_a_reader_raise(content, extension, encoding, has_header):
             result.content.encode()
         else:
             assert result.reason
+
+
+def test_a_problem_that_quotes_a_broken_file_can_be_written() -> None:
+    problem = IncomingProblem("a\ud800.json", "key \udfaa", "\0 is no value", "see \ud800")
+    assert [problem.source, problem.place, problem.reason, problem.hint] == [
+        "a\ufffd.json",
+        "key \ufffd",
+        " is no value",
+        "see \ufffd",
+    ]
+    "".join([problem.source, problem.place, problem.reason, problem.hint]).encode()
