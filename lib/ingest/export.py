@@ -228,8 +228,7 @@ class _JsonLines:
     def embedding(self, collection: Collection) -> Any:
         """As text, which is JSON too: pgvector writes the shortest number that is the same
         float32 again."""
-        c = collection.documents.c
-        return cast(c[collection.table.embedding], Text) if self._with_embeddings else None
+        return cast(collection.documents.c.embedding, Text) if self._with_embeddings else None
 
     def write(self, rows: Sequence[Any]) -> None:
         self._file.writelines(self._line(row) for row in rows)
@@ -279,9 +278,7 @@ class _Parquet:
     def embedding(self, collection: Collection) -> Any:
         if not self._with_embeddings:
             return None
-        return sent_embedding(
-            collection.documents.c[collection.table.embedding], collection.storage
-        )
+        return sent_embedding(collection.documents.c.embedding, collection.storage)
 
     def write(self, rows: Sequence[Any]) -> None:
         self._rows.extend(rows)

@@ -215,7 +215,7 @@ async def list_documents(
     """
     PAGE_ROWS.check(limit, "limit")
     c = collection.documents.c
-    embedding, error = _embedding(collection), _embedding_error(collection)
+    embedding, error = c.embedding, c.embedding_error
     keys = _order_keys(collection, order)
     statement = (
         select(
@@ -280,7 +280,7 @@ async def count_documents(
 def conditions(collection: Collection, where: DocumentFilter) -> list[ColumnElement[bool]]:
     """The filter as SQL over ``collection.documents``."""
     c = collection.documents.c
-    embedding, error = _embedding(collection), _embedding_error(collection)
+    embedding, error = c.embedding, c.embedding_error
     found: list[ColumnElement[bool]] = [
         or_(
             *(
@@ -313,14 +313,6 @@ def _as_stored(typed: str) -> str:
     and NFC."""
     sendable = typed.replace("\0", "").encode("utf-8", "replace").decode()
     return unicodedata.normalize("NFC", sendable)
-
-
-def _embedding(collection: Collection) -> ColumnElement[Any]:
-    return collection.documents.c["embedding"]
-
-
-def _embedding_error(collection: Collection) -> ColumnElement[Any]:
-    return collection.documents.c["embedding_error"]
 
 
 def _order_keys(collection: Collection, order: Order) -> list[ColumnElement[Any]]:
@@ -413,8 +405,8 @@ def stored_statement(collection: Collection) -> Select[Any]:
     texts = ("id", "external_id", "part", "title", "content", "category", "metadata")
     return select(
         *(c[name] for name in texts),
-        sent_embedding(_embedding(collection), collection.storage).label("embedding"),
-        _embedding_error(collection).label("embedding_error"),
+        sent_embedding(c.embedding, collection.storage).label("embedding"),
+        c.embedding_error.label("embedding_error"),  # the column may have another name
         c.created_at,
         c.updated_at,
     ).order_by(c.external_id, c.part)
