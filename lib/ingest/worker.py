@@ -117,6 +117,7 @@ except ImportError:  # Windows: the parent looks at this process's memory and cl
         return 0
 
 else:
+    _STATUS = Path("/proc/self/status")
 
     def _limit_memory(_memory_bytes: int) -> None:
         _lower(resource.RLIMIT_AS, _memory_bytes)  # macOS takes no notice: there the parent looks
@@ -136,6 +137,11 @@ else:
         _lower(resource.RLIMIT_CPU, round(used.ru_utime + used.ru_stime) + CPU_SECONDS)
 
     def _peak_memory_bytes() -> int:
+        # Of this program alone: on Linux getrusage counts the server that started it as well, and
+        # then a large server's readers would all retire after one file.
+        if _STATUS.exists():
+            lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+            return int(lines["VmHWM"].split()[0]) * 1024
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 

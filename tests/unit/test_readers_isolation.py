@@ -1,5 +1,6 @@
 """The process that reads: what it loads, and what it can say."""
 
+import os
 import subprocess
 import sys
 
@@ -105,6 +106,8 @@ def test_a_long_section_comes_in_pieces():
 
 
 def test_one_process_reads_many_files():
+    """Also where this process is large: its memory is not the reader's."""
+    ballast = bytearray(os.urandom(1)) * (900 << 20)
     pids = set()
     for number in range(5):
         source = Source.from_bytes("a.html", b"<p>one</p><h1>two</h1>three")
@@ -112,6 +115,7 @@ def test_one_process_reads_many_files():
             assert isinstance(result, Section), number
             pids.add(source.stop_reading.__self__._process.pid)
     assert len(pids) == 1
+    assert ballast
 
 
 @pytest.mark.parametrize(
