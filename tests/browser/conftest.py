@@ -14,8 +14,9 @@ __all__ = ["App", "finished"]
 expect.set_options(timeout=20_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def app() -> Iterator[App]:
+    """One for each file of tests: each begins with an empty home, as a new user does."""
     with running_app() as found:
         yield found
 
