@@ -18,7 +18,8 @@ from lib.store.database import Database
 WAITING_BATCHES = 4
 """How many batches may wait for the model; whoever has another one waits too."""
 
-_AT_ONCE_LOCAL = 2  # the local model uses all cores by itself: one computes, one is being stored
+# How many that the model is done with may wait to be written, before it waits too.
+_STORING_BATCHES = 2
 
 
 class Embedder:
@@ -50,7 +51,7 @@ class Embedder:
         self._collection = collection
         self._service = service
         is_local = service.model.provider is Provider.LOCAL
-        self._at_once = _AT_ONCE_LOCAL if is_local else concurrency
+        self._at_once = 1 if is_local else concurrency  # the local model uses all cores by itself
         # Of a provider what one request carries, so that its answer is kept as soon as it comes.
         self.batch_size = EMBED_BATCH if is_local else min(EMBED_BATCH, service.texts_per_request)
         self._writing = writing or asyncio.Lock()
@@ -58,6 +59,7 @@ class Embedder:
         self._batches: asyncio.Queue[Sequence[Unembedded]] = asyncio.Queue(WAITING_BATCHES)
         self._broken: Exception | None = None
         self._workers: list[asyncio.Task[None]] = []
+        self._storing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Embedder:
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._at_once)]
@@ -87,6 +89,7 @@ class Embedder:
             for worker in self._workers:
                 worker.cancel()
             await asyncio.gather(*self._workers, return_exceptions=True)
+            await asyncio.gather(*self._storing)
 
     def _raise_broken(self) -> None:
         if self._broken is not None:
@@ -95,35 +98,42 @@ class Embedder:
     async def _work(self) -> None:
         while True:
             rows = await self._batches.get()
+            batch = None
             try:
-                try:
-                    if self.failure is None and self._broken is None:
-                        await self._embed(rows)
-                finally:
-                    self.waiting -= len(rows)
-                if self._stored is not None:
-                    await self._stored()
-            except (EmbeddingProblem, InvalidInput) as exc:
-                self.failure = self.failure or exc
+                if self.failure is None and self._broken is None:
+                    batch = await self._embed(rows)
             except Exception as exc:  # noqa: BLE001 — kept, and raised where rows are handed over
                 self._broken = self._broken or exc
-            finally:
-                self._batches.task_done()
+            # A task of its own: the model need not wait, and a cancel does not cost what it gave.
+            storing = asyncio.create_task(self._keep(rows, batch))
+            self._storing.add(storing)
+            storing.add_done_callback(self._storing.discard)
+            while len(self._storing) >= _STORING_BATCHES:
+                await asyncio.wait(self._storing, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _embed(self, rows: Sequence[Unembedded]) -> None:
+    async def _embed(self, rows: Sequence[Unembedded]) -> EmbeddingBatch:
         try:
-            batch = await self._service.get_embeddings_batch([row.text for row in rows])
+            return await self._service.get_embeddings_batch([row.text for row in rows])
         except (EmbeddingProblem, InvalidInput) as exc:
+            self.failure = self.failure or exc
             none = np.full((len(rows), self._collection.dimensions), np.nan, dtype=np.float32)
             problems: dict[int, VecscopeError] = dict.fromkeys(range(len(rows)), exc)
-            await self._store(rows, EmbeddingBatch(none, problems, (), Usage()))
-            raise
-        storing = asyncio.create_task(self._store(rows, batch))
+            return EmbeddingBatch(none, problems, (), Usage())
+
+    async def _keep(self, rows: Sequence[Unembedded], batch: EmbeddingBatch | None) -> None:
+        """Never raises."""
         try:
-            await asyncio.shield(storing)
+            try:
+                if batch is not None:
+                    await self._store(rows, batch)
+            finally:
+                self.waiting -= len(rows)
+            if self._stored is not None:
+                await self._stored()
+        except Exception as exc:  # noqa: BLE001 — kept, and raised where rows are handed over
+            self._broken = self._broken or exc
         finally:
-            if not storing.done():  # cancelled: what the model gave is kept
-                await asyncio.wait({storing})
+            self._batches.task_done()
 
     async def _store(self, rows: Sequence[Unembedded], batch: EmbeddingBatch) -> None:
         async with self._writing, self._database.session() as db:

@@ -47,13 +47,14 @@ from lib.store.collections import Collection, mark_changed
 from lib.vectors.distance import FloatArray, Storage
 from lib.vectors.sql import quoted_name
 
+FIRST_BATCH = 500
 STORE_BATCH = 5000
 STORE_CHARACTERS = 4_000_000
 STORE_SECONDS = 1.0
 """A batch of texts ends with any of them: long texts must not cost more memory than short ones, and
 files that are slow to read must not look like none."""
 
-EMBED_BATCH = 2000
+EMBED_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from lib.ingest.embedder import Embedder
 from lib.ingest.feeds import Feed
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.load import (
+    FIRST_BATCH,
     STORE_BATCH,
     STORE_CHARACTERS,
     STORE_SECONDS,
@@ -387,6 +388,7 @@ class _Reader:
         self._feed: Feed | None = None
         self._stream: Iterator[Incoming] = iter(())
         self._cancelled = False
+        self._batch_size = FIRST_BATCH
         self._sources_done = 0
         self._bytes_before = 0
         # Of the present file: how many documents it gave, and the first problem for which
@@ -401,7 +403,10 @@ class _Reader:
 
     def next_batch(self) -> _Batch | None:
         """None at the end. A batch ends with STORE_BATCH documents, with STORE_CHARACTERS, or
-        after STORE_SECONDS, so that something is to be seen of files that are slow to read."""
+        after STORE_SECONDS, so that something is to be seen of files that are slow to read. The
+        first ones are smaller, since the model has nothing to do before."""
+        size = self._batch_size = min(self._batch_size, STORE_BATCH)
+        self._batch_size *= 2
         documents: list[IncomingDocument] = []
         problems: list[IncomingProblem] = []
         complete: dict[str, int] = {}
@@ -430,7 +435,7 @@ class _Reader:
                         unread = self._note(problem, problems) or unread
                 else:
                     unread = self._note(incoming, problems) or unread
-                if len(documents) + len(problems) >= STORE_BATCH or characters >= STORE_CHARACTERS:
+                if len(documents) + len(problems) >= size or characters >= STORE_CHARACTERS:
                     break
                 # The clock is asked seldom: of a table, a row takes less than that.
                 if len(documents) % 16 == 0 and time.monotonic() - began > STORE_SECONDS:
