@@ -384,7 +384,7 @@ def _print_result(result: SearchResult, collection: Collection, request: SearchR
     columns = min(shutil.get_terminal_size().columns, 110)
     for position, hit in enumerate(result, start=1):
         document = hit.document
-        title = one_line(document.title or document.external_id or str(document.id))
+        title = one_line(document.label)
         category = f"  [{one_line(document.category)}]" if document.category else ""
         click.echo(f"{position:>3}  {click.style(title, bold=True)}{category}")
         click.echo(click.style(f"     {_figures(hit, request)}", dim=True))

@@ -14,7 +14,6 @@ from lib.store.candidates import Candidate
 from lib.ui.charts import RankColumn, comparison_chart
 from lib.ui.text import count, escape, milliseconds, size
 from lib.vectors.indexes import IndexKind
-from lib.vectors.search import Document
 from lib.vectors.tuning import EF_SEARCH, RESULT_LIMIT, SearchSettings
 
 MOST_RESULTS = 30
@@ -85,7 +84,7 @@ def show_comparison(comparison: Comparison, xray: XRay) -> None:
             [
                 RankColumn(
                     column.label,
-                    [(str(hit.document.id), _title(hit.document)) for hit in column.result],
+                    [(str(hit.document.id), hit.document.label) for hit in column.result],
                 )
                 for column in comparison.columns
             ]
@@ -166,7 +165,7 @@ def _show_xray(column: XRayColumn) -> None:
             [
                 {
                     "True rank": missed.true_rank,
-                    "Document": _title(missed.hit.document),
+                    "Document": missed.hit.document.label,
                     "Distance": missed.hit.distance,
                     f"Found from {column.parameter}": missed.found_at,
                 }
@@ -205,7 +204,3 @@ def _show_likeness(comparison: Comparison) -> None:
         },
         alt="How alike the answers of each two columns are",
     )
-
-
-def _title(document: Document) -> str:
-    return document.title or document.external_id or str(document.id)

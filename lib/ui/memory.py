@@ -27,7 +27,3 @@ def remember(
     value = make()
     st.session_state[place] = (key, time.monotonic(), value)
     return value
-
-
-def forget(name: str) -> None:
-    st.session_state.pop(f"remembered:{name}", None)

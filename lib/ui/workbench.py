@@ -61,11 +61,6 @@ def view_picker(*, can_weigh: bool) -> View:
     return view
 
 
-def label_of(hit: Hit) -> str:
-    document = hit.document
-    return document.title or document.external_id or str(document.id)
-
-
 def show_weight(
     pool: Sequence[Hit],
     ranks: Sequence[Sequence[int]],
@@ -81,7 +76,7 @@ def show_weight(
     chosen = [place for place in range(len(pool)) if best[place] <= MOST_RANK]
     at_now = min(range(len(WEIGHTS)), key=lambda step: abs(WEIGHTS[step] - request.vector_weight))
     chosen.sort(key=lambda place: ranks[place][at_now])
-    lines = [RankLine(label_of(pool[place]), ranks[place]) for place in chosen[:MOST_LINES]]
+    lines = [RankLine(pool[place].document.label, ranks[place]) for place in chosen[:MOST_LINES]]
     st.markdown(f"**{_finding(changes)}**")
     st.plotly_chart(
         weight_chart(lines, WEIGHTS, request.vector_weight, changes, MOST_RANK),

@@ -54,6 +54,11 @@ class Document:
     part: int | None = None
     metadata: Mapping[str, Any] | None = None
 
+    @property
+    def label(self) -> str:
+        """What to call it: its title, or the best there is."""
+        return self.title or self.external_id or str(self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
