@@ -358,7 +358,7 @@ async def _remove(db: AsyncSession, candidate_id: uuid.UUID, table: VectorTable)
 _STOP_BUILDS = text(
     """
     SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index
-    WHERE relid = to_regclass(:relation)
+    WHERE relid = to_regclass(:relation) AND datname = current_database()
     """
 )
 
