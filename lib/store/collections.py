@@ -25,7 +25,7 @@ from lib.store.documents import (
     documents_table,
     managed_vector_table,
 )
-from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
+from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, LexicalIndexRecord
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.indexes import IndexDescription, list_indexes
 from lib.vectors.sql import quoted_name
@@ -153,7 +153,8 @@ class Collection:
 
 @dataclass(frozen=True)
 class CollectionSummary:
-    """A collection and its health. size_bytes: table, indexes and all that belongs to them."""
+    """A collection and its health. size_bytes: table, indexes and all that belongs to them.
+    has_word_index: whether it can be searched by BM25."""
 
     collection: Collection
     documents: int
@@ -161,6 +162,7 @@ class CollectionSummary:
     failed: int
     size_bytes: int
     indexes: tuple[IndexDescription, ...]
+    has_word_index: bool = False
 
     @property
     def missing(self) -> int:
@@ -358,12 +360,22 @@ async def summarise(db: AsyncSession, collection: Collection) -> CollectionSumma
                 func.count(table.column(table.embedding)),
                 func.count(literal_column(f"d.{table.embedding}_error")),
                 func.pg_total_relation_size(quoted_name(table.table)),
+                select(func.count())
+                .where(LexicalIndexRecord.collection_id == collection.id)
+                .scalar_subquery(),
             ).select_from(table.rows)
         )
     ).one()
-    documents, embedded, failed, size_bytes = (int(value) for value in counts)
-    indexes = tuple(await list_indexes(db, table))
-    return CollectionSummary(collection, documents, embedded, failed, size_bytes, indexes)
+    documents, embedded, failed, size_bytes, word_indexes = (int(value) for value in counts)
+    return CollectionSummary(
+        collection=collection,
+        documents=documents,
+        embedded=embedded,
+        failed=failed,
+        size_bytes=size_bytes,
+        indexes=tuple(await list_indexes(db, table)),
+        has_word_index=word_indexes > 0,
+    )
 
 
 async def list_categories(db: AsyncSession, collection: Collection) -> list[tuple[str, int]]:

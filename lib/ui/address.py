@@ -8,7 +8,7 @@ choice stays while one looks at other pages, and an address that says otherwise 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -49,26 +49,76 @@ def read_choice(key: str, options: Mapping[str, T], default: T | None) -> None:
 
     options: what stands in the address → the option.
     """
-    given = st.query_params.get(key)
-    written = st.session_state.get(_written_key(key), _Written(None, visit=-1))
-    came = written.visit != _visit() or key not in st.session_state  # to the page, or shown again
-    if came or given != written.name:  # else Back, Forward, or a link to this very page
-        name = written.name if came and given is None else given
-        chosen = default if name is None else options.get(name, default)
-    else:
-        chosen = st.session_state[key]
-    st.session_state[key] = chosen if chosen in options.values() else default
+    there = list(options.values())
+    _read(key, options.get, lambda chosen: chosen in there, default)
 
 
 def write_choice(key: str, options: Mapping[str, T], chosen: T | None, default: T | None) -> None:
     """After it was drawn: the choice, or nothing where it is the default."""
     by_option = {option: name for name, option in options.items()}
-    name = None if chosen is None or chosen == default else by_option[chosen]
+    _write(key, None if chosen is None or chosen == default else by_option[chosen])
+
+
+N = TypeVar("N", int, float)
+
+
+def read_number(key: str, low: N, high: N, default: N) -> None:
+    """As :func:`read_choice`, for a number within low and high. Streamlit's own binding knows one
+    default for each key, and a column of a comparison has another one in each preset."""
+    kind = type(default)
+
+    def parse(text: str) -> N | None:
+        try:
+            return kind(text)
+        except ValueError:
+            return None
+
+    def fits(chosen: object) -> bool:
+        return isinstance(chosen, kind) and low <= chosen <= high
+
+    _read(key, parse, fits, default)
+
+
+def write_number(key: str, chosen: N, default: N) -> None:
+    """After it was drawn: the number, or nothing where it is the default."""
+    name = str(chosen) if isinstance(chosen, int) else f"{chosen:g}"
+    _write(key, None if chosen == default else name)
+
+
+def _read(
+    key: str, parse: Callable[[str], T | None], fits: Callable[[object], bool], default: T | None
+) -> None:
+    given = st.query_params.get(key)
+    written = st.session_state.get(_written_key(key), _Written(None, visit=-1))
+    came = written.visit != _visit() or key not in st.session_state  # to the page, or shown again
+    if came or given != written.name:  # else Back, Forward, or a link to this very page
+        name = written.name if came and given is None else given
+        chosen: object = default if name is None else parse(name)
+    else:
+        chosen = st.session_state[key]
+    st.session_state[key] = chosen if fits(chosen) else default
+
+
+def _write(key: str, name: str | None) -> None:
     if name is None:
         st.query_params.pop(key, None)
     elif st.query_params.get(key) != name:
         st.query_params[key] = name
     st.session_state[_written_key(key)] = _Written(name, _visit())
+
+
+def forget(prefix: str) -> None:
+    """What this session has chosen and written under keys that begin so; the address stays, and
+    says anew what is to be shown."""
+    for key in list(st.session_state):
+        if str(key).startswith((prefix, _written_key(prefix))):
+            del st.session_state[key]
+
+
+def clear_address(prefix: str) -> None:
+    """Takes out of the address what is named so."""
+    for key in [key for key in st.query_params if key.startswith(prefix)]:
+        del st.query_params[key]
 
 
 def unknown_choice(key: str, options: Mapping[str, T]) -> str | None:
