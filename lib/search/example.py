@@ -120,6 +120,17 @@ async def find_ids(
     return tuple(dict.fromkeys(found))
 
 
+async def example_labels(
+    db: AsyncSession, collection: Collection, example: Example
+) -> dict[uuid.UUID, str]:
+    """What to call the documents of an example; one that is gone is left out."""
+    table = collection.table
+    row_id = table.column(table.id)
+    names = [table.column(name) for name in (table.title, table.external_id) if name is not None]
+    rows = await db.execute(select(row_id, *names).where(row_id.in_(example.documents)))
+    return {row[0]: next(filter(None, row[1:]), str(row[0])) for row in rows}
+
+
 async def example_vector(
     database: Database, settings: Settings, collection: Collection, example: Example
 ) -> FloatArray:

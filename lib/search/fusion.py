@@ -82,6 +82,22 @@ def fuse(
     return [replace(pool[place], fused=float(fused[place])) for place in order[:limit]]
 
 
+def contributions(
+    pool: Sequence[Hit], hits: Sequence[Hit], vector_weight: float, fusion: Fusion
+) -> list[tuple[float, float]]:
+    """What the vector and the text leg add to each hit's fused value: w · v and (1 − w) · t.
+
+    pool: what the hits were taken from; WEIGHTED scales by all of it.
+    """
+    vector, text = legs(pool, fusion)
+    places = {hit.document.id: place for place, hit in enumerate(pool)}
+    weight = check_vector_weight(vector_weight)
+    return [
+        (weight * float(vector[place]), (1.0 - weight) * float(text[place]))
+        for place in (places[hit.document.id] for hit in hits)
+    ]
+
+
 def _order(pool: Sequence[Hit], fused: Values, vector_weight: float) -> list[int]:
     last = len(pool) + max((max(_ranks(hit)) for hit in pool), default=0) + 1
 

@@ -6,6 +6,7 @@ There is no HTTP API, so there is nothing for ``curl``; the command line takes i
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import textwrap
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from lib.errors import InvalidInput
+from lib.search.example import Example
 from lib.search.request import Mode, SearchRequest
 from lib.vectors.code import statement_code
 from lib.vectors.distance import FloatArray, vector_text
@@ -140,8 +142,13 @@ def request_from_json(document: Any) -> SearchRequest:
 # --- the command line ---------------------------------------------------------------------------
 
 
-def command_line(request: SearchRequest, collection: str) -> str:
-    """The same search as a command for a POSIX shell; defaults are left out."""
+def command_line(
+    request: SearchRequest, collection: str, example: Example | None = None
+) -> str | None:
+    """The same search as a command for a POSIX shell; defaults are left out. None where it cannot
+    be one: an example with a text."""
+    if example is not None and example.text:
+        return None
     plain, default = request, SearchRequest("")
     arguments: list[str] = []
 
@@ -150,7 +157,14 @@ def command_line(request: SearchRequest, collection: str) -> str:
             arguments.extend((f"--{option}", str(value)))
 
     add("collection", collection)
-    add("mode", plain.mode.value)
+    if example is None:
+        add("mode", plain.mode.value)
+    else:
+        for document in example.like:
+            add("like", document)
+        for document in example.unlike:
+            add("unlike", document)
+        add("vector", None if example.vector is None else json.dumps(example.vector))
     add("limit", plain.limit, default.limit)
     if plain.mode is not Mode.TEXT:
         add("max-distance", plain.max_distance)
@@ -175,9 +189,8 @@ def command_line(request: SearchRequest, collection: str) -> str:
         add("candidate", plain.candidate_id)
         implied = Scan.INDEX if settings.probes or settings.ef_search else Scan.AUTO
         add("scan", settings.scan.value, implied.value)
-    return " ".join(
-        [PROGRAM, "search", *map(shlex.quote, arguments), "--", shlex.quote(plain.query)]
-    )
+    asked = ["--", shlex.quote(plain.query)] if example is None else []
+    return " ".join([PROGRAM, "search", *map(shlex.quote, arguments), *asked])
 
 
 _ITERATIVE = {

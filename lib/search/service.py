@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Uuid, literal
+from sqlalchemy import ColumnElement, Select, Uuid, literal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import create_service
@@ -36,7 +37,11 @@ from lib.vectors.statements import (
     Through,
     check_query_text,
     full_text,
+    hybrid_statement,
     is_category,
+    nearest_statement,
+    text_statement,
+    threshold_statement,
 )
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
@@ -123,9 +128,47 @@ class SearchService:
         started = time.perf_counter()
         vector = await example_vector(self._database, self._settings, collection, example)
         embedding_ms = (time.perf_counter() - started) * 1000
-        asked = replace(request, leave_out=(*request.leave_out, *example.documents))
-        found = await self.search(collection, asked, embedding=vector)
+        found = await self.search(collection, without_example(request, example), embedding=vector)
         return replace(found, embedding_ms=embedding_ms)
+
+    async def embed_example(self, collection: Collection, example: Example) -> FloatArray:
+        """The vector (d,) of an example. Raises what
+        :func:`~lib.search.example.example_vector` raises."""
+        return await example_vector(self._database, self._settings, collection, example)
+
+    async def prepare(
+        self,
+        collection: Collection,
+        request: SearchRequest,
+        *,
+        embedding: FloatArray | None = None,
+    ) -> SearchResult:
+        """The very statement and settings that :meth:`search` would run, as a result without hits:
+        nothing is searched, so that a statement can be shown and explained without its answer.
+
+        Raises as :meth:`search`.
+        """
+        query = request.query
+        if embedding is None or request.mode.uses_text:
+            query = check_query_text(query)
+        if not request.mode.uses_vectors:
+            embedding = None
+        elif embedding is None:
+            embedding, _ = await self.embed(collection, query)
+        asked = replace(request, query=query)
+        async with self._database.session() as db:
+            matching = await self._matching(db, collection, asked) if asked.mode.uses_text else None
+            through = None
+            settings = SearchSettings()
+            if embedding is not None:
+                through = await find_through(db, collection, asked)
+                settings = await self._settings_for(db, asked)
+        return SearchResult(
+            hits=(),
+            statement=statement_of(collection.table, asked, embedding, matching, through),
+            asked=request.limit,
+            settings=settings.server_settings(),
+        )
 
     async def embed(self, collection: Collection, query: str) -> tuple[FloatArray, float]:
         """The question's vector (d,), and the milliseconds that it took.
@@ -137,22 +180,34 @@ class SearchService:
         embedding = await service.get_embedding(check_query_text(query))
         return embedding, (time.perf_counter() - started) * 1000
 
-    async def fetch_pool(self, collection: Collection, request: SearchRequest) -> SearchResult:
+    async def fetch_pool(
+        self,
+        collection: Collection,
+        request: SearchRequest,
+        *,
+        embedding: FloatArray | None = None,
+    ) -> SearchResult:
         """For a hybrid by WEIGHTED or RRF: both legs' whole pool, so that :func:`rerank` can answer
         for any weight, distance and either fusion without the server. Long texts are cut to
         POOL_CHARACTERS. Any other request is answered as by :meth:`search`.
         """
         if not can_rerank(request):
-            return await self.search(collection, request)
-        return await self.search(collection, pool_key(request), whole_pool=True)
+            return await self.search(collection, request, embedding=embedding)
+        key = pool_key(request)
+        return await self.search(collection, key, whole_pool=True, embedding=embedding)
 
     async def nearest_distances(
-        self, collection: Collection, request: SearchRequest, limit: int = POOL.default
+        self,
+        collection: Collection,
+        request: SearchRequest,
+        limit: int = POOL.default,
+        *,
+        embedding: FloatArray | None = None,
     ) -> list[float]:
         """The distances of the question's ``limit`` nearest documents under the request's filters
         and settings, nearest first: what a threshold would cut."""
         wide = replace(request, mode=Mode.SIMILARITY, max_distance=None, limit=limit)
-        result = await self.search(collection, wide)
+        result = await self.search(collection, wide, embedding=embedding)
         return [hit.distance for hit in result if hit.distance is not None]
 
     async def plan_of(
@@ -191,11 +246,7 @@ class SearchService:
                 with_plan=request.with_plan,
             )
         through = await find_through(db, collection, request)
-        if self._pgvector is None:  # once a process: an extension is not updated under a server
-            self._pgvector = await pgvector_version(db)
-        settings = effective_settings(
-            request, iterative_scan_exists=self._pgvector >= ITERATIVE_SCAN_SINCE
-        )
+        settings = await self._settings_for(db, request)
         if request.mode is Mode.HYBRID:
             return await hybrid_search(
                 db,
@@ -239,6 +290,13 @@ class SearchService:
             with_plan=request.with_plan,
         )
 
+    async def _settings_for(self, db: AsyncSession, request: SearchRequest) -> SearchSettings:
+        if self._pgvector is None:  # once a process: an extension is not updated under a server
+            self._pgvector = await pgvector_version(db)
+        return effective_settings(
+            request, iterative_scan_exists=self._pgvector >= ITERATIVE_SCAN_SINCE
+        )
+
     async def _matching(
         self, db: AsyncSession, collection: Collection, request: SearchRequest
     ) -> TextMatching:
@@ -254,6 +312,57 @@ class SearchService:
                 field="text_method",
             )
         return bm25_matching(collection, request.query, request.text_kind, request.bm25)
+
+
+def statement_of(
+    table: VectorTable,
+    request: SearchRequest,
+    embedding: FloatArray | None,
+    matching: TextMatching | None,
+    through: Through | None,
+) -> Select[Any]:
+    """What a request asks of the server. embedding (d,): None for a search by words. matching: None
+    for a search by meaning."""
+    where = filter_conditions(table, request)
+    if embedding is None:
+        return text_statement(
+            table,
+            request.query,
+            request.limit,
+            kind=request.text_kind,
+            matching=matching,
+            where=where,
+        )
+    if request.mode is Mode.HYBRID:
+        return hybrid_statement(
+            table,
+            request.query,
+            embedding,
+            request.limit,
+            vector_weight=request.vector_weight,
+            fusion=request.fusion,
+            kind=request.text_kind,
+            pool=request.pool,
+            max_distance=request.max_distance,
+            matching=matching,
+            where=where,
+            through=through,
+        )
+    if request.max_distance is not None:
+        return threshold_statement(
+            table, embedding, request.max_distance, request.limit, where=where, through=through
+        )
+    return nearest_statement(table, embedding, request.limit, where=where, through=through)
+
+
+def without_example(request: SearchRequest, example: Example) -> SearchRequest:
+    """The request with the documents that an example is made of left out."""
+    return replace(request, leave_out=(*request.leave_out, *example.documents))
+
+
+def asks_an_index(request: SearchRequest, *, has_index: bool) -> bool:
+    """Whether a vector index could answer: otherwise what answers is known without its plan."""
+    return has_index and request.mode.uses_vectors and request.settings.scan is not Scan.EXACT
 
 
 def filter_conditions(table: VectorTable, request: SearchRequest) -> list[ColumnElement[bool]]:
@@ -317,7 +426,13 @@ def rerank(pool: SearchResult, request: SearchRequest) -> SearchResult:
         short = pool.truncated_because or (
             f"Only {len(hits):,} of {request.limit:,}: that is all that both sides found together."
         )
-    return replace(pool, hits=tuple(hits), asked=request.limit, truncated_because=short)
+    return replace(
+        pool,
+        hits=tuple(hits),
+        asked=request.limit,
+        truncated_because=short,
+        index_fell_short=short is not None and pool.index_fell_short,
+    )
 
 
 def effective_settings(request: SearchRequest, *, iterative_scan_exists: bool) -> SearchSettings:

@@ -85,7 +85,8 @@ class SearchResult(Sequence[Hit]):
     settings: what was set for the transaction, by PostgreSQL's names. plan: where asked for.
     database_ms: the statement and its rows, on this side of the wire. matches: how many
     documents match the text, where a text was searched. truncated_because: why there are fewer
-    hits than asked for, None where there are not.
+    hits than asked for, None where there are not. index_fell_short: there are more, and the index
+    did not bring them.
     """
 
     hits: tuple[Hit, ...]
@@ -97,6 +98,7 @@ class SearchResult(Sequence[Hit]):
     embedding_ms: float | None = None
     matches: int | None = None
     truncated_because: str | None = None
+    index_fell_short: bool = False
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -140,9 +142,10 @@ async def search_similar_documents(
     if len(result) == limit:
         return result
     source = through or Through(table, where)
-    reason = await _why_gone(db, through, query_embedding, result) if through else None
-    reason = reason or await _why_fewer(db, source, result, settings, by_vector=len(result))
-    return replace(result, truncated_because=reason)
+    gone = await _why_gone(db, through, query_embedding, result) if through else None
+    if gone is not None:
+        return replace(result, truncated_because=gone)
+    return await _fewer(db, source, result, settings, by_vector=len(result))
 
 
 async def search_with_threshold(
@@ -180,8 +183,7 @@ async def search_with_threshold(
     brought, there = [(await db.execute(count)).scalar_one() for count in (before, available)]
     if brought > len(result) or there <= len(result):  # the threshold cut, or that is all there is
         return result
-    reason = await _why_fewer(db, source, result, settings, by_vector=len(result))
-    return replace(result, truncated_because=reason)
+    return await _fewer(db, source, result, settings, by_vector=len(result))
 
 
 async def search_in_category(
@@ -281,8 +283,8 @@ async def hybrid_search(
         return _with_all_matches(result)
     by_vector = sum(hit.vector_rank is not None for hit in result)
     source = through or Through(table, where)
-    reason = await _why_fewer(db, source, result, settings, by_vector=by_vector)
-    return replace(result, matches=result.matches or 0, truncated_because=reason)
+    counted = replace(result, matches=result.matches or 0)
+    return await _fewer(db, source, counted, settings, by_vector=by_vector)
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -366,15 +368,15 @@ async def _why_gone(
     )
 
 
-async def _why_fewer(
+async def _fewer(
     db: AsyncSession,
     source: Through,
     result: SearchResult,
     settings: SearchSettings | None,
     *,
     by_vector: int,
-) -> str:
-    """Why there are fewer hits than asked for; costs two short statements, only then.
+) -> SearchResult:
+    """Says why there are fewer hits than asked for; costs two short statements, only then.
 
     by_vector: how many of the hits the vectors brought; the words brought all that they could.
     """
@@ -382,14 +384,16 @@ async def _why_fewer(
         await db.execute(available_statement(source.table, result.asked, where=source.where))
     ).scalar_one()
     plan = result.plan or await explain(db, result.statement)
-    return shortfall_reason(
+    available = len(result) + max(0, findable - by_vector)
+    reason = shortfall_reason(
         found=len(result),
         asked=result.asked,
-        available=len(result) + max(0, findable - by_vector),
+        available=available,
         vector_index=plan.vector_index,
         settings=settings or SearchSettings(),
         filtered=bool(source.where),
     )
+    return replace(result, truncated_because=reason, index_fell_short=available > len(result))
 
 
 def shortfall_reason(

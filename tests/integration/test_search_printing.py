@@ -157,6 +157,18 @@ def test_the_printed_search_finds_the_same(
             assert "…" not in printed.whole.replace(QUESTION, "")
 
 
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_prepared_search_is_the_very_statement(
+    database: Database, collection: Collection, name: str
+) -> None:
+    service = SearchService(database, Settings(_env_file=None))
+    prepared = database.run(service.prepare(collection, REQUESTS[name]))
+    found = ask(database, collection, REQUESTS[name])
+    assert prepared.sql == found.sql
+    assert (prepared.settings, prepared.asked) == (found.settings, found.asked)
+    assert prepared.hits == ()
+
+
 @pytest.mark.parametrize("storage", Storage)
 def test_a_users_own_table_under_awkward_names(
     database: Database, tmp_path: Path, storage: Storage
