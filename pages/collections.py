@@ -9,6 +9,7 @@ from lib.embedding.models import registered_models, resolve_model
 from lib.embedding.provider import missing_key
 from lib.ingest.jobs import start_backfill, start_sample_load
 from lib.ingest.sample import SAMPLE_NAME
+from lib.search.bm25 import drop_lexical_index, find_lexical_index, start_lexical_build
 from lib.services import Services, make_collection
 from lib.store.collections import (
     Collection,
@@ -24,13 +25,15 @@ from lib.ui.collections import (
     Action,
     Pressed,
     confirm_delete,
+    model_picker,
+    new_collection_form,
     offer_sample,
     show_collection,
+    show_model,
     welcome,
 )
-from lib.ui.controls import model_picker, new_collection_form, show_model
-from lib.ui.jobs import show_ended, show_running
-from lib.ui.page import COLLECTIONS, guarded, live, refresh, start_page
+from lib.ui.jobs import show_ended
+from lib.ui.page import COLLECTIONS, guarded, refresh, start_page, watch_jobs
 
 
 def body(services: Services) -> None:
@@ -38,7 +41,9 @@ def body(services: Services) -> None:
     collections = services.database.query(list_collections)
     if not collections and not running and welcome():
         make_sample(services)
-    show_jobs(services, running)
+    watch_jobs(running)
+    for job in services.database.run(services.jobs.recent(limit=1)):
+        show_ended(job)
     for collection in collections:
         show_one(services, collection, running)
     with st.expander("Create a collection of your own", icon=":material/add:"):
@@ -47,26 +52,12 @@ def body(services: Services) -> None:
         make_sample(services)
 
 
-def show_jobs(services: Services, running: Sequence[Job]) -> None:
-    """Running jobs, looked at once a second; the page is drawn again when one ends."""
-
-    def look() -> None:
-        jobs = services.database.run(services.jobs.recent(active_only=True))
-        if {job.id for job in jobs} != {job.id for job in running}:
-            refresh()
-        cancelled = show_running(jobs)
-        if cancelled is not None:
-            services.database.run(services.jobs.cancel(cancelled.id))
-
-    live(look, active=bool(running))
-    for job in services.database.run(services.jobs.recent(limit=1)):
-        show_ended(job)
-
-
 @guarded
 def show_one(services: Services, collection: Collection, running: Sequence[Job]) -> None:
     busy = any(job.collection_id == collection.id for job in running)
-    pressed = show_collection(services.database.query(summarise, collection), busy=busy)
+    summary = services.database.query(summarise, collection)
+    words = services.database.query(find_lexical_index, collection)
+    pressed = show_collection(summary, words, busy=busy)
     if pressed is not None:
         act(services, pressed)
 
@@ -83,6 +74,10 @@ def act(services: Services, pressed: Pressed) -> None:
             database.run(start_index_build(services.jobs, database, collection, pressed.spec))
         case Action.DROP_INDEX:
             database.run(drop_production_index(database, collection))
+        case Action.BUILD_WORDS:
+            database.run(start_lexical_build(services.jobs, database, collection))
+        case Action.DROP_WORDS:
+            database.query(drop_lexical_index, collection)
         case Action.DELETE:
             ask_to_delete(services, pressed.summary)
             return

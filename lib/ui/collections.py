@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 import streamlit as st
 
+from lib.embedding.models import EmbeddingModel
 from lib.ingest.sample import SAMPLE_NAME
-from lib.store.collections import Collection, CollectionSummary
-from lib.ui.controls import index_form
+from lib.search.bm25 import LexicalIndex
+from lib.store.collections import NAME_LENGTH, Collection, CollectionSummary
 from lib.ui.text import count, escape, share, size
-from lib.vectors.indexes import IndexSpec
+from lib.vectors.distance import Distance
+from lib.vectors.indexes import (
+    HNSW,
+    IndexKind,
+    IndexSpec,
+    IVFFlat,
+    recommended_kind,
+    recommended_lists,
+)
+from lib.vectors.tuning import EF_CONSTRUCTION, LISTS, M
 
+USUAL_LANGUAGE = "english"
+_KEPT = "Triggers keep it right as documents come, change and go."
 _LOAD_SAMPLE, _ROCKET = "Load the sample collection", ":material/rocket_launch:"
 
 
@@ -24,6 +36,8 @@ class Action(Enum):
     EMBED = auto()
     BUILD_INDEX = auto()
     DROP_INDEX = auto()
+    BUILD_WORDS = auto()
+    DROP_WORDS = auto()
     DELETE = auto()
 
 
@@ -60,9 +74,11 @@ def offer_sample(collections: Sequence[Collection]) -> bool:
     )
 
 
-def show_collection(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
-    """One card: health in numbers, the next step, and the rest behind a menu. busy: a job runs on
-    it."""
+def show_collection(
+    summary: CollectionSummary, words: LexicalIndex | None, *, busy: bool
+) -> Pressed | None:
+    """One card: health in numbers, the next step, and the rest behind a menu. words: its word
+    index. busy: a job runs on it."""
     collection = summary.collection
     with st.container(border=True):
         left, right = st.columns([3, 2], vertical_alignment="center")
@@ -72,13 +88,13 @@ def show_collection(summary: CollectionSummary, *, busy: bool) -> Pressed | None
         actions = right.container(
             horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
         )
-        _figures(summary)
+        _figures(summary, words)
         step = _next_step(summary, busy=busy)
         if step:
             st.caption(step)
         with actions:  # last, so that the card is whole where an option of the menu is refused
             _links(summary)
-            return _menu(summary, busy=busy)
+            return _menu(summary, words, busy=busy)
 
 
 def _health_badge(summary: CollectionSummary, *, busy: bool) -> None:
@@ -111,9 +127,9 @@ def _links(summary: CollectionSummary) -> None:
     st.page_link("pages/search.py", label="Search", icon=":material/search:", query_params=address)
 
 
-def _figures(summary: CollectionSummary) -> None:
+def _figures(summary: CollectionSummary, words: LexicalIndex | None) -> None:
     collection = summary.collection
-    columns = st.columns([1, 1, 2, 2, 1])
+    columns = st.columns([4, 4, 6, 5, 4, 4])
     columns[0].metric("Documents", f"{summary.documents:,}")
     embedded = summary.embedded_share
     columns[1].metric(
@@ -138,7 +154,15 @@ def _figures(summary: CollectionSummary) -> None:
         if index is None
         else f"{escape(index.label)}, {size(index.size_bytes)}; called {escape(index.name)}.",
     )
-    columns[4].metric("Size", size(summary.size_bytes), help="The table with all its indexes.")
+    columns[4].metric(
+        "Word index",
+        "none" if words is None else size(words.size_bytes),
+        help="For ranking by BM25. Build it under Manage."
+        if words is None
+        else f"For ranking by BM25: {count(words.documents, 'document')} of "
+        f"{words.average_length:.0f} words on average, {words.lexemes:,} different ones. {_KEPT}",
+    )
+    columns[5].metric("Size", size(summary.size_bytes), help="The table with all its indexes.")
 
 
 def _next_step(summary: CollectionSummary, *, busy: bool) -> str:
@@ -161,7 +185,7 @@ def _next_step(summary: CollectionSummary, *, busy: bool) -> str:
     return ""
 
 
-def _menu(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
+def _menu(summary: CollectionSummary, words: LexicalIndex | None, *, busy: bool) -> Pressed | None:
     slug = summary.collection.slug
     pressed: Pressed | None = None
 
@@ -201,6 +225,9 @@ def _menu(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
                 pressed = Pressed(Action.BUILD_INDEX, summary, spec)
         if summary.indexes:
             button("Drop the vector index", Action.DROP_INDEX, ":material/layers_clear:")
+        if summary.documents:
+            with st.expander("Word index", icon=":material/match_word:"):
+                _word_index(words, button)
         st.page_link(
             "pages/reembed.py",
             label="Embed again by another model",
@@ -209,6 +236,24 @@ def _menu(summary: CollectionSummary, *, busy: bool) -> Pressed | None:
         )
         button("Delete this collection", Action.DELETE, ":material/delete:")
     return pressed
+
+
+def _word_index(words: LexicalIndex | None, button: Callable[..., None]) -> None:
+    """What there is for BM25, and what can be done about it."""
+    if words is None:
+        st.caption(
+            "In how many documents each word occurs, and where: what ranking by BM25 needs, the "
+            "best of the three for questions. Seconds for some thousands of documents; loading "
+            f"waits meanwhile, searching does not. {_KEPT}"
+        )
+        button("Build the word index", Action.BUILD_WORDS, ":material/build:")
+        return
+    st.caption(
+        f"{count(words.documents, 'document')}, {count(words.lexemes, 'word')}, "
+        f"{size(words.size_bytes)}. {_KEPT}"
+    )
+    button("Build it anew", Action.BUILD_WORDS, ":material/refresh:", "Never needed to stay right.")
+    button("Drop the word index", Action.DROP_WORDS, ":material/layers_clear:")
 
 
 def _menu_key(slug: str) -> str:
@@ -230,3 +275,149 @@ def confirm_delete(summary: CollectionSummary) -> bool:
         if st.button("Keep it"):
             st.rerun()
         return st.button("Delete for good", type="primary", icon=":material/delete_forever:")
+
+
+# --- forms: a new collection, an index -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NewCollection:
+    """What the form for a new collection was filled in with."""
+
+    name: str
+    distance: Distance
+    text_config: str
+
+
+def model_picker(models: Sequence[EmbeddingModel], default: str) -> str:
+    """The name of an embedding model: one of these, or any other that was typed in."""
+    labels = {model.name: model.label for model in models}
+    names = list(labels) if default in labels else [default, *labels]
+    found = st.selectbox(
+        "Embedding model",
+        names,
+        index=names.index(default),
+        format_func=lambda name: labels.get(name, name),
+        accept_new_options=True,
+        help="Turns texts into vectors. The local one needs no key and no network. Any model that "
+        "LiteLLM knows can be typed in, such as mistral/mistral-embed, and any server that speaks "
+        "OpenAI's API, as openai-compatible/ and the model's name.",
+    )
+    return str(found)
+
+
+def show_model(model: EmbeddingModel, missing_variable: str | None) -> None:
+    """What is known of a model before it is chosen for good, and what it lacks."""
+    st.caption(" ".join([f"{' · '.join(_model_facts(model))}.", escape(model.note)]))
+    if missing_variable is not None:
+        st.warning(
+            f"{escape(missing_variable)} is not set, and this model needs it. Set it in the "
+            "environment or in .env and load this page again, or take the local model.",
+            icon=":material/key_off:",
+        )
+
+
+def _model_facts(model: EmbeddingModel) -> Iterator[str]:
+    if model.dimensions is None:
+        yield "Its dimensions are asked of the provider when the collection is created"
+    else:
+        yield f"{model.dimensions:,} dimensions, stored as {model.storage.value}"
+    if model.max_tokens is not None:
+        yield f"texts of up to {model.max_tokens:,} tokens"
+    if model.price_usd_per_million_tokens:
+        yield f"{model.price_usd_per_million_tokens:.2f} US dollars for a million tokens"
+    elif model.price_usd_per_million_tokens is not None:
+        yield "free"
+
+
+def new_collection_form(
+    model: EmbeddingModel, text_configs: Sequence[str], *, usable: bool
+) -> NewCollection | None:
+    """The rest of the form; its values once Create was pressed. usable: whether the model is."""
+    distances = list(Distance)
+    with st.form("new_collection", border=False):
+        left, middle, right = st.columns([2, 1, 1])
+        name = left.text_input(
+            "Name",
+            placeholder="Such as Product manuals",
+            max_chars=NAME_LENGTH,
+            help="For people. The table is named after it: vecscope.documents_product_manuals.",
+        )
+        distance = middle.selectbox(
+            "How vectors are compared (distance)",
+            distances,
+            index=distances.index(model.distance),
+            format_func=lambda found: found.label,
+            help="How near two vectors are. What is chosen already is the one that the model was "
+            "made for.",
+        )
+        text_config = right.selectbox(
+            "Language of the texts",
+            list(text_configs),
+            index=list(text_configs).index(USUAL_LANGUAGE),
+            help="For the search by words (PostgreSQL's text search configuration): words are "
+            "compared by their stems. “simple” compares them as they are.",
+        )
+        pressed = st.form_submit_button(
+            "Create", type="primary", icon=":material/add:", disabled=not usable
+        )
+    if not pressed:
+        return None
+    return NewCollection(name, distance or model.distance, str(text_config))
+
+
+def index_form(documents: int, key: str, on_build: Callable[[], None]) -> IndexSpec | None:
+    """Kind and options of a vector index; the specification once Build was pressed.
+
+    Raises LimitExceeded where the options do not go together.
+    """
+    usual, reason = recommended_kind(documents)
+    kind = st.segmented_control(
+        "Kind of index",
+        list(IndexKind),
+        format_func=lambda found: found.label,
+        default=usual,
+        required=True,
+        key=f"kind_{key}",
+        help="**IVFFlat** sorts documents into lists and looks into some of them: quick to build. "
+        " \n**HNSW** walks a graph: quicker and more exact to search, slower to build.",
+    )
+    st.caption(f"Suggested: {usual.label}. {reason[0].upper()}{reason[1:]}.")
+    options = _ivfflat_options(documents, key) if kind is IndexKind.IVFFLAT else _hnsw_options(key)
+    pressed = st.button(
+        "Build", key=f"build_{key}", type="primary", icon=":material/build:", on_click=on_build
+    )
+    return options() if pressed else None
+
+
+def _ivfflat_options(documents: int, key: str) -> Callable[[], IndexSpec]:
+    lists = st.number_input(
+        "Number of lists (lists)",
+        LISTS.low,
+        LISTS.high,
+        recommended_lists(documents),
+        key=f"lists_{key}",
+        help="About one for each 1,000 documents. More lists make a search quicker and find "
+        "less, until more of them are looked into (probes).",
+    )
+    return lambda: IVFFlat(lists=int(lists))
+
+
+def _hnsw_options(key: str) -> Callable[[], IndexSpec]:
+    m = st.number_input(
+        "Links of a document (m)",
+        M.low,
+        M.high,
+        M.default,
+        key=f"m_{key}",
+        help="More links find more and take more memory and time to build.",
+    )
+    ef_construction = st.number_input(
+        "Candidates while building (ef_construction)",
+        EF_CONSTRUCTION.low,
+        EF_CONSTRUCTION.high,
+        EF_CONSTRUCTION.default,
+        key=f"efc_{key}",
+        help="At least twice the links. More makes a better graph and takes longer to build.",
+    )
+    return lambda: HNSW(int(m), int(ef_construction))

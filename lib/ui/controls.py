@@ -1,55 +1,74 @@
 """Settings of a search as widgets, in the address of the page: key = the query parameter.
 
+Search has them once, and Compare once for each column: an :class:`Owner` says whose they are.
 Options and limits are the constants that validate them. A value that is the default stays out of
 the address, and one that cannot be is dropped from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import streamlit as st
 
-from lib.embedding.models import EmbeddingModel
-from lib.search.bm25 import B_DEFAULT, BM25, K1_DEFAULT
+from lib.search.bm25 import BM25
 from lib.search.filters import FieldFacts, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
-from lib.store.collections import NAME_LENGTH, NEXT_SUFFIX, Collection, CollectionSummary
-from lib.ui.address import by_value, read_choice, unknown_choice, write_choice
+from lib.store.candidates import Candidate
+from lib.store.collections import NEXT_SUFFIX, Collection, CollectionSummary
+from lib.ui.address import (
+    by_value,
+    read_choice,
+    read_number,
+    unknown_choice,
+    write_choice,
+    write_number,
+)
 from lib.ui.text import escape
 from lib.vectors.distance import Distance
-from lib.vectors.indexes import (
-    HNSW,
-    IndexKind,
-    IndexSpec,
-    IVFFlat,
-    recommended_kind,
-    recommended_lists,
-    recommended_probes,
-)
+from lib.vectors.indexes import IndexKind, recommended_probes
 from lib.vectors.statements import Fusion, TextMethod, TextQuery
 from lib.vectors.tuning import (
-    EF_CONSTRUCTION,
     EF_SEARCH,
     LISTS,
     POOL,
     PROBES,
     IterativeScan,
-    M,
     Scan,
     SearchSettings,
 )
 
 URL: Literal["query-params"] = "query-params"
 DEFAULTS = SearchRequest(query="")
-USUAL_LANGUAGE = "english"
 
 # What a slider covers; the limits themselves are wider (lib.vectors.tuning).
 MOST_RESULTS = 100
 NEAREST, FARTHEST, USUAL_DISTANCE = 0.05, 1.5, 0.5
 MOST_SUGGESTIONS = 4
+MOST_POOL = 1000
+MOST_K1 = 3.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose settings the widgets are.
+
+    prefix: of their keys, and so of their names in the address. usual: the settings to begin with,
+    which are left out of the address.
+    """
+
+    prefix: str = ""
+    usual: SearchRequest = DEFAULTS
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}{name}"
+
+
+PAGE = Owner()
+FILTERS = "f"
 
 _FUSION_HELP = (
     "**Weighted sum**: each side's values are scaled to 0–1 over what was fetched, then added by "
@@ -99,24 +118,31 @@ _ITERATIVE_LABELS = {
 }
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 
 def _choice(
     label: str,
-    options: Sequence[T],
+    options: Mapping[str, T],
     labels: Callable[[T], str],
     *,
     key: str,
     help_text: str,
-    default: T | None = None,
+    usual: T,
 ) -> T:
-    """A selectbox in which something is always chosen, in the address by its value."""
-    usual = options[0] if default is None else default
-    named = by_value(options)
-    read_choice(key, named, usual)
-    found = st.selectbox(label, options, format_func=labels, key=key, help=help_text)
+    """A selectbox in which something is always chosen. options: by what stands in the address."""
+    read_choice(key, options, usual)
+    found = st.selectbox(label, list(options.values()), format_func=labels, key=key, help=help_text)
     assert found is not None
-    write_choice(key, named, found, usual)
+    write_choice(key, options, found, usual)
+    return found
+
+
+def number_slider(label: str, low: N, high: N, usual: N, step: N, *, key: str, help_text: str) -> N:
+    """A slider of which the number is in the address."""
+    read_number(key, low, high, usual)
+    found = st.slider(label, low, high, step=step, key=key, help=help_text)
+    write_number(key, found, usual)
     return found
 
 
@@ -151,149 +177,6 @@ def collection_picker(collections: Sequence[Collection]) -> Collection:
     return by_slug[slug]
 
 
-@dataclass(frozen=True)
-class NewCollection:
-    """What the form for a new collection was filled in with."""
-
-    name: str
-    distance: Distance
-    text_config: str
-
-
-def model_picker(models: Sequence[EmbeddingModel], default: str) -> str:
-    """The name of an embedding model: one of these, or any other that was typed in."""
-    labels = {model.name: model.label for model in models}
-    names = list(labels) if default in labels else [default, *labels]
-    found = st.selectbox(
-        "Embedding model",
-        names,
-        index=names.index(default),
-        format_func=lambda name: labels.get(name, name),
-        accept_new_options=True,
-        help="Turns texts into vectors. The local one needs no key and no network. Any model that "
-        "LiteLLM knows can be typed in, such as mistral/mistral-embed, and any server that speaks "
-        "OpenAI's API, as openai-compatible/ and the model's name.",
-    )
-    return str(found)
-
-
-def show_model(model: EmbeddingModel, missing_variable: str | None) -> None:
-    """What is known of a model before it is chosen for good, and what it lacks."""
-    st.caption(" ".join([f"{' · '.join(_model_facts(model))}.", escape(model.note)]))
-    if missing_variable is not None:
-        st.warning(
-            f"{escape(missing_variable)} is not set, and this model needs it. Set it in the "
-            "environment or in .env and load this page again, or take the local model.",
-            icon=":material/key_off:",
-        )
-
-
-def _model_facts(model: EmbeddingModel) -> Iterator[str]:
-    if model.dimensions is None:
-        yield "Its dimensions are asked of the provider when the collection is created"
-    else:
-        yield f"{model.dimensions:,} dimensions, stored as {model.storage.value}"
-    if model.max_tokens is not None:
-        yield f"texts of up to {model.max_tokens:,} tokens"
-    if model.price_usd_per_million_tokens:
-        yield f"{model.price_usd_per_million_tokens:.2f} US dollars for a million tokens"
-    elif model.price_usd_per_million_tokens is not None:
-        yield "free"
-
-
-def new_collection_form(
-    model: EmbeddingModel, text_configs: Sequence[str], *, usable: bool
-) -> NewCollection | None:
-    """The rest of the form; its values once Create was pressed. usable: whether the model is."""
-    distances = list(Distance)
-    with st.form("new_collection", border=False):
-        left, middle, right = st.columns([2, 1, 1])
-        name = left.text_input(
-            "Name",
-            placeholder="Such as Product manuals",
-            max_chars=NAME_LENGTH,
-            help="For people. The table is named after it: vecscope.documents_product_manuals.",
-        )
-        distance = middle.selectbox(
-            "How vectors are compared (distance)",
-            distances,
-            index=distances.index(model.distance),
-            format_func=lambda found: found.label,
-            help="How near two vectors are. What is chosen already is the one that the model was "
-            "made for.",
-        )
-        text_config = right.selectbox(
-            "Language of the texts",
-            list(text_configs),
-            index=list(text_configs).index(USUAL_LANGUAGE),
-            help="For the search by words (PostgreSQL's text search configuration): words are "
-            "compared by their stems. “simple” compares them as they are.",
-        )
-        pressed = st.form_submit_button(
-            "Create", type="primary", icon=":material/add:", disabled=not usable
-        )
-    if not pressed:
-        return None
-    return NewCollection(name, distance or model.distance, str(text_config))
-
-
-def index_form(documents: int, key: str, on_build: Callable[[], None]) -> IndexSpec | None:
-    """Kind and options of a vector index; the specification once Build was pressed.
-
-    Raises LimitExceeded where the options do not go together.
-    """
-    usual, reason = recommended_kind(documents)
-    kind = st.segmented_control(
-        "Kind of index",
-        list(IndexKind),
-        format_func=lambda found: found.label,
-        default=usual,
-        required=True,
-        key=f"kind_{key}",
-        help="**IVFFlat** sorts documents into lists and looks into some of them: quick to build. "
-        " \n**HNSW** walks a graph: quicker and more exact to search, slower to build.",
-    )
-    st.caption(f"Suggested: {usual.label}. {reason[0].upper()}{reason[1:]}.")
-    options = _ivfflat_options(documents, key) if kind is IndexKind.IVFFLAT else _hnsw_options(key)
-    pressed = st.button(
-        "Build", key=f"build_{key}", type="primary", icon=":material/build:", on_click=on_build
-    )
-    return options() if pressed else None
-
-
-def _ivfflat_options(documents: int, key: str) -> Callable[[], IndexSpec]:
-    lists = st.number_input(
-        "Number of lists (lists)",
-        LISTS.low,
-        LISTS.high,
-        recommended_lists(documents),
-        key=f"lists_{key}",
-        help="About one for each 1,000 documents. More lists make a search quicker and find "
-        "less, until more of them are looked into (probes).",
-    )
-    return lambda: IVFFlat(lists=int(lists))
-
-
-def _hnsw_options(key: str) -> Callable[[], IndexSpec]:
-    m = st.number_input(
-        "Links of a document (m)",
-        M.low,
-        M.high,
-        M.default,
-        key=f"m_{key}",
-        help="More links find more and take more memory and time to build.",
-    )
-    ef_construction = st.number_input(
-        "Candidates while building (ef_construction)",
-        EF_CONSTRUCTION.low,
-        EF_CONSTRUCTION.high,
-        EF_CONSTRUCTION.default,
-        key=f"efc_{key}",
-        help="At least twice the links. More makes a better graph and takes longer to build.",
-    )
-    return lambda: HNSW(int(m), int(ef_construction))
-
-
 def question_field() -> str:
     return str(
         st.text_input(
@@ -314,105 +197,131 @@ def search_controls(
     categories: Sequence[tuple[str, int]],
     fields: Sequence[FieldFacts],
     query: str,
+    candidates: Sequence[Candidate] = (),
 ) -> SearchRequest:
-    """The settings column: what, how, and more. fields: of the metadata, to filter by.
+    """The settings column of Search: what, how, and more. fields: of the metadata, to filter by.
+    candidates: whose indexes can be asked in place of the collection's own.
 
     Raises InvalidInput for a filter that was typed and cannot be read.
     """
     st.markdown("**What**")
-    has_model = summary.collection.has_model
+    mode = _mode(PAGE, has_model=summary.collection.has_model)
+    category = _category(PAGE, categories)
+    filters = _filters(PAGE, fields)
+    st.markdown("**How**")
+    limit = results_slider(MOST_RESULTS)
+    weight = _weight(PAGE) if mode is Mode.HYBRID else DEFAULTS.vector_weight
+    max_distance = _max_distance(summary.collection.distance) if mode.uses_vectors else None
+    chosen = SearchRequest(
+        query,
+        mode,
+        limit=limit,
+        max_distance=max_distance,
+        category=category,
+        vector_weight=weight,
+        filters=filters,
+    )
+    with st.expander("More", icon=":material/tune:"):
+        return _finer(PAGE, chosen, summary, candidates)
+
+
+def column_controls(
+    owner: Owner,
+    summary: CollectionSummary,
+    categories: Sequence[tuple[str, int]],
+    fields: Sequence[FieldFacts],
+    candidates: Sequence[Candidate],
+    limit: int,
+) -> SearchRequest:
+    """All settings of one column of a comparison; the question and the limit are those of all.
+
+    Raises InvalidInput as :func:`search_controls`.
+    """
+    mode = _mode(owner, has_model=summary.collection.has_model)
+    chosen = SearchRequest(
+        "",
+        mode,
+        limit=limit,
+        category=_category(owner, categories),
+        filters=_filters(owner, fields),
+        vector_weight=_weight(owner) if mode is Mode.HYBRID else DEFAULTS.vector_weight,
+    )
+    return _finer(owner, chosen, summary, candidates)
+
+
+def _mode(owner: Owner, *, has_model: bool) -> Mode:
     possible = Mode.possible(has_model=has_model)
-    modes, usual = by_value(possible), DEFAULTS.mode if has_model else possible[0]
-    read_choice("mode", modes, usual)
+    usual = owner.usual.mode if owner.usual.mode in possible else possible[0]
+    modes, key = by_value(possible), owner.key("mode")
+    read_choice(key, modes, usual)
     mode = st.segmented_control(
         "Search by",
         [mode for mode in Mode if mode in possible],
         format_func=lambda found: found.label,
         required=True,
-        key="mode",
+        key=key,
         help="**Meaning** (similarity): documents whose embedding is nearest to the question's, "
         "whatever their words.  \n**Words** (full text): documents that have the words of the "
         "question, in any of their forms.  \n**Both** (hybrid): the best of the two, joined.",
         width="stretch",
     )
     assert mode is not None
-    write_choice("mode", modes, mode, usual)
+    write_choice(key, modes, mode, usual)
     if not has_model:
         st.caption(
             "The vectors of this collection came without a model, so that a question cannot be "
             "turned into one: it is searched by words."
         )
-    category = _category(categories)
-    filters = _filters(fields)
-    st.markdown("**How**")
-    limit = st.slider(
-        "How many results (k)",
-        1,
-        MOST_RESULTS,
-        DEFAULTS.limit,
-        key="k",
-        bind=URL,
-        help="The most documents to show.",
-    )
-    vector_weight = DEFAULTS.vector_weight
-    if mode is Mode.HYBRID:
-        vector_weight = st.slider(
-            "Meaning against words (weight)",
-            0.0,
-            1.0,
-            DEFAULTS.vector_weight,
-            0.05,
-            key="w",
+    return mode
+
+
+def results_slider(most: int) -> int:
+    """How many results; of the whole page."""
+    return int(
+        st.slider(
+            "How many results (k)",
+            1,
+            most,
+            DEFAULTS.limit,
+            key="k",
             bind=URL,
-            help="The weight of the vectors: 0 ranks by words alone, 1 by meaning alone.",
+            help="The most documents to show.",
         )
-    max_distance = _max_distance(summary.collection.distance) if mode.uses_vectors else None
-    with st.expander("More", icon=":material/tune:"):
-        fusion, pool = _fusion() if mode is Mode.HYBRID else (DEFAULTS.fusion, DEFAULTS.pool)
-        text_query = _text_query(mode) if mode.uses_text else None
-        text_method, bm25 = _text_method() if mode.uses_text else (DEFAULTS.text_method, BM25())
-        settings = (
-            _index_settings(summary, filtered=category is not None or bool(filters))
-            if mode.uses_vectors
-            else SearchSettings()
-        )
-    return SearchRequest(
-        query=query,
-        mode=mode,
-        limit=limit,
-        max_distance=max_distance,
-        category=category,
-        vector_weight=vector_weight,
-        fusion=fusion,
-        text_query=text_query,
-        text_method=text_method,
-        bm25=bm25,
-        pool=pool,
-        settings=settings,
-        filters=filters,
     )
 
 
-def _category(categories: Sequence[tuple[str, int]]) -> str | None:
+def _weight(owner: Owner) -> float:
+    return number_slider(
+        "Meaning against words (weight)",
+        0.0,
+        1.0,
+        owner.usual.vector_weight,
+        0.05,
+        key=owner.key("w"),
+        help_text="The weight of the vectors: 0 ranks by words alone, 1 by meaning alone.",
+    )
+
+
+def _category(owner: Owner, categories: Sequence[tuple[str, int]]) -> str | None:
     if not categories:
         return None
-    documents = dict(categories)
+    documents, key = dict(categories), owner.key("category")
     named = by_value(list(documents))
-    read_choice("category", named, None)
+    read_choice(key, named, None)
     category = st.selectbox(
         "Category",
         list(documents),
         index=None,
         format_func=lambda found: f"{found} ({documents[found]:,})",
         placeholder="All",
-        key="category",
+        key=key,
         help="Only documents of one category; in brackets how many there are.",
     )
-    write_choice("category", named, category, None)
+    write_choice(key, named, category, None)
     return category
 
 
-def _filters(fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
+def _filters(owner: Owner, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
     """Conditions on the metadata: suggested ones to pick, and any that is typed."""
     if not fields:
         return ()
@@ -428,7 +337,7 @@ def _filters(fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
         list(dict.fromkeys(suggestions)),
         accept_new_options=True,
         placeholder="Such as year>=2015",
-        key="f",
+        key=owner.key(FILTERS),
         bind=URL,
         help="Conditions on the documents' other fields; all of them must hold. Pick one or type "
         "your own and press Enter: `field=value`, `field=a,b` (either), `field>=3`, `field<=9`, "
@@ -436,39 +345,6 @@ def _filters(fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
         + ", ".join(f"`{escape(field.filter_field)}`" for field in fields[:30]),
     )
     return tuple(Filter.parse(text) for text in chosen)
-
-
-def _text_method() -> tuple[TextMethod, BM25]:
-    method = _choice(
-        "How matches are ranked (text method)",
-        list(TextMethod),
-        lambda found: _METHOD_LABELS[found],
-        key="rank",
-        help_text=_METHOD_HELP,
-    )
-    if method is not TextMethod.BM25:
-        return method, BM25()
-    k1 = st.slider(
-        "How soon a repeated word stops counting (k1)",
-        0.0,
-        3.0,
-        K1_DEFAULT,
-        0.1,
-        key="k1",
-        bind=URL,
-        help="0: once is as good as ten times. Higher: more of the same word goes on counting.",
-    )
-    b = st.slider(
-        "How much long documents are held back (b)",
-        0.0,
-        1.0,
-        B_DEFAULT,
-        0.05,
-        key="b",
-        bind=URL,
-        help="0: length does not matter. 1: a word in a text twice as long counts half.",
-    )
-    return method, BM25(k1, b)
 
 
 def _max_distance(distance: Distance) -> float | None:
@@ -489,91 +365,202 @@ def _max_distance(distance: Distance) -> float | None:
     return float(st.number_input(label, value=1.0, step=0.1, key="d", bind=URL, help=words))
 
 
-def _fusion() -> tuple[Fusion, int]:
+# --- the finer settings -------------------------------------------------------------------------
+
+
+def _finer(
+    owner: Owner,
+    chosen: SearchRequest,
+    summary: CollectionSummary,
+    candidates: Sequence[Candidate],
+) -> SearchRequest:
+    """What is chosen already, with what its mode leaves to be chosen."""
+    if chosen.mode is Mode.HYBRID:
+        fusion, pool = _fusion(owner)
+        chosen = replace(chosen, fusion=fusion, pool=pool)
+    if chosen.mode.uses_text:
+        text_query = _text_query(owner, chosen.mode)
+        method, bm25 = _text_method(owner)
+        chosen = replace(chosen, text_query=text_query, text_method=method, bm25=bm25)
+        if method is TextMethod.BM25 and not summary.has_word_index:
+            no_word_index(summary.collection)
+    if chosen.mode.uses_vectors:
+        candidate_id, settings = _index_settings(owner, summary, candidates, chosen.filtered)
+        chosen = replace(chosen, candidate_id=candidate_id, settings=settings)
+    return chosen
+
+
+def _fusion(owner: Owner) -> tuple[Fusion, int]:
     fusion = _choice(
         "How the two sides are joined (fusion)",
-        list(Fusion),
+        by_value(list(Fusion)),
         lambda found: _FUSION_LABELS[found],
-        key="fusion",
+        key=owner.key("fusion"),
         help_text=_FUSION_HELP,
+        usual=owner.usual.fusion,
     )
-    pool = st.slider(
+    pool = number_slider(
         "How many each side fetches (pool)",
         10,
-        1000,
-        POOL.default,
+        MOST_POOL,
+        owner.usual.pool,
         10,
-        key="pool",
-        bind=URL,
-        help="The best of each side that are then joined. More finds more that both sides like, "
-        "and takes longer.",
+        key=owner.key("pool"),
+        help_text="The best of each side that are then joined. More finds more that both sides "
+        "like, and takes longer.",
     )
     return fusion, pool
 
 
-def _text_query(mode: Mode) -> TextQuery:
-    usual = TextQuery.WEB if mode is Mode.TEXT else TextQuery.ANY
-    # A key for each mode, since the default differs.
+def _text_query(owner: Owner, mode: Mode) -> TextQuery:
     return _choice(
         "How words are matched",
-        list(TextQuery),
+        by_value(list(TextQuery)),
         lambda found: found.label,
-        key=f"text_{mode.value}",
+        key=owner.key(f"text_{mode.value}"),  # a key for each mode, since the default differs
         help_text="  \n".join(f"**{kind.label}**: {_TEXT_HELP[kind]}" for kind in TextQuery),
-        default=usual,
+        usual=replace(owner.usual, mode=mode).text_kind,
     )
 
 
-def _index_settings(summary: CollectionSummary, *, filtered: bool) -> SearchSettings:
-    index = summary.index
-    if index is None:
+def _text_method(owner: Owner) -> tuple[TextMethod, BM25]:
+    method = _choice(
+        "How matches are ranked (text method)",
+        by_value(list(TextMethod)),
+        lambda found: _METHOD_LABELS[found],
+        key=owner.key("rank"),
+        help_text=_METHOD_HELP,
+        usual=owner.usual.text_method,
+    )
+    if method is not TextMethod.BM25:
+        return method, BM25()
+    k1 = number_slider(
+        "How soon a repeated word stops counting (k1)",
+        0.0,
+        MOST_K1,
+        owner.usual.bm25.k1,
+        0.1,
+        key=owner.key("k1"),
+        help_text="0: once is as good as ten times. Higher: more of the same word goes on "
+        "counting.",
+    )
+    b = number_slider(
+        "How much long documents are held back (b)",
+        0.0,
+        1.0,
+        owner.usual.bm25.b,
+        0.05,
+        key=owner.key("b"),
+        help_text="0: length does not matter. 1: a word in a text twice as long counts half.",
+    )
+    return method, BM25(k1, b)
+
+
+def no_word_index(collection: Collection) -> None:
+    """What BM25 needs first, and where that is made."""
+    st.warning(
+        "BM25 needs this collection's word index, which is not built yet. On the Collections "
+        "page: **Manage**, **Word index**.",
+        icon=":material/match_word:",
+    )
+    st.page_link(
+        "pages/collections.py",
+        label="Build the word index",
+        icon=":material/database:",
+        query_params={"c": collection.slug},
+    )
+
+
+def _index_settings(
+    owner: Owner,
+    summary: CollectionSummary,
+    candidates: Sequence[Candidate],
+    filtered: bool,
+) -> tuple[uuid.UUID | None, SearchSettings]:
+    """(the candidate to go through, the settings)."""
+    index, ready = summary.index, {each.name: each for each in candidates if each.ready}
+    if index is None and not ready:
         st.caption(
             "This collection has no vector index: every search compares every document, which is "
             "exact. Build one on the Collections page to try its settings."
         )
-        return SearchSettings()
-    scan = _choice(
+        return None, SearchSettings()
+    labels = {scan.value: label for scan, label in _SCAN_LABELS.items()}
+    if index is None:
+        labels = {Scan.EXACT.value: _SCAN_LABELS[Scan.EXACT]}
+    labels |= {name: f"Candidate: {name}" for name in ready}
+    own = "" if index is None else f"The index is {escape(index.label)}. "
+    name = _choice(
         "How to look for neighbours",
-        list(Scan),
-        lambda found: _SCAN_LABELS[found],
-        key="scan",
-        help_text=f"The index is {escape(index.label)}. **PostgreSQL decides**: on a small "
+        by_value(list(labels)),
+        lambda found: labels[found],
+        key=owner.key("scan"),
+        help_text=f"{own}**PostgreSQL decides**: on a small "
         "collection it prefers to compare every document.  \n**Use the index**: shows what the "
-        "index would find even so.  \n**Exact**: compares every document, and misses nothing.",
+        "index would find even so.  \n**Exact**: compares every document, and misses nothing."
+        "  \n**Candidate**: goes through a copy of the vectors with an index of its own.",
+        usual=_usual_scan(owner, labels, ready),
     )
-    if scan is Scan.EXACT:
-        return SearchSettings(scan=scan)
-    probes = ef_search = iterative = None
-    if index.kind is IndexKind.IVFFLAT:
-        lists = min(index.options.get("lists", PROBES.high), PROBES.high)
-        probes = st.slider(
-            "How many lists to look into (probes)",
-            PROBES.low,
-            max(lists, 2),
-            min(recommended_probes(lists), lists),
-            key="probes",
-            bind=URL,
-            help=f"The index sorts documents into {lists:,} lists. Looking into more finds more "
-            "of the true neighbours and takes longer; all of them is an exact search.",
-        )
+    candidate = ready.get(name)
+    if candidate is None and name == Scan.EXACT.value:
+        return None, SearchSettings(scan=Scan.EXACT)
+    if candidate is not None:
+        kind, options, scan = candidate.kind, candidate.spec.options, Scan.INDEX
     else:
-        ef_search = st.slider(
-            "How many candidates to keep while searching (ef_search)",
-            EF_SEARCH.low,
-            EF_SEARCH.high,
-            POOL.default,
-            key="ef",
-            bind=URL,
-            help="The breadth of the walk through the graph. More finds more of the true "
-            "neighbours and takes longer; fewer than the results wanted gives fewer results.",
-        )
-    if filtered:
-        iterative = _choice(
-            "Go on when the filter leaves too few (iterative scan)",
-            list(_ITERATIVE_LABELS),
-            lambda found: _ITERATIVE_LABELS[found],
-            key="iterative",
-            help_text="An index finds first and filters then. Without going on, a category may "
-            "come back with fewer documents than there are.",
-        )
-    return SearchSettings(probes=probes, ef_search=ef_search, iterative_scan=iterative, scan=scan)
+        assert index is not None  # else neither of the others was offered
+        kind, options, scan = index.kind, dict(index.options), Scan(name)
+    settings = SearchSettings(
+        probes=_probes(owner, options) if kind is IndexKind.IVFFLAT else None,
+        ef_search=_ef_search(owner) if kind is IndexKind.HNSW else None,
+        iterative_scan=_iterative_scan(owner) if filtered else None,
+        scan=scan,
+    )
+    return None if candidate is None else candidate.id, settings
+
+
+def _usual_scan(owner: Owner, labels: Mapping[str, str], ready: Mapping[str, Candidate]) -> str:
+    usual = owner.usual.settings.scan.value
+    for name, candidate in ready.items():
+        if candidate.id == owner.usual.candidate_id:
+            usual = name
+    return usual if usual in labels else next(iter(labels))
+
+
+def _probes(owner: Owner, options: Mapping[str, int]) -> int:
+    lists = min(options.get("lists", LISTS.default), PROBES.high)
+    found = number_slider(
+        "How many lists to look into (probes)",
+        PROBES.low,
+        max(lists, 2),
+        min(owner.usual.settings.probes or recommended_probes(lists), lists),
+        1,
+        key=owner.key("probes"),
+        help_text=f"The index sorts documents into {lists:,} lists. Looking into more finds more "
+        "of the true neighbours and takes longer; all of them is an exact search.",
+    )
+    return min(found, lists)
+
+
+def _ef_search(owner: Owner) -> int:
+    return number_slider(
+        "How many candidates to keep while searching (ef_search)",
+        EF_SEARCH.low,
+        EF_SEARCH.high,
+        owner.usual.settings.ef_search or POOL.default,
+        1,
+        key=owner.key("ef"),
+        help_text="The breadth of the walk through the graph. More finds more of the true "
+        "neighbours and takes longer; fewer than the results wanted gives fewer results.",
+    )
+
+
+def _iterative_scan(owner: Owner) -> IterativeScan:
+    return _choice(
+        "Go on when the filter leaves too few (iterative scan)",
+        by_value(list(_ITERATIVE_LABELS)),
+        lambda found: _ITERATIVE_LABELS[found],
+        key=owner.key("iterative"),
+        help_text="An index finds first and filters then. Without going on, a category may "
+        "come back with fewer documents than there are.",
+        usual=owner.usual.settings.iterative_scan or IterativeScan.STRICT,
+    )

@@ -100,6 +100,11 @@ def _result_words(result: dict[str, Any]) -> str:
             )
     if result.get("problem_count"):
         words.append(f"{count(result['problem_count'], 'problem')}, listed on the Upload page.")
+    if "lexemes" in result:
+        words.append(
+            f"{count(result['documents'], 'document')} with {count(result['lexemes'], 'word')}; "
+            f"it takes {size(result['size_bytes'])}."
+        )
     if "index_bytes" in result:
         words.append(f"The index takes {size(result['index_bytes'])}.")
         words.extend(escape(notice) for notice in result["notices"])

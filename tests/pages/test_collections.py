@@ -145,6 +145,29 @@ def test_an_index_is_built_replaced_and_dropped(visit: Visit, library: Library) 
     assert shown() == "none (exact)"
 
 
+def test_the_word_index_is_built_shown_kept_right_and_dropped(
+    visit: Visit, library: Library
+) -> None:
+    films = library.films()
+
+    def shown() -> str:
+        return {metric.label: metric.value for metric in app.metric}["Word index"]
+
+    app = visit("collections")
+    assert shown() == "none"
+    assert "Triggers keep it right" in words(app)
+    press(app, "Build the word index")
+    library.wait()
+    app.run()
+    assert shown().endswith("kB")
+    assert "4 documents with" in app.success[0].value
+    library.store(films, [("A fifth film", "Movie", "Added after the index was built.")] * 5)
+    app.run()
+    assert "5 documents, " in words(app)
+    press(app, "Drop the word index")
+    assert shown() == "none"
+
+
 def test_deleting_asks_first(visit: Visit, library: Library) -> None:
     library.films()
     app = visit("collections")
