@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from lib.lab.candidates import start_candidate_builds
+from lib.lab.candidates import default_candidates, start_candidate_builds
 from lib.search.compare import compare, index_preset
 from lib.search.request import SearchRequest
 from lib.search.xray import xray
@@ -15,7 +15,7 @@ from lib.ui.comparison import compare_controls, offer_candidates, show_compariso
 from lib.ui.controls import collection_picker, question_field
 from lib.ui.page import COMPARE, refresh, start_page, watch_jobs
 from lib.ui.states import no_collections, nothing_embedded
-from lib.vectors.indexes import IndexKind, parse_spec_text
+from lib.vectors.indexes import IndexKind
 
 
 def body(services: Services) -> None:
@@ -53,7 +53,8 @@ def body(services: Services) -> None:
 def build(
     services: Services, collection: Collection, kinds: Sequence[IndexKind], documents: int
 ) -> None:
-    specs = [parse_spec_text(kind.value, documents) for kind in kinds]
+    offered = default_candidates(documents, collection.dimensions, collection.storage)
+    specs = [spec for spec in offered if spec.index.kind in kinds]
     services.database.run(
         start_candidate_builds(services.jobs, services.database, collection, specs)
     )

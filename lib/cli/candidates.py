@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import click
@@ -10,11 +11,17 @@ from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table, size
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import InvalidInput
-from lib.lab.candidates import start_candidate_build
-from lib.store.candidates import Candidate, drop_candidate, get_candidate, list_candidates
+from lib.lab.candidates import start_candidate_builds
+from lib.store.candidates import (
+    Candidate,
+    CandidateStorage,
+    disk_bytes,
+    drop_candidate,
+    get_candidate,
+    list_candidates,
+    parse_candidate,
+)
 from lib.store.collections import summarise
-from lib.vectors.distance import Storage
-from lib.vectors.indexes import parse_spec_text
 from lib.vectors.tuning import BuildSettings
 
 
@@ -34,12 +41,14 @@ def candidates() -> None:
     "indexes",
     required=True,
     multiple=True,
-    help="Such as hnsw:m=16,ef_construction=64 or ivfflat:lists=100; may be given several times.",
+    help="Such as hnsw:m=16,ef_construction=64, ivfflat:lists=100 or hnsw@bit; may be given "
+    "several times.",
 )
 @click.option(
     "--storage",
-    type=click.Choice([storage.value for storage in Storage]),
-    help="Of the copy; by default the collection's. halfvec takes half the space.",
+    type=click.Choice([storage.value for storage in CandidateStorage]),
+    help="What the index holds; by default what the collection stores. halfvec takes half the "
+    "space; bit a thirtieth, and the full vectors rank again what it finds.",
 )
 @click.option("--maintenance-work-mem-mb", type=int, help="Memory for the build, in MB.")
 @click.option("--parallel-workers", type=int, help="Processes that help with the build.")
@@ -57,28 +66,25 @@ def build(
     \b
     Examples:
       python -m lib candidates build --collection Films --index hnsw --index ivfflat
-      python -m lib candidates build --collection Films --index hnsw:m=24 --storage halfvec
+      python -m lib candidates build --collection Films --index hnsw:m=24@halfvec --index hnsw@bit
     """
-    settings = BuildSettings(maintenance_work_mem_mb, parallel_workers)
-    built = []
+    settings = None
+    if maintenance_work_mem_mb is not None or parallel_workers is not None:
+        settings = BuildSettings(maintenance_work_mem_mb, parallel_workers)
     with open_session() as services:
         database = services.database
         collection = find_collection(services, name)
         rows = database.query(summarise, collection).embedded
-        for spec in [parse_spec_text(index, rows) for index in indexes]:
-            job = database.run(
-                start_candidate_build(
-                    services.jobs,
-                    database,
-                    collection,
-                    spec,
-                    None if storage is None else Storage(storage),
-                    settings,
-                )
-            )
-            job = follow(services, job, if_stopped="Nothing of it is left.")
-            wanted = (job.result or {})["candidate_id"]
-            built.append(database.query(get_candidate, collection, wanted))
+        held = CandidateStorage(storage) if storage else CandidateStorage.of(collection.storage)
+        specs = [parse_candidate(index, rows, held) for index in indexes]
+        job = database.run(
+            start_candidate_builds(services.jobs, database, collection, specs, settings)
+        )
+        job = follow(services, job, if_stopped="Those that were finished are kept.")
+        built = [
+            database.query(get_candidate, collection, uuid.UUID(each["candidate_id"]))
+            for each in (job.result or {})["candidates"]
+        ]
     if as_json:
         made = [_candidate_json(candidate) for candidate in built]
         print_json({"collection": collection.name, "candidates": made})
@@ -120,6 +126,7 @@ def list_(name: str, as_json: bool) -> None:
                 for each in found
             ],
         )
+        note(f"On disk together: {size(disk_bytes(found))}.")
 
 
 @candidates.command()
@@ -157,7 +164,7 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
         "name": candidate.name,
         "kind": candidate.kind,
         "options": candidate.spec.options,
-        "storage": candidate.table.storage,
+        "storage": candidate.storage,
         "distance": candidate.table.distance,
         "state": candidate.state,
         "error": candidate.error,
@@ -165,6 +172,7 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
         "rows": candidate.rows,
         "table": candidate.table.qualified_name,
         "index": candidate.index_name,
+        "copy_seconds": candidate.copy_seconds,
         "build_seconds": candidate.build_seconds,
         "index_bytes": candidate.index_bytes,
         "table_bytes": candidate.table_bytes,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
@@ -17,10 +19,12 @@ from sqlalchemy import Select, cast, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
-from lib.errors import Busy, DatabaseProblem, NotFound, VecscopeError, from_exception
+from lib.errors import Busy, DatabaseProblem, InvalidInput, NotFound, VecscopeError, from_exception
 from lib.store.candidates import (
     Candidate,
+    CandidateSpec,
     CandidateState,
+    CandidateStorage,
     candidate_table,
     get_candidate,
     list_candidates,
@@ -31,9 +35,9 @@ from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, JobRecord
 from lib.vectors.distance import Storage
 from lib.vectors.indexes import (
+    HNSW,
     BuildProgress,
     BuiltIndex,
-    IndexSpec,
     IVFFlat,
     build_index,
     check_buildable,
@@ -49,147 +53,185 @@ _LOCK_SECONDS = 2
 
 _log = structlog.get_logger(__name__)
 
-Report = Callable[[str, float | None], Awaitable[None]]
-"""Told what is being done and which share (0–1) of that is done, None where unknown."""
 
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """How far one candidate is.
 
-async def start_candidate_build(
-    jobs: Jobs,
-    database: Database,
-    collection: Collection,
-    spec: IndexSpec,
-    storage: Storage | None = None,
-    settings: BuildSettings | None = None,
-) -> Job:
-    """Copies the collection's vectors and builds the index on the copy, as a job; its result is
-    ``{"candidate_id", "name", …}``.
-
-    storage: of the copy, by default the collection's. A cancelled build leaves nothing; one that
-    failed leaves a row that says why.
-    Raises IndexRefused before anything is copied, Busy while another build runs on the collection.
+    share: 0–1 of the whole of it, its phases weighed by their estimated seconds. rows: of this
+    phase, None where they cannot be told. seconds_left: of this phase, at the pace of the last
+    seconds. notices: what the server has said so far.
     """
-    storage = storage or collection.storage
-    await check_candidate(database, collection, spec, storage)
 
-    async def work(context: JobContext) -> dict[str, Any]:
-        async def report(message: str, share: float | None) -> None:
-            done, total = (0, 0) if share is None else (round(_UNITS * share), _UNITS)
-            await context.progress(done, total, message)
+    candidate: str
+    phase: str
+    share: float
+    rows_done: int | None = None
+    rows_total: int | None = None
+    rows_per_second: float | None = None
+    seconds_left: float | None = None
+    notices: tuple[str, ...] = ()
 
-        built = await build_candidate(
-            database, collection, spec, storage, settings, job_id=context.job_id, report=report
-        )
-        message = f"Built in {built.build_seconds:.1f} s"
-        await context.progress(_UNITS, _UNITS, message, force=True)
-        return {
-            "candidate_id": str(built.id),
-            "name": built.name,
-            "rows": built.rows,
-            "seconds": built.build_seconds,
-            "index_bytes": built.index_bytes,
-            "table_bytes": built.table_bytes,
-            "notices": list(built.notices),
-        }
+    @property
+    def message(self) -> str:
+        """One line for people."""
+        words = [f"{self.candidate}: {self.phase}"]
+        if self.rows_done is not None and self.rows_total:
+            words.append(f"{self.rows_done:,} of {self.rows_total:,} rows")
+        if self.rows_per_second:
+            words.append(f"{self.rows_per_second:,.0f} rows/s")
+        words += [f"the server says: {notice}" for notice in self.notices]
+        return " · ".join(words)
 
-    return await jobs.start(
-        JobKind.CANDIDATE,
-        f"Building the candidate {_name(collection, spec, storage)} of {collection.name}",
-        work,
-        collection_id=collection.id,
-        exclusive_key=f"candidate:{collection.id}",
-        parameters={"kind": spec.kind.value, **spec.options, "storage": storage.value},
-    )
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "notices": list(self.notices)}
+
+
+Report = Callable[[BuildStep], Awaitable[None]]
+"""Told twice a second what is being done."""
 
 
 async def start_candidate_builds(
-    jobs: Jobs, database: Database, collection: Collection, specs: Sequence[IndexSpec]
+    jobs: Jobs,
+    database: Database,
+    collection: Collection,
+    specs: Sequence[CandidateSpec],
+    settings: BuildSettings | None = None,
 ) -> Job:
-    """Several candidates, one after the other, as one job: two builds at once would only take each
-    other's memory. Those that were finished stay when it is cancelled.
+    """Candidates, one after the other, as one job: two builds at once would only take each other's
+    memory. Its result is ``{"candidates": [{"candidate_id", "name", …}, …]}``; while it runs there
+    is also ``"building"``, a :class:`BuildStep`.
 
-    Raises as :func:`start_candidate_build`.
+    settings: for each of them; by default what :func:`~lib.lab.estimates.chosen_settings` takes.
+    Those that were finished stay when it is cancelled or fails; the one in the middle leaves
+    nothing, or where it failed, a row that says why.
+    Raises IndexRefused before anything is copied, Busy while another build runs on the collection.
     """
+    if not specs:
+        raise InvalidInput("There is no candidate to build.", hint="Name one.", field="index")
     for spec in specs:
-        await check_candidate(database, collection, spec, collection.storage)
+        await check_candidate(database, collection, spec, settings)
 
     async def work(context: JobContext) -> dict[str, Any]:
-        names = []
+        built: list[dict[str, Any]] = []
         for place, spec in enumerate(specs):
 
-            async def report(message: str, share: float | None, place: int = place) -> None:
-                done = round(_UNITS * (place + (share or 0.0)))
-                await context.progress(done, _UNITS * len(specs), message)
+            async def report(step: BuildStep, place: int = place) -> None:
+                await context.progress(
+                    round(_UNITS * (place + step.share)),
+                    _UNITS * len(specs),
+                    step.message,
+                    detail={"candidates": built, "building": step.as_json()},
+                )
 
-            built = await build_candidate(
-                database, collection, spec, collection.storage, job_id=context.job_id, report=report
+            candidate = await build_candidate(
+                database, collection, spec, settings, job_id=context.job_id, report=report
             )
-            names.append(built.name)
-        return {"names": names}
+            built.append(_result(candidate))
+        seconds = sum(each["copy_seconds"] + each["seconds"] for each in built)
+        units = _UNITS * len(specs)
+        await context.progress(units, units, f"Built in {seconds:.1f} s", force=True)
+        return {"candidates": built}
 
-    kinds = " and ".join(spec.kind.label for spec in specs)
+    names = [candidate_name(collection, spec) for spec in specs]
+    title = "the candidate" if len(names) == 1 else f"{len(names)} candidates,"
     return await jobs.start(
         JobKind.CANDIDATE,
-        f"Building {kinds} candidates of {collection.name}",
+        f"Building {title} {' and '.join(names)} of {collection.name}",
         work,
         collection_id=collection.id,
         exclusive_key=f"candidate:{collection.id}",
-        parameters={"kinds": [spec.kind.value for spec in specs]},
+        parameters={"candidates": [str(spec) for spec in specs]},
     )
 
 
+def _result(built: Candidate) -> dict[str, Any]:
+    return {
+        "candidate_id": str(built.id),
+        "name": built.name,
+        "rows": built.rows,
+        "copy_seconds": built.copy_seconds,
+        "seconds": built.build_seconds,
+        "index_bytes": built.index_bytes,
+        "table_bytes": built.table_bytes,
+        "notices": list(built.notices),
+    }
+
+
 async def check_candidate(
-    database: Database, collection: Collection, spec: IndexSpec, storage: Storage
-) -> None:
-    """Raises IndexRefused, with the way out, where such an index cannot be built or is of no
-    use."""
-    enough = spec.lists if isinstance(spec, IVFFlat) else 1
+    database: Database,
+    collection: Collection,
+    spec: CandidateSpec,
+    settings: BuildSettings | None = None,
+) -> tuple[str, ...]:
+    """Warnings about a candidate that can be built, in words.
+
+    Raises IndexRefused, with the way out, where it cannot be built or is of no use.
+    """
+    del settings
+    enough = spec.index.lists if isinstance(spec.index, IVFFlat) else 1
     async with database.session() as db:
         usable = (await db.execute(available_statement(collection.table, enough))).scalar_one()
-    check_buildable(candidate_table(collection, "candidate", storage), spec, usable)
+    check_buildable(candidate_table(collection, "candidate", spec.storage), spec.index, usable)
+    return ()
 
 
-def _name(collection: Collection, spec: IndexSpec, storage: Storage) -> str:
-    """Such as “HNSW m 16, ef_construction 64”; what it is stored as, where that differs."""
-    options = ", ".join(f"{key} {value}" for key, value in spec.options.items())
-    differs = "" if storage is collection.storage else f", {storage.value}"
-    return f"{spec.kind.label} {options}{differs}"
+def default_candidates(
+    rows: int, dimensions: int, storage: Storage | CandidateStorage
+) -> tuple[CandidateSpec, ...]:
+    """The two to begin with: IVFFlat with the lists of so many rows, and HNSW as pgvector builds it
+    by itself. What is too wide to be indexed as it is stored is held as halfvec, and as bits where
+    it is too wide for that."""
+    held = CandidateStorage(storage.value)
+    if held is CandidateStorage.VECTOR and dimensions > Storage.VECTOR.max_index_dimensions:
+        held = CandidateStorage.HALFVEC
+    if held is CandidateStorage.HALFVEC and dimensions > Storage.HALFVEC.max_index_dimensions:
+        held = CandidateStorage.BIT
+    return CandidateSpec(IVFFlat.for_rows(rows), held), CandidateSpec(HNSW(), held)
+
+
+def candidate_name(collection: Collection, spec: CandidateSpec) -> str:
+    """Such as “HNSW m 16, ef_construction 64”; what its index holds, where that differs from the
+    collection."""
+    options = ", ".join(f"{key} {value}" for key, value in spec.index.options.items())
+    own = spec.storage is CandidateStorage.of(collection.storage)
+    return f"{spec.index.kind.label} {options}" + ("" if own else f", {spec.storage.label}")
 
 
 async def build_candidate(
     database: Database,
     collection: Collection,
-    spec: IndexSpec,
-    storage: Storage,
+    spec: CandidateSpec,
     settings: BuildSettings | None = None,
     *,
     job_id: uuid.UUID,
     report: Report,
 ) -> Candidate:
-    """The work of :func:`start_candidate_build`, within a job that runs.
+    """Copies the collection's vectors and builds the index on the copy, within a job that runs.
 
-    Raises NotFound where the collection is dropped or embedded again meanwhile, and what the
-    server says.
+    Raises IndexRefused, NotFound where the collection is dropped or embedded again meanwhile, and
+    what the server says.
     """
     settings = settings or BuildSettings()
-    table = candidate_table(collection, f"candidate_{secrets.token_hex(4)}", storage)
-    name = _name(collection, spec, storage)
+    table = candidate_table(collection, f"candidate_{secrets.token_hex(4)}", spec.storage)
+    name = candidate_name(collection, spec)
     candidate_id = await _announce(database, collection, spec, table, name, job_id)
     try:
-        await report("Copying the vectors", None)
+        await report(BuildStep(name, "Copying the vectors", 0.0))
         await _copy(database, collection, table, candidate_id)
-        await report("Collecting statistics", None)
+        await report(BuildStep(name, "Collecting statistics", 0.1))
         async with database.session() as db:
             connection = await db.connection()
             await connection.exec_driver_sql(f"ANALYZE {quoted_name(table.table)}")
 
         async def on_progress(progress: BuildProgress) -> None:
-            await report(progress.phase, progress.share)
+            await report(BuildStep(name, progress.phase, 0.1 + 0.9 * (progress.share or 0.0)))
 
         built = await build_index(
             database.engine,
             table,
-            spec,
-            name=index_name(table, spec),
+            spec.index,
+            name=index_name(table, spec.index),
             settings=settings,
             on_progress=on_progress,
         )
@@ -206,7 +248,7 @@ async def build_candidate(
 async def _announce(
     database: Database,
     collection: Collection,
-    spec: IndexSpec,
+    spec: CandidateSpec,
     table: VectorTable,
     name: str,
     job_id: uuid.UUID,
@@ -228,9 +270,9 @@ async def _announce(
             collection_id=collection.id,
             job_id=job_id,
             name=free,
-            kind=spec.kind.value,
-            options=spec.options,
-            storage=table.storage.value,
+            kind=spec.index.kind.value,
+            options=spec.index.options,
+            storage=spec.storage.value,
             distance=table.distance.value,
             table_name=table.name,
         )
@@ -243,6 +285,12 @@ async def _copy(
     database: Database, collection: Collection, table: VectorTable, candidate_id: uuid.UUID
 ) -> None:
     """The vectors and the change mark that goes with them, out of one snapshot."""
+    vectors = printed(_vectors(collection.table, table)).replace("%", "%%")
+    name = quoted_name(table.table)
+    started = time.perf_counter()
+    async with database.session() as db:
+        connection = await db.connection()
+        await connection.exec_driver_sql(f"CREATE TABLE {name} AS {vectors} WITH NO DATA")
     async with database.session() as db:
         await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
         mark = await db.scalar(
@@ -251,13 +299,9 @@ async def _copy(
         if mark is None:
             raise _gone(collection)
         connection = await db.connection()
-        name = quoted_name(table.table)
-        copied = await connection.exec_driver_sql(
-            f"CREATE TABLE {name} AS {printed(_vectors(collection.table, table))}".replace(
-                "%", "%%"
-            )
-        )
-        await _note(db, candidate_id, rows=copied.rowcount, change_mark=mark)
+        copied = await connection.exec_driver_sql(f"INSERT INTO {name} {vectors}")
+        seconds = time.perf_counter() - started
+        await _note(db, candidate_id, rows=copied.rowcount, change_mark=mark, copy_seconds=seconds)
 
 
 def _vectors(documents: VectorTable, copy: VectorTable) -> Select[Any]:

@@ -388,7 +388,9 @@ async def find_through(
             hint="Build it again, or take another one.",
             field="candidate",
         )
-    return Through(candidate.table, tuple(filter_conditions(candidate.table, request)))
+    exact = request.settings.scan is Scan.EXACT  # by the full vectors, where its index has bits
+    table = candidate.exact_table if exact else candidate.table
+    return Through(table, tuple(filter_conditions(table, request)))
 
 
 def can_rerank(request: SearchRequest) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -15,12 +15,71 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
-from lib.errors import Busy, NotFound
+from lib.errors import Busy, InvalidInput, NotFound
 from lib.store.collections import Collection
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
 from lib.vectors.distance import Storage
-from lib.vectors.indexes import IndexKind, IndexSpec, parse_spec
+from lib.vectors.indexes import IndexKind, IndexSpec, parse_spec, parse_spec_text
 from lib.vectors.table import VectorTable
+
+
+class CandidateStorage(StrEnum):
+    """What a candidate's index holds. BIT: one bit a dimension, with the full vectors beside it in
+    the table, as the collection stores them, to rank again by."""
+
+    VECTOR = "vector"
+    HALFVEC = "halfvec"
+    BIT = "bit"
+
+    @property
+    def label(self) -> str:
+        return "bit, re-ranked" if self is CandidateStorage.BIT else self.value
+
+    @classmethod
+    def of(cls, storage: Storage) -> CandidateStorage:
+        return cls(storage.value)
+
+    def of_column(self, collection_storage: Storage) -> Storage:
+        """How the candidate's table stores its vectors."""
+        return collection_storage if self is CandidateStorage.BIT else Storage(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSpec:
+    """What a candidate is to be: its index, and what that holds. As text
+    ``hnsw:m=16,ef_construction=64@halfvec``, read by :func:`parse_candidate`."""
+
+    index: IndexSpec
+    storage: CandidateStorage
+
+    def __str__(self) -> str:
+        options = ",".join(f"{key}={value}" for key, value in self.index.options.items())
+        return f"{self.index.kind.value}:{options}@{self.storage.value}"
+
+    @property
+    def label(self) -> str:
+        """Such as “HNSW m 16, ef_construction 64 (halfvec)”."""
+        options = ", ".join(f"{key} {value}" for key, value in self.index.options.items())
+        return f"{self.index.kind.label} {options} ({self.storage.label})"
+
+
+def parse_candidate(text: str, rows: int, storage: Storage | CandidateStorage) -> CandidateSpec:
+    """``hnsw:m=16,ef_construction=64@halfvec``. What is not said in it is the usual: the lists of
+    so many rows, and this storage.
+
+    Raises InvalidInput where it cannot be read, LimitExceeded for a value.
+    """
+    index, _, held = text.partition("@")
+    held = held.strip().lower() or storage.value
+    try:
+        chosen = CandidateStorage(held)
+    except ValueError:
+        raise InvalidInput(
+            f"“{held}” is no storage of a candidate.",
+            hint=f"Take one of {', '.join(CandidateStorage)}, such as in hnsw@halfvec.",
+            field="index",
+        ) from None
+    return CandidateSpec(parse_spec_text(index, rows), chosen)
 
 
 class CandidateState(StrEnum):
@@ -37,7 +96,7 @@ class Candidate:
 
     table: its id, embedding, category and metadata, to search by vector. rows, index_bytes and
     the like are None until it is ready. stale: the collection was written to since the copying.
-    build_seconds: the index alone, without the copying. parallel_workers: as allowed for the
+    copy_seconds: the copying; build_seconds: the index alone. parallel_workers: as allowed for the
     build. error: why it failed.
     """
 
@@ -46,12 +105,14 @@ class Candidate:
     job_id: uuid.UUID | None
     name: str
     spec: IndexSpec
+    storage: CandidateStorage
     table: VectorTable
     index_name: str | None
     state: CandidateState
     error: str | None
     rows: int | None
     stale: bool
+    copy_seconds: float | None
     build_seconds: float | None
     index_bytes: int | None
     table_bytes: int | None
@@ -65,6 +126,15 @@ class Candidate:
         return self.spec.kind
 
     @property
+    def made_as(self) -> CandidateSpec:
+        return CandidateSpec(self.spec, self.storage)
+
+    @property
+    def exact_table(self) -> VectorTable:
+        """The same vectors, to be compared in full, row by row."""
+        return replace(self.table, bits=False)
+
+    @property
     def ready(self) -> bool:
         return self.state is CandidateState.READY
 
@@ -76,7 +146,9 @@ class Candidate:
         return self.index_bytes + self.table_bytes
 
 
-def candidate_table(collection: Collection, table_name: str, storage: Storage) -> VectorTable:
+def candidate_table(
+    collection: Collection, table_name: str, storage: CandidateStorage
+) -> VectorTable:
     """How to search the vectors of a candidate; its columns have our names."""
     table = collection.table
     return VectorTable(
@@ -86,8 +158,9 @@ def candidate_table(collection: Collection, table_name: str, storage: Storage) -
         category=None if table.category is None else "category",
         metadata=None if table.metadata is None else "metadata",
         distance=table.distance,
-        storage=storage,
+        storage=storage.of_column(table.storage),
         dimensions=table.dimensions,
+        bits=storage is CandidateStorage.BIT,
     )
 
 
@@ -107,18 +180,21 @@ async def list_candidates(db: AsyncSession, collection: Collection) -> list[Cand
 
 
 def _candidate(record: CandidateRecord, collection: Collection, mark: int) -> Candidate:
+    storage = CandidateStorage(record.storage)
     return Candidate(
         id=record.id,
         collection_id=record.collection_id,
         job_id=record.job_id,
         name=record.name,
         spec=parse_spec(record.kind, record.options),
-        table=candidate_table(collection, record.table_name, Storage(record.storage)),
+        storage=storage,
+        table=candidate_table(collection, record.table_name, storage),
         index_name=record.index_name,
         state=CandidateState(record.state),
         error=record.error,
         rows=record.rows,
         stale=record.change_mark is not None and record.change_mark != mark,
+        copy_seconds=record.copy_seconds,
         build_seconds=record.build_seconds,
         index_bytes=record.index_bytes,
         table_bytes=record.table_bytes,
@@ -153,6 +229,21 @@ def newest_ready(candidates: Sequence[Candidate], kind: IndexKind) -> Candidate 
     """The newest of a kind that can be searched; one that is not stale goes before."""
     ready = [each for each in candidates if each.ready and each.kind is kind]
     return max(ready, key=lambda each: (not each.stale, each.created_at), default=None)
+
+
+async def find_ready(
+    db: AsyncSession, collection: Collection, spec: CandidateSpec
+) -> Candidate | None:
+    """The newest that is just that, can be searched and is not stale: no need to build it again."""
+    for each in await list_candidates(db, collection):
+        if each.ready and not each.stale and each.made_as == spec:
+            return each
+    return None
+
+
+def disk_bytes(candidates: Sequence[Candidate]) -> int:
+    """What they take on disk together; what is not ready has no figure yet."""
+    return sum(each.size_bytes or 0 for each in candidates)
 
 
 async def drop_candidate(db: AsyncSession, candidate: Candidate) -> None:

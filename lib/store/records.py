@@ -7,10 +7,18 @@ from datetime import datetime
 from typing import Any
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import BigInteger, Double, Text
+from sqlalchemy.types import BigInteger, Double, LargeBinary, Text
 
 SCHEMA = "vecscope"
 
@@ -203,7 +211,7 @@ class CandidateRecord(Record):
     __table_args__ = (
         UniqueConstraint("collection_id", "name"),
         CheckConstraint("kind IN ('ivfflat', 'hnsw')", name="kind"),
-        CheckConstraint("storage IN ('vector', 'halfvec')", name="storage"),
+        CheckConstraint("storage IN ('vector', 'halfvec', 'bit')", name="storage"),
         CheckConstraint("distance IN ('cosine', 'l2', 'inner_product')", name="distance"),
         CheckConstraint("table_name ~ '^candidate_[0-9a-f]{8}$'", name="table_name"),
         CheckConstraint("state IN ('building', 'ready', 'failed', 'interrupted')", name="state"),
@@ -234,6 +242,7 @@ class CandidateRecord(Record):
     rows: Mapped[int | None] = mapped_column(BigInteger)
     change_mark: Mapped[int | None] = mapped_column(BigInteger)
     """The collection's when it was copied."""
+    copy_seconds: Mapped[float | None] = mapped_column(Double)
     build_seconds: Mapped[float | None] = mapped_column(Double)
     """Of the index alone, without the copying."""
     index_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -265,4 +274,95 @@ class SavedSearchRecord(Record):
     """What a link names it by."""
     name: Mapped[str]
     request: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class ExperimentRecord(Record):
+    """A run of the lab: what it was to find out, on what, and what came of it (lib.lab.kept).
+
+    How it is going is its job's to say, until ``finished_at`` says that it is done.
+    """
+
+    __tablename__ = "experiments"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "name"),
+        Index("ix_experiments_job_id", "job_id"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    collection_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(CollectionRecord.id, ondelete="CASCADE")
+    )
+    job_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey(JobRecord.id, ondelete="SET NULL"))
+    """The job that runs it, or did last."""
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    given: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    """The queries' vectors where they came as a file: float32 (q, d), the least byte first."""
+    environment: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """What was measured on: {"data": …, "candidates": […]}."""
+    outcomes: Mapped[list[dict[str, Any]]] = mapped_column(
+        JSONB, server_default=text("'[]'::jsonb")
+    )
+    """What the search for the target found, by candidate."""
+    changed: Mapped[str] = mapped_column(server_default="")
+    """That the collection was written to while it ran, in a sentence."""
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    finished_at: Mapped[datetime | None]
+
+
+class MeasurementRecord(Record):
+    """One (candidate, setting) of an experiment and its figures; those of the exact scan have
+    no kind."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (
+        UniqueConstraint(
+            "experiment_id",
+            "candidate",
+            "value",
+            "iterative_scan",
+            postgresql_nulls_not_distinct=True,
+        ),
+        CheckConstraint("kind IN ('ivfflat', 'hnsw')", name="kind"),
+        CheckConstraint("(kind IS NULL) = (value = 0)", name="value"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    """In the order they were made."""
+    experiment_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(ExperimentRecord.id, ondelete="CASCADE")
+    )
+    candidate: Mapped[str]
+    """Its name then; candidates are dropped, measurements stay."""
+    kind: Mapped[str | None]
+    value: Mapped[int]
+    """probes or ef_search; 0 for the exact scan."""
+    iterative_scan: Mapped[str]
+    k: Mapped[int]
+    queries: Mapped[int]
+    rounds: Mapped[int]
+    recall: Mapped[float] = mapped_column(Double)
+    recall_low: Mapped[float] = mapped_column(Double)
+    recall_high: Mapped[float] = mapped_column(Double)
+    id_recall: Mapped[float] = mapped_column(Double)
+    worst_decile_recall: Mapped[float] = mapped_column(Double)
+    zero: Mapped[int]
+    p50_ms: Mapped[float] = mapped_column(Double)
+    p95_ms: Mapped[float] = mapped_column(Double)
+    p99_ms: Mapped[float] = mapped_column(Double)
+    server_ms: Mapped[float | None] = mapped_column(Double)
+    qps: Mapped[dict[str, Any]]
+    """Queries a second, by the number of clients."""
+    short: Mapped[int]
+    buffers: Mapped[int | None] = mapped_column(BigInteger)
+    certified: Mapped[bool]
+    reason: Mapped[str]
+    plan_index: Mapped[str | None]
+    recalls: Mapped[bytes] = mapped_column(LargeBinary)
+    """float64 (q,), the least byte first, in the order of the queries; latencies_ms too."""
+    latencies_ms: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))

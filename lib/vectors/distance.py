@@ -18,6 +18,8 @@ from lib.errors import DimensionMismatch, InvalidInput, InvalidVector
 FloatArray = npt.NDArray[np.float32]
 
 HALFVEC_MAX = 65504.0  # the largest finite IEEE 754 binary16
+MAX_BIT_DIMENSIONS = 64_000  # of an index on bits (pgvector README, "Reference")
+BIT_OPERATOR_CLASS = "bit_hamming_ops"
 
 
 @lru_cache(maxsize=32)

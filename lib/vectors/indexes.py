@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import Index, MetaData, bindparam, text
+from sqlalchemy import Boolean, Index, MetaData, bindparam, column, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.schema import CreateIndex, DropIndex
 
@@ -25,8 +25,9 @@ from lib.errors import (
     NotFound,
     from_exception,
 )
+from lib.vectors.distance import BIT_OPERATOR_CLASS, MAX_BIT_DIMENSIONS, Storage
 from lib.vectors.sql import printed, quoted_name
-from lib.vectors.statements import available_statement
+from lib.vectors.statements import available_statement, sign_bits
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
     EF_CONSTRUCTION,
@@ -135,22 +136,30 @@ class HNSW:
 IndexSpec = IVFFlat | HNSW
 
 
-def check_indexable(table: VectorTable) -> None:
-    """Raises IndexRefused, with the way out, where the column cannot have such an index."""
+def _dimensions(table: VectorTable) -> int:
+    """Raises IndexRefused where the column has no fixed number of them."""
     if table.dimensions is None:
         raise IndexRefused(
             f"The column {table.embedding} has no fixed number of dimensions.",
             hint="Give it one: ALTER TABLE … ALTER COLUMN … TYPE vector(n).",
         )
-    most = table.storage.max_index_dimensions
-    if table.dimensions > most:
+    return table.dimensions
+
+
+def check_indexable(table: VectorTable) -> None:
+    """Raises IndexRefused, with the way out, where the column cannot have such an index."""
+    dimensions, most = _dimensions(table), table.max_index_dimensions
+    if dimensions > most:
+        half = Storage.HALFVEC.max_index_dimensions
         way_out = (
-            "Store the embeddings as halfvec, which can be indexed up to 4,000 dimensions."
-            if table.dimensions <= 4000
-            else "Take a model with fewer dimensions; halfvec can be indexed up to 4,000."
+            f"Store the embeddings as halfvec, which can be indexed up to {half:,} dimensions."
+            if dimensions <= half
+            else f"Take a model with fewer dimensions; halfvec can be indexed up to {half:,}, "
+            f"bits up to {MAX_BIT_DIMENSIONS:,}."
         )
+        held = "bits" if table.bits else f"a {table.storage.value}"
         raise IndexRefused(
-            f"A {table.storage.value} with {table.dimensions:,} dimensions cannot be indexed: "
+            f"{held.capitalize()} with {dimensions:,} dimensions cannot be indexed: "
             f"pgvector's limit is {most:,}.",
             hint=way_out,
         )
@@ -183,10 +192,11 @@ def index_name(table: VectorTable, spec: IndexSpec) -> str:
     schema may differ only at their end.
     """
     options = "_".join(str(value) for value in spec.options.values())
-    tail = f"_{table.embedding}_{spec.kind.value}_{table.distance.value}_{options}"
+    measure = "hamming" if table.bits else table.distance.value
+    tail = f"_{table.embedding}_{spec.kind.value}_{measure}_{options}"
     room = _NAME_BYTES - len(tail.encode())
     if room < 8:
-        tail = f"_{spec.kind.value}_{table.distance.value}_{options}"
+        tail = f"_{spec.kind.value}_{measure}_{options}"
         room = _NAME_BYTES - len(tail.encode())
     start = table.name.encode()
     if len(start) > room:
@@ -210,14 +220,18 @@ def make_index(
             hint="Take a shorter name.",
             field="name",
         )
-    return Index(
-        name,
-        copy.c[table.embedding],
-        postgresql_using=spec.kind.value,
-        postgresql_with=spec.options,
-        postgresql_ops={table.embedding: table.distance.operator_class(table.storage)},
-        postgresql_concurrently=concurrently,
-    )
+    embedding = copy.c[table.embedding]
+    options: dict[str, Any] = {
+        "postgresql_using": spec.kind.value,
+        "postgresql_with": spec.options,
+        "postgresql_concurrently": concurrently,
+    }
+    if table.bits:
+        # SQLAlchemy finds an expression's operator class by its label.
+        bits = sign_bits(embedding, _dimensions(table)).label("bits")
+        return Index(name, bits, postgresql_ops={"bits": BIT_OPERATOR_CLASS}, **options)
+    operators = {table.embedding: table.distance.operator_class(table.storage)}
+    return Index(name, embedding, postgresql_ops=operators, **options)
 
 
 def create_statement(
@@ -251,12 +265,21 @@ def migration_text(
     name = name or index_name(table, spec)
     options = ", ".join(f"{key!r}: {value}" for key, value in spec.options.items())
     operator_class = table.distance.operator_class(table.storage)
+    indexed = (
+        f"[{table.embedding!r}],\n            postgresql_ops={{{table.embedding!r}: "
+        f"{operator_class!r}}}"
+    )
+    needs = ""
+    if table.bits:
+        bits = printed(sign_bits(column(table.embedding), _dimensions(table)))
+        indexed = f"[sa.text({f'({bits}) {BIT_OPERATOR_CLASS}'!r})]"
+        needs = "import sqlalchemy as sa\n"
     title = f"{spec.kind.label} index on {table.qualified_name}.{table.embedding}"
     # Names go in by repr; in the docstring nothing may end it.
     title = title.replace("\\", "\\\\").replace('"', '\\"')
     return f'''"""{title}"""
 
-from alembic import op
+{needs}from alembic import op
 
 revision = {revision!r}
 down_revision = {down_revision!r}  # set this to your latest revision
@@ -269,11 +292,10 @@ def upgrade() -> None:
         op.create_index(
             {name!r},
             {table.name!r},
-            [{table.embedding!r}],
+            {indexed},
             schema={table.schema!r},
             postgresql_using={spec.kind.value!r},
             postgresql_with={{{options}}},
-            postgresql_ops={{{table.embedding!r}: {operator_class!r}}},
             postgresql_concurrently=True,
         )
 
@@ -318,19 +340,35 @@ _INDEXES = text(
     JOIN pg_class AS i ON i.oid = x.indexrelid
     JOIN pg_am AS am ON am.oid = i.relam
     JOIN pg_opclass AS oc ON oc.oid = x.indclass[0]
-    JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
-    WHERE x.indrelid = to_regclass(:relation) AND a.attname = :embedding
-      AND am.amname IN ('ivfflat', 'hnsw')
+    JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attname = :embedding
+    WHERE x.indrelid = to_regclass(:relation) AND am.amname IN ('ivfflat', 'hnsw')
+      AND CASE WHEN NOT :bits THEN x.indkey[0] = a.attnum
+          -- on an expression, which PostgreSQL knows to depend on the column
+          ELSE oc.opcname = :bit_operator_class AND EXISTS (
+              SELECT FROM pg_depend AS d
+              WHERE d.classid = 'pg_class'::regclass AND d.objid = i.oid
+                AND d.refobjid = x.indrelid AND d.refobjsubid = a.attnum)
+          END
     ORDER BY i.relname
     """
-).bindparams(bindparam("relation"), bindparam("embedding"))
+).bindparams(
+    bindparam("relation"),
+    bindparam("embedding"),
+    bindparam("bits", type_=Boolean()),
+    bindparam("bit_operator_class", BIT_OPERATOR_CLASS),
+)
 
 
 async def list_indexes(
     db: AsyncSession | AsyncConnection, table: VectorTable
 ) -> list[IndexDescription]:
-    """The approximate indexes on the table's embedding, by name."""
-    parameters = {"relation": quoted_name(table.table), "embedding": table.embedding}
+    """The approximate indexes on the table's embedding, by name: on the column itself, or on its
+    bits where the table is searched by those."""
+    parameters = {
+        "relation": quoted_name(table.table),
+        "embedding": table.embedding,
+        "bits": table.bits,
+    }
     rows = await db.execute(_INDEXES, parameters)
     return [
         IndexDescription(

@@ -31,12 +31,12 @@ from sqlalchemy import (
     null,
     select,
 )
-from sqlalchemy.dialects.postgresql import REGCONFIG, TSQUERY
+from sqlalchemy.dialects.postgresql import BIT, REGCONFIG, TSQUERY
 
 from lib.errors import InvalidInput
 from lib.vectors.distance import Distance, FloatArray, Storage, check_embedding
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import POOL, RESULT_LIMIT
+from lib.vectors.tuning import OVERSAMPLING, POOL, RESULT_LIMIT
 
 RRF_CONSTANT = 60  # Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion"
 
@@ -109,11 +109,13 @@ class Through:
     """A copy of a table's vectors whose index is to find the nearest: a candidate.
 
     table: the copy; its ids are those of the table that is searched. where: the filters, over
-    the copy's own columns; there they take the place of those over the table.
+    the copy's own columns; there they take the place of those over the table. oversampling: only
+    of an index on bits (:func:`found_statement`).
     """
 
     table: VectorTable
     where: Sequence[ColumnElement[bool]] = ()
+    oversampling: int = OVERSAMPLING.default
 
 
 # --- the pieces ---------------------------------------------------------------------------------
@@ -126,10 +128,26 @@ def distance_to(
 
     query_embedding: None where the statement is given it later, by the parameter's name.
     """
-    query = bindparam(name, query_embedding, type_=table.embedding_type)
-    column = table.column(table.embedding)
-    distance: ColumnElement[Any] = column.op(table.distance.operator, return_type=Double())(query)
+    return _distance(table, table.column(table.embedding), _query(table, query_embedding, name))
+
+
+def _query(table: VectorTable, embedding: FloatArray | None, name: str) -> ColumnElement[Any]:
+    return bindparam(name, embedding, type_=table.embedding_type)
+
+
+def _distance(
+    table: VectorTable, embedding: ColumnElement[Any], query: ColumnElement[Any]
+) -> ColumnElement[Any]:
+    distance: ColumnElement[Any] = embedding.op(table.distance.operator, return_type=Double())(
+        query
+    )
     return distance
+
+
+def sign_bits(embedding: ColumnElement[Any], dimensions: int) -> ColumnElement[Any]:
+    """``binary_quantize(embedding)::bit(d)``, one bit a dimension, 1 where it is above 0: the
+    expression that an index on bits is made on (pgvector README, "Binary Quantization")."""
+    return cast(func.binary_quantize(embedding), BIT(dimensions))
 
 
 def is_category(table: VectorTable, category: str) -> ColumnElement[bool]:
@@ -266,17 +284,64 @@ def _nearest(table: VectorTable, limit: int) -> Select[Any]:
 def found_statement(
     through: Through, query_embedding: FloatArray, limit: int = RESULT_LIMIT.default
 ) -> Select[Any]:
-    """(id, distance) of the ``limit`` nearest in the copy, nearest first. Raises as
-    :func:`nearest_statement`."""
+    """(id, distance) of the ``limit`` nearest in the copy, nearest first.
+
+    Of a copy whose index is on bits: ``oversampling · limit`` rows through the index, by Hamming
+    distance, and of these the ``limit`` nearest by the full vector. An HNSW index brings no more
+    than ``ef_search`` of them, an IVFFlat index no more than its probed lists hold.
+    Raises as :func:`nearest_statement`.
+    """
     copy = through.table
     # A parameter of its own: the copy's storage may differ from the table's, and so the type.
-    distance = distance_to(copy, _checked(copy, query_embedding), "nearest_to")
-    return (
-        select(copy.column(copy.id).label("id"), distance.label("distance"))
-        .where(copy.column(copy.embedding).is_not(None), *through.where)
-        .order_by(distance)
-        .limit(_count(limit))
+    query = _query(copy, _checked(copy, query_embedding), "nearest_to")
+    row_id, embedding = copy.column(copy.id), copy.column(copy.embedding)
+    where = (embedding.is_not(None), *through.where)
+    if not copy.bits:
+        distance = _distance(copy, embedding, query)
+        return (
+            select(row_id.label("id"), distance.label("distance"))
+            .where(*where)
+            .order_by(distance)
+            .limit(_count(limit))
+        )
+    OVERSAMPLING.check(through.oversampling, "oversampling")
+    # Without its type a parameter could be a vector or a halfvec to binary_quantize.
+    query_bits = func.binary_quantize(cast(query, copy.embedding_type))
+    bits = sign_bits(embedding, _dimensions(copy))
+    hamming: ColumnElement[Any] = bits.op("<~>", return_type=Double())(query_bits)
+    alike = (
+        select(row_id.label("id"), embedding.label("embedding"))
+        .where(*where)
+        .order_by(hamming)
+        .limit(_count(through.oversampling * limit))
     )
+    # MATERIALIZED: one ORDER BY inside the other would let the planner sort every row.
+    by_bits = _materialized(copy, alike, "by_bits")
+    exact = _distance(copy, by_bits.c.embedding, query).label("distance")
+    return select(by_bits.c.id, exact).order_by(exact).limit(_count(limit))
+
+
+def candidate_statement(
+    table: VectorTable,
+    query_embedding: FloatArray,
+    k: int = RESULT_LIMIT.default,
+    where: Sequence[ColumnElement[bool]] = (),
+    oversampling: int = OVERSAMPLING.default,
+) -> Select[Any]:
+    """(id, distance) of the k nearest in a candidate's own table, nearest first, whatever its index
+    holds: what the lab measures, and the same that a search through it asks.
+
+    The query is the one parameter, ``nearest_to``. oversampling: only where ``table.bits``.
+    Raises LimitExceeded, DimensionMismatch, InvalidVector.
+    """
+    RESULT_LIMIT.check(k, "k")
+    return found_statement(Through(table, where, oversampling), query_embedding, k)
+
+
+def _dimensions(table: VectorTable) -> int:
+    if table.dimensions is None:
+        raise InvalidInput(f"The column {table.embedding} has no fixed number of dimensions.")
+    return table.dimensions
 
 
 def threshold_statement(

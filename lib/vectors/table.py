@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.types import NullType, TypeEngine
 
 from lib.errors import InvalidInput
-from lib.vectors.distance import Distance, Storage
+from lib.vectors.distance import MAX_BIT_DIMENSIONS, Distance, Storage
 
 # It is written into statements as a constant, so that the planner can use an expression index.
 _CONFIG_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
@@ -27,6 +27,9 @@ class VectorTable:
     None; one without content is a copy of vectors, which cannot be searched by words.
     ``text_config`` is the full-text configuration (``english``, ``simple``, …) that
     ``search_vector`` was made with; without a ``search_vector`` the text is parsed at each query.
+    ``bits``: its index holds one bit a dimension, the sign (``binary_quantize``); a search takes
+    more rows than it wants by those and ranks them again by the full vector, which the column
+    holds as ``storage`` says.
     """
 
     name: str
@@ -44,6 +47,7 @@ class VectorTable:
     storage: Storage = Storage.VECTOR
     dimensions: int | None = None
     text_config: str = "english"
+    bits: bool = False
 
     def __post_init__(self) -> None:
         if "" in (self.name, self.id, self.content, self.embedding):
@@ -80,6 +84,12 @@ class VectorTable:
     @property
     def embedding_type(self) -> TypeEngine[Any]:
         return self.storage.column_type(self.dimensions)
+
+    @property
+    def max_index_dimensions(self) -> int:
+        """The most dimensions an index on the embedding takes; for bits pgvector README,
+        "Binary Quantization"."""
+        return MAX_BIT_DIMENSIONS if self.bits else self.storage.max_index_dimensions
 
     @property
     def document_columns(self) -> Mapping[str, str]:

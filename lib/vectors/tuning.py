@@ -45,6 +45,8 @@ MAX_SCAN_TUPLES = Limits(1, 2**31 - 1, 20_000)
 # Ours: more than that is an export, not a search.
 RESULT_LIMIT = Limits(1, 10_000, 10)
 POOL = Limits(1, 10_000, 200)
+# Rows taken by their bits for each row wanted, then ranked by the full vector.
+OVERSAMPLING = Limits(1, 1000, 10)
 
 
 ITERATIVE_SCAN_SINCE = (0, 8)

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert, text
 
-from lib.lab.candidates import start_candidate_build
-from lib.store.candidates import Candidate, get_candidate, list_candidates
+from lib.lab.candidates import start_candidate_builds
+from lib.store.candidates import (
+    Candidate,
+    CandidateSpec,
+    CandidateStorage,
+    get_candidate,
+    list_candidates,
+)
 from lib.store.collections import Collection, create_collection, mark_changed
 from lib.store.database import Database
 from lib.store.jobs import Job, Jobs
@@ -75,19 +81,20 @@ class Library:
 
         self.database.run(work())
 
-    def start(self, spec: IndexSpec, storage: Storage | None = None) -> Job:
+    def start(self, spec: IndexSpec, storage: CandidateStorage | None = None) -> Job:
+        held = storage or CandidateStorage.of(self.collection.storage)
+        specs = [CandidateSpec(spec, held)]
         return self.database.run(
-            start_candidate_build(self.jobs, self.database, self.collection, spec, storage)
+            start_candidate_builds(self.jobs, self.database, self.collection, specs)
         )
 
-    def build(self, spec: IndexSpec, storage: Storage | None = None) -> Candidate:
+    def build(self, spec: IndexSpec, storage: CandidateStorage | None = None) -> Candidate:
         job = self.start(spec, storage)
         ended = self.database.run(self.jobs.wait(job.id))
         assert ended.status.value == "done", ended.error
         assert ended.result is not None
-        return self.database.query(
-            get_candidate, self.collection, uuid.UUID(ended.result["candidate_id"])
-        )
+        (built,) = ended.result["candidates"]
+        return self.database.query(get_candidate, self.collection, uuid.UUID(built["candidate_id"]))
 
     def candidates(self) -> list[Candidate]:
         return self.database.query(list_candidates, self.collection)

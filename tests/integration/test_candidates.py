@@ -29,6 +29,7 @@ from lib.store import migrations
 from lib.store.candidates import (
     Candidate,
     CandidateState,
+    CandidateStorage,
     drop_candidate,
     get_candidate,
     newest_ready,
@@ -36,7 +37,7 @@ from lib.store.candidates import (
 from lib.store.collections import drop_collection
 from lib.store.database import Database, connect_arguments
 from lib.store.jobs import JobStatus
-from lib.vectors.distance import Distance, FloatArray, Storage
+from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.indexes import HNSW, IndexKind, IVFFlat, parse_spec_text
 from lib.vectors.search import (
     SearchResult,
@@ -87,7 +88,7 @@ def test_the_same_index_twice_gets_its_own_table_and_name(database: Database) ->
 
 def test_a_candidate_of_halves(database: Database) -> None:
     library = Library(database, clustered(100), distance=Distance.L2)
-    half = library.build(HNSW(), Storage.HALFVEC)
+    half = library.build(HNSW(), CandidateStorage.HALFVEC)
     assert half.name == "HNSW m 16, ef_construction 64, halfvec"
     (kind,) = library.ask(
         f"SELECT pg_typeof(embedding)::text FROM {half.table.qualified_name} LIMIT 1"
@@ -120,14 +121,14 @@ def test_what_is_refused_is_refused_before_copying(database: Database) -> None:
         wide.start(HNSW())
     assert "halfvec" in refused.value.hint
     with pytest.raises(IndexRefused, match="no row with an embedding"):
-        wide.start(HNSW(), Storage.HALFVEC)
+        wide.start(HNSW(), CandidateStorage.HALFVEC)
     assert library.ask("SELECT count(*) FROM vecscope.jobs") == [(0,)]
     assert library.ask("SELECT count(*) FROM vecscope.candidates") == [(0,)]
 
 
 def test_a_wide_collection_has_its_way_out_in_halves(database: Database) -> None:
     library = Library(database, np.eye(3, 2001, dtype=np.float32), dimensions=2001)
-    assert library.build(HNSW(), Storage.HALFVEC).rows == 3
+    assert library.build(HNSW(), CandidateStorage.HALFVEC).rows == 3
 
 
 def test_a_failed_build_says_why_and_leaves_no_table(database: Database) -> None:
@@ -135,7 +136,7 @@ def test_a_failed_build_says_why_and_leaves_no_table(database: Database) -> None
     vectors = clustered(30)
     vectors[7, 0] = 1e6
     library = Library(database, vectors)
-    job = library.start(HNSW(), Storage.HALFVEC)
+    job = library.start(HNSW(), CandidateStorage.HALFVEC)
     ended = database.run(library.jobs.wait(job.id))
     assert ended.status is JobStatus.FAILED
     (failed,) = library.candidates()
@@ -234,7 +235,7 @@ def test_filters_and_thresholds_go_through_it(database: Database) -> None:
 def test_a_hybrid_goes_through_it(database: Database) -> None:
     """The vector leg is the candidate's, the text leg the collection's; halves cost some digits."""
     library = Library(database, clustered(300))
-    half = library.build(IVFFlat(lists=4), Storage.HALFVEC)
+    half = library.build(IVFFlat(lists=4), CandidateStorage.HALFVEC)
     query = library.vectors[3]
     found = search(
         library, half, query, probes=4, search=hybrid_search, before=("7",), pool=5, limit=6
@@ -339,7 +340,8 @@ def test_dropping_the_collection_under_a_build_leaves_nothing(database: Database
 KILLED = """
 import sys, uuid
 from sqlalchemy import make_url
-from lib.lab.candidates import start_candidate_build
+from lib.lab.candidates import start_candidate_builds
+from lib.store.candidates import parse_candidate
 from lib.store.collections import get_collection
 from lib.store.database import Database
 from lib.store.jobs import Jobs
@@ -350,7 +352,8 @@ collection = database.query(get_collection, "Library")
 
 async def build():
     jobs = Jobs(database)
-    job = await start_candidate_build(jobs, database, collection, HNSW(m=32, ef_construction=400))
+    specs = [parse_candidate("hnsw:m=32,ef_construction=400@vector", 0, collection.storage)]
+    job = await start_candidate_builds(jobs, database, collection, specs)
     await jobs.wait(job.id)
 
 database.run(build())

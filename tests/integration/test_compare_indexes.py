@@ -23,8 +23,9 @@ from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.search.xray import XRay, xray, xray_json
 from lib.settings import Settings
+from lib.store.candidates import CandidateStorage
 from lib.store.database import Database
-from lib.vectors.distance import Distance, FloatArray, Storage
+from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.indexes import HNSW, IVFFlat, build_index
 from lib.vectors.tuning import Scan, SearchSettings
 
@@ -207,7 +208,7 @@ def test_the_xray_of_the_collections_own_index_under_a_filter(library: Library) 
 
 def test_the_xray_says_when_nothing_would_find_it(library: Library) -> None:
     """Added after the copy was made; and a copy of halves is judged by the true distances."""
-    library.build(IVFFlat(LISTS), Storage.HALFVEC)
+    library.build(IVFFlat(LISTS), CandidateStorage.HALFVEC)
     query = library.vectors[11]
     library.add([query], first=ROWS)
     column = ColumnSettings("IVFFlat", replace(BASE, candidate_id=library.candidates()[0].id))
