@@ -20,6 +20,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
+    Boolean,
     Column,
     ColumnElement,
     Double,
@@ -27,14 +29,18 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Select,
+    SmallInteger,
     Table,
     Text,
     Uuid,
     bindparam,
     cast,
+    column,
     delete,
     func,
     literal_column,
+    not_,
+    or_,
     select,
     true,
 )
@@ -50,9 +56,15 @@ from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import SCHEMA, LexicalIndexRecord
 from lib.vectors.sql import quoted_name
 from lib.vectors.statements import TextMatching, TextQuery, check_query_text, text_match
+from lib.vectors.table import VectorTable
 
 K1_DEFAULT, B_DEFAULT = 1.2, 0.75
 K1_MOST = 10.0
+
+# What a long question may cost: 150,000 postings are about a tenth of a second.
+MOST_POSTINGS = 150_000
+MOST_RESCORED = 1_000
+MOST_WANTED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,77 +277,177 @@ def bm25_matching(
 
     ANY takes every document with one of the words; WEB and PLAIN take those that the tsquery
     matches and rank them by all of the question's words.
+
+    What a long question costs is bounded, the rarest words being looked up first:
+
+    - where every word must occur, only the documents with the rarest one are looked at, which
+      leaves nothing out;
+    - ANY looks up words until MOST_POSTINGS documents were met. Only the MOST_RESCORED best of
+      these get the values of the remaining, frequent words. A document that ends among the first
+      ten has nearly always some of the rarer words (docs/decisions/016); ``more_match`` says
+      that ``matches`` is a lower bound then. With a filter, or where more than MOST_WANTED
+      documents are wanted, all words are looked up.
+
     Raises InvalidInput for an empty question.
     """
     settings = settings or BM25()
     table = collection.table
     question = check_query_text(query_text)
     lexemes, postings = _tables(collection.slug)
-    totals = LexicalIndexRecord.__table__
     document, query = text_match(table, question, kind)
-    config = literal_column(f"'{table.text_config}'::regconfig", REGCONFIG)
+
+    def matching(where: Sequence[ColumnElement[bool]], most: int | None = None) -> Select[Any]:
+        terms = _terms(collection, lexemes, question)
+        if kind is not TextQuery.ANY:
+            # A tsquery of words that must all occur has neither OR nor NOT.
+            every_word = cast(query, Text).op("!~", return_type=Boolean())(_OR_OR_NOT)
+            is_leading = or_(terms.c.postings_before == _count(0), not_(every_word))
+        elif where or most is None or most > MOST_WANTED:
+            ranked = _by_postings(terms, postings, settings)
+            return _filtered(table, ranked, where) if where else ranked
+        else:
+            is_leading = terms.c.postings_before < _count(MOST_POSTINGS)
+        leading = _materialized(select(terms).where(is_leading), "leading")
+        rest = _materialized(select(terms).where(not_(is_leading)), "rest")
+        met = _by_postings(leading, postings, settings)
+        if kind is not TextQuery.ANY:
+            met = _filtered(table, met, [*where, document.bool_op("@@")(query)])
+        met_rows = _materialized(met, "met")
+        has_rest = select(rest.c.lexeme).exists()
+        remaining = _by_document(table, met_rows, rest, settings).where(has_rest).scalar_subquery()
+        value = met_rows.c.text_value + func.coalesce(remaining, _number(0), type_=Double())
+        found = select(met_rows.c.id, value.label("text_value"))
+        if kind is not TextQuery.ANY:
+            return found
+        values = met_rows.alias("others")
+        last = (
+            select(values.c.text_value)
+            .where(has_rest)
+            .order_by(values.c.text_value.desc())
+            .offset(_count(MOST_RESCORED - 1))
+            .limit(_count(1))
+            .scalar_subquery()
+        )
+        met_count = select(func.count()).select_from(values).scalar_subquery()
+        return found.add_columns(met_count.label("matches"), has_rest.label("more_match")).where(
+            met_rows.c.text_value >= func.coalesce(last, _number(0), type_=Double())
+        )
+
+    return matching
+
+
+def _terms(collection: Collection, lexemes: Table, question: str) -> CTE:
+    """The question's words that the collection knows: their idf, and how many postings the rarer
+    ones among them have."""
+    totals = LexicalIndexRecord.__table__
+    config = literal_column(f"'{collection.table.text_config}'::regconfig", REGCONFIG)
     words = func.tsvector_to_array(
         func.to_tsvector(config, bindparam("query_text", question, type_=Text())),
         type_=ARRAY(Text),
     )
+    # One row: PostgreSQL must not take the totals for a table of thousands.
+    total = (
+        select(
+            cast(totals.c.documents, Double).label("documents"),
+            (
+                cast(totals.c.total_length, Double)
+                / func.nullif(cast(totals.c.documents, Double), _number(0), type_=Double())
+            ).label("average_length"),
+        )
+        .where(totals.c.collection_id == bindparam("collection_id", collection.id))
+        .limit(_count(1))
+        .subquery("total")
+    )
+    half, n, df = _number(0.5), total.c.documents, cast(lexemes.c.documents, Double)
+    rarest_first = (lexemes.c.documents, lexemes.c.lexeme_id)
+    up_to_this = func.sum(lexemes.c.documents).over(order_by=rarest_first)
+    return _materialized(
+        select(
+            lexemes.c.lexeme_id,
+            lexemes.c.lexeme,
+            func.ln(_number(1) + (n - df + half) / (df + half), type_=Double()).label("idf"),
+            (up_to_this - lexemes.c.documents).label("postings_before"),
+            total.c.average_length,
+        )
+        .join_from(lexemes, total, true())
+        .where(lexemes.c.lexeme == func.any(words)),
+        "terms",
+    )
 
-    def matching(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
-        # One row: PostgreSQL must not take the totals for a table of thousands.
-        total = (
-            select(
-                cast(totals.c.documents, Double).label("documents"),
-                (
-                    cast(totals.c.total_length, Double)
-                    / func.nullif(cast(totals.c.documents, Double), _number(0), type_=Double())
-                ).label("average_length"),
-            )
-            .where(totals.c.collection_id == bindparam("collection_id", collection.id))
-            .limit(literal_column("1", Integer))
-            .subquery("total")
-        )
-        half, n, df = _number(0.5), total.c.documents, cast(lexemes.c.documents, Double)
-        terms = (
-            select(
-                lexemes.c.lexeme_id,
-                func.ln(_number(1) + (n - df + half) / (df + half), type_=Double()).label("idf"),
-                total.c.average_length,
-            )
-            .join_from(lexemes, total, true())
-            .where(lexemes.c.lexeme == func.any(words))
-            .cte("terms")
-            .prefix_with("MATERIALIZED")
-        )
-        # OFFSET 0 keeps the look-up by word inside: joined freely, the planner reads all postings.
-        found = (
-            select(postings.c.document_id, postings.c.tf, postings.c.length)
-            .where(postings.c.lexeme_id == terms.c.lexeme_id)
-            .offset(literal_column("0", Integer))
-            .correlate(terms)
-            .lateral("found")
-        )
-        tf, k1, b = cast(found.c.tf, Double), _number(settings.k1), _number(settings.b)
-        length = cast(found.c.length, Double) / terms.c.average_length
-        value = terms.c.idf * tf * (k1 + _number(1)) / (tf + k1 * (_number(1) - b + b * length))
-        ranked = (
-            select(
-                found.c.document_id.label("id"), func.sum(value, type_=Double()).label("text_value")
-            )
-            .join_from(terms, found, true())
-            .group_by(found.c.document_id)
-        )
-        conditions = list(where)
-        if kind is not TextQuery.ANY:
-            conditions.append(document.bool_op("@@")(query))
-        if not conditions:
-            return ranked
-        values = ranked.subquery("ranked")
-        return (
-            select(values.c.id, values.c.text_value)
-            .join_from(values, table.rows, table.column(table.id) == values.c.id)
-            .where(*conditions)
-        )
 
-    return matching
+def _by_postings(terms: CTE, postings: Table, settings: BM25) -> Select[Any]:
+    """(id, text_value, length) of each document with one of the terms."""
+    # OFFSET 0 keeps the look-up by word inside: joined freely, the planner reads all postings.
+    found = (
+        select(postings.c.document_id, postings.c.tf, postings.c.length)
+        .where(postings.c.lexeme_id == terms.c.lexeme_id)
+        .offset(_count(0))
+        .correlate(terms)
+        .lateral("found")
+    )
+    value = _value(terms, found.c.tf, found.c.length, settings)
+    return (
+        select(
+            found.c.document_id.label("id"),
+            func.sum(value, type_=Double()).label("text_value"),
+            func.max(found.c.length, type_=Integer()).label("length"),
+        )
+        .join_from(terms, found, true())
+        .group_by(found.c.document_id)
+    )
+
+
+def _by_document(table: VectorTable, met: CTE, terms: CTE, settings: BM25) -> Select[Any]:
+    """The terms' part of the value of one document of ``met``, out of its own tsvector: quicker
+    than postings where the terms are many and the documents few."""
+    assert table.search_vector is not None
+    words = func.unnest(table.column(table.search_vector)).table_valued(
+        column("lexeme", Text()), column("positions", ARRAY(SmallInteger)), name="words"
+    )
+    tf = func.greatest(
+        func.coalesce(func.cardinality(words.c.positions, type_=Integer()), _count(1)), _count(1)
+    )
+    value = _value(terms, tf, met.c.length, settings)
+    return (
+        select(func.sum(value, type_=Double()))
+        .select_from(table.rows)
+        .join(words, true())
+        .join(terms, terms.c.lexeme == words.c.lexeme)
+        .where(table.column(table.id) == met.c.id)
+        .correlate(met)
+    )
+
+
+def _value(
+    terms: CTE, tf: ColumnElement[Any], length: ColumnElement[Any], settings: BM25
+) -> ColumnElement[Any]:
+    """What one word adds (the formula above)."""
+    tf, k1, b = cast(tf, Double), _number(settings.k1), _number(settings.b)
+    relative = cast(length, Double) / terms.c.average_length
+    return terms.c.idf * tf * (k1 + _number(1)) / (tf + k1 * (_number(1) - b + b * relative))
+
+
+def _filtered(
+    table: VectorTable, ranked: Select[Any], where: Sequence[ColumnElement[bool]]
+) -> Select[Any]:
+    values = ranked.subquery("ranked")
+    return (
+        select(values.c.id, values.c.text_value, values.c.length)
+        .join_from(values, table.rows, table.column(table.id) == values.c.id)
+        .where(*where)
+    )
+
+
+def _materialized(statement: Select[Any], name: str) -> CTE:
+    return statement.cte(name).prefix_with("MATERIALIZED")
+
+
+_OR_OR_NOT: ColumnElement[Any] = literal_column("'[|!]'", Text())
+
+
+def _count(value: int) -> ColumnElement[int]:
+    """A whole number, written into the SQL."""
+    return literal_column(str(value), Integer())
 
 
 def _number(value: float) -> ColumnElement[Any]:

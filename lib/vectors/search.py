@@ -84,9 +84,10 @@ class SearchResult(Sequence[Hit]):
 
     settings: what was set for the transaction, by PostgreSQL's names. plan: where asked for.
     database_ms: the statement and its rows, on this side of the wire. matches: how many
-    documents match the text, where a text was searched. truncated_because: why there are fewer
-    hits than asked for, None where there are not. index_fell_short: there are more, and the index
-    did not bring them.
+    documents match the text, where a text was searched; more_match: that there may be more, since
+    a long question's frequent words were not looked up everywhere. truncated_because: why there
+    are fewer hits than asked for, None where there are not. index_fell_short: there are more, and
+    the index did not bring them.
     """
 
     hits: tuple[Hit, ...]
@@ -97,6 +98,7 @@ class SearchResult(Sequence[Hit]):
     database_ms: float = 0.0
     embedding_ms: float | None = None
     matches: int | None = None
+    more_match: bool = False
     truncated_because: str | None = None
     index_fell_short: bool = False
 
@@ -315,6 +317,7 @@ async def _run(
         plan=await explain(db, statement) if with_plan else None,
         database_ms=database_ms,
         matches=_matches(rows),
+        more_match=any(row.get("more_match") for row in rows[:1]),
     )
 
 

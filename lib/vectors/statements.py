@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     CTE,
@@ -84,8 +84,16 @@ class TextMethod(StrEnum):
         }[self.value]
 
 
-TextMatching = Callable[[Sequence[ColumnElement[bool]]], Select[Any]]
-"""Filters → SELECT of (id, text_value): every document that matches, larger is better."""
+class TextMatching(Protocol):
+    """What matches a text, and how well."""
+
+    def __call__(
+        self, where: Sequence[ColumnElement[bool]], most: int | None = None
+    ) -> Select[Any]:
+        """Filters → SELECT of (id, text_value), larger is better: every row that matches, or at
+        least the ``most`` best of them. One that leaves rows out has two more columns: ``matches``,
+        how many it met, and ``more_match``, whether there may be more."""
+        ...
 
 
 class Fusion(StrEnum):
@@ -116,6 +124,10 @@ class Through:
     table: VectorTable
     where: Sequence[ColumnElement[bool]] = ()
     oversampling: int = OVERSAMPLING.default
+
+    def fetched(self, limit: int) -> int:
+        """How many rows the index is to bring, so that ``limit`` are found."""
+        return limit * self.oversampling if self.table.bits else limit
 
 
 # --- the pieces ---------------------------------------------------------------------------------
@@ -313,7 +325,7 @@ def found_statement(
         select(row_id.label("id"), embedding.label("embedding"))
         .where(*where)
         .order_by(hamming)
-        .limit(_count(through.oversampling * limit))
+        .limit(_count(through.fetched(limit)))
     )
     # MATERIALIZED: one ORDER BY inside the other would let the planner sort every row.
     by_bits = _materialized(copy, alike, "by_bits")
@@ -421,7 +433,7 @@ def text_statement(
     RESULT_LIMIT.check(limit, "limit")
     best = _text_leg(table, matching or full_text(table, query_text, kind), limit, where)
     return (
-        select(*_document(table), best.c.text_value, best.c.text_rank, best.c.matches)
+        select(*_document(table), best.c.text_value, best.c.text_rank, *_counted(best))
         .join_from(best, table.rows, table.column(table.id) == best.c.id)
         .order_by(best.c.text_rank)
     )
@@ -439,7 +451,10 @@ def full_text(
     document, query = text_match(table, check_query_text(query_text), kind)
     rank = func.ts_rank if method is TextMethod.TS_RANK else func.ts_rank_cd
 
-    def matching(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    def matching(
+        where: Sequence[ColumnElement[bool]],
+        most: int | None = None,  # noqa: ARG001 — each match has to be ranked
+    ) -> Select[Any]:
         return select(
             table.column(table.id).label("id"),
             rank(document, query, type_=Double()).label("text_value"),
@@ -448,21 +463,30 @@ def full_text(
     return matching
 
 
+_MORE = "more_match"
+
+
+def _counted(rows: CTE) -> list[ColumnElement[Any]]:
+    return [rows.c[name] for name in ("matches", _MORE) if name in rows.c]
+
+
 def _text_leg(
     table: VectorTable,
     matches: TextMatching,
     limit: int,
     where: Sequence[ColumnElement[bool]],
 ) -> CTE:
-    """(id, text_value, text_rank, matches) of the ``limit`` best."""
-    matching = _materialized(table, matches(where), "text_matches")
+    """(id, text_value, text_rank, matches) of the ``limit`` best, and ``more_match`` where the
+    matching has it."""
+    matching = _materialized(table, matches(where, limit), "text_matches")
     order = (matching.c.text_value.desc(), matching.c.id)
+    counted = _counted(matching) if _MORE in matching.c else [func.count().over().label("matches")]
     best = (
         select(
             matching.c.id,
             matching.c.text_value,
             func.row_number().over(order_by=order).label("text_rank"),
-            func.count().over().label("matches"),
+            *counted,
         )
         .order_by(*order)
         .limit(_count(limit))
@@ -544,7 +568,7 @@ def hybrid_statement(
             top.c.vector_rank,
             top.c.text_rank,
             top.c.text_value,
-            top.c.matches,
+            *_counted(top),
             top.c.fused,
         )
         .join_from(top, table.rows, table.column(table.id) == top.c.id)
@@ -617,13 +641,16 @@ def _ranked_pool(
         vector_part = _scaled(vector.c.distance, smaller_is_better=True)
         text_part = _scaled(text.c.text_value, smaller_is_better=False)
     fused = w * func.coalesce(vector_part, _ZERO) + (_ONE - w) * func.coalesce(text_part, _ZERO)
+    counted = [func.max(text.c.matches).over().label("matches")]
+    if _MORE in text.c:
+        counted.append(func.bool_or(text.c[_MORE]).over().label(_MORE))
     pooled = select(
         func.coalesce(vector.c.id, text.c.id).label("id"),
         vector.c.distance,
         vector.c.vector_rank,
         text.c.text_value,
         text.c.text_rank,
-        func.max(text.c.matches).over().label("matches"),
+        *counted,
         fused.label("fused"),
     ).join_from(vector, text, vector.c.id == text.c.id, full=True)
     return _cte(table, pooled, "pool")
