@@ -154,6 +154,8 @@ async def diagnose(
         by_words = (
             "Only documents with the words are compared by their vectors, so no index is asked."
         )
+        if table.bits:
+            by_words = "The nearest by their bits were found, and ranked again by the full vectors."
         said = "No vector is compared here." if _distance_in(statement, table) is None else by_words
         return Diagnosis(plan.vector_index, f"{said} {plan.summary}", (), figures, plan)
     indexes = await _indexes(db, table)

@@ -162,7 +162,7 @@ class SearchService:
             settings = SearchSettings()
             if embedding is not None:
                 through = await find_through(db, collection, asked)
-                settings = await self._settings_for(db, asked)
+                settings = await self._settings_for(db, asked, through)
         return SearchResult(
             hits=(),
             statement=statement_of(collection.table, asked, embedding, matching, through),
@@ -246,7 +246,7 @@ class SearchService:
                 with_plan=request.with_plan,
             )
         through = await find_through(db, collection, request)
-        settings = await self._settings_for(db, request)
+        settings = await self._settings_for(db, request, through)
         if request.mode is Mode.HYBRID:
             return await hybrid_search(
                 db,
@@ -290,11 +290,15 @@ class SearchService:
             with_plan=request.with_plan,
         )
 
-    async def _settings_for(self, db: AsyncSession, request: SearchRequest) -> SearchSettings:
+    async def _settings_for(
+        self, db: AsyncSession, request: SearchRequest, through: Through | None
+    ) -> SearchSettings:
         if self._pgvector is None:  # once a process: an extension is not updated under a server
             self._pgvector = await pgvector_version(db)
         return effective_settings(
-            request, iterative_scan_exists=self._pgvector >= ITERATIVE_SCAN_SINCE
+            request,
+            iterative_scan_exists=self._pgvector >= ITERATIVE_SCAN_SINCE,
+            through=through,
         )
 
     async def _matching(
@@ -437,19 +441,27 @@ def rerank(pool: SearchResult, request: SearchRequest) -> SearchResult:
     )
 
 
-def effective_settings(request: SearchRequest, *, iterative_scan_exists: bool) -> SearchSettings:
+def effective_settings(
+    request: SearchRequest, *, iterative_scan_exists: bool, through: Through | None = None
+) -> SearchSettings:
     """The request's settings, with what nobody chose filled in so that an index does not return
     fewer rows than asked for: ef_search at least the rows wanted, and iterative scan on where a
     filter follows the index. A candidate is there for its index, so that one is taken. What was
-    chosen stays as it is."""
+    chosen stays as it is.
+
+    through: the request's candidate. One that holds bits is to bring more rows than are wanted, and
+    scans on where they are more than ef_search can be."""
     settings = request.settings
     if request.candidate_id is not None and settings.scan is Scan.AUTO:
         settings = replace(settings, scan=Scan.INDEX)
     if settings.scan is Scan.EXACT:
         return settings
     wanted = request.limit if request.mode is Mode.SIMILARITY else max(request.pool, request.limit)
+    wanted = wanted if through is None else through.fetched(wanted)
     if settings.ef_search is None and wanted > EF_SEARCH.default:
         settings = replace(settings, ef_search=min(wanted, EF_SEARCH.high))
-    if settings.iterative_scan is None and request.filtered and iterative_scan_exists:
+    by_bits = through is not None and through.table.bits
+    goes_on = request.filtered or (by_bits and wanted > EF_SEARCH.high)
+    if settings.iterative_scan is None and goes_on and iterative_scan_exists:
         settings = replace(settings, iterative_scan=IterativeScan.STRICT)
     return settings

@@ -125,9 +125,8 @@ async def xray(
         )
     seen = []
     for label, request, index in found:
-        settings = replace(
-            effective_settings(request, iterative_scan_exists=iterative), scan=Scan.INDEX
-        )
+        chosen = effective_settings(request, iterative_scan_exists=iterative, through=index.through)
+        settings = replace(chosen, scan=Scan.INDEX)
         truth = await _truth(database, collection, embedding, request)
         async with database.session() as db:
             bench = _Bench(db, collection, embedding, index, settings, truth, request.limit)
