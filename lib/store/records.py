@@ -277,6 +277,35 @@ class SavedSearchRecord(Record):
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
+class TruthRecord(Record):
+    """The exact neighbours of a batch of queries (lib.lab.truth), as arrays written row by row."""
+
+    __tablename__ = "truths"
+    __table_args__ = (
+        Index("ix_truths_collection_id", "collection_id"),
+        CheckConstraint("id_kind IN ('uuid', 'int', 'text')", name="id_kind"),
+    )
+
+    fingerprint: Mapped[str] = mapped_column(primary_key=True)
+    """SHA-256 of all that they depend on but k."""
+    collection_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(CollectionRecord.id, ondelete="CASCADE")
+    )
+    change_mark: Mapped[int] = mapped_column(BigInteger)
+    """The collection's when its vectors were read."""
+    k: Mapped[int]
+    queries: Mapped[int]
+    id_kind: Mapped[str]
+    ids: Mapped[bytes]
+    """Only those that there are: where a distance is infinite there is none."""
+    distances: Mapped[bytes]
+    tied: Mapped[bytes]
+    rows: Mapped[int] = mapped_column(BigInteger)
+    total: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Double)
+    used_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
 class ExperimentRecord(Record):
     """A run of the lab: what it was to find out, on what, and what came of it (lib.lab.kept).
 
