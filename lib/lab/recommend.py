@@ -1,0 +1,401 @@
+"""From measurements to advice: the scoreboard, the Pareto line, the winner and the words. Pure.
+
+Only a certified measurement can win anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from lib.lab.experiment import (
+    EXACT_NAME,
+    RULES,
+    CandidateFacts,
+    Experiment,
+    Outcome,
+    Priority,
+    Target,
+    setting_words,
+)
+from lib.lab.measurement import Measurement, Protocol, RecallFigures
+from lib.vectors.indexes import IndexKind
+
+LEVELS = (0.90, 0.95, 0.99)
+"""Of recall, on the scoreboard."""
+_ROUNDING = 1e-12
+"""0.95 reached in other steps of addition is still 0.95."""
+
+
+def recall_that_counts(recall: RecallFigures, protocol: Protocol) -> float:
+    """What is held against a level: the lower end of the 95 % interval (vecscope), the mean
+    (ann-benchmarks), the mean by id (vectordbbench)."""
+    rules = RULES[protocol]
+    if rules.by_id:
+        return recall.id_mean
+    return recall.mean.low if rules.lower_bound else recall.mean.value
+
+
+def reaches(recall: RecallFigures, level: float, protocol: Protocol) -> bool:
+    return recall_that_counts(recall, protocol) >= level - _ROUNDING
+
+
+# --- the scoreboard -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreRow:
+    """A candidate at a level of recall. measurement: the quickest (p50) that reaches it, certified
+    ones first; None where none does. wins: the best of its level by the priority. facts: None for
+    the exact scan, which is the reference and wins nothing."""
+
+    candidate: str
+    level: float
+    facts: CandidateFacts | None
+    measurement: Measurement | None
+    wins: bool
+
+
+def scoreboard(experiment: Experiment, levels: Sequence[float] = LEVELS) -> tuple[ScoreRow, ...]:
+    """Each candidate at each level, in the order of the experiment, the exact scan last."""
+    protocol = experiment.spec.protocol
+    target = experiment.spec.target
+    priority = target.priority if target else Priority.LATENCY
+    names = [facts.name for facts in experiment.facts]
+    if experiment.exact is not None:
+        names.append(EXACT_NAME)
+    rows = []
+    for level in levels:
+        found = {
+            name: _quickest(experiment.measurements_of(name), level, protocol) for name in names
+        }
+        contest = [
+            (facts, measurement)
+            for facts in experiment.facts
+            if (measurement := found[facts.name]) is not None and measurement.certified
+        ]
+        winner = _best(contest, priority)
+        rows += [
+            ScoreRow(
+                name,
+                level,
+                experiment.facts_of(name),
+                found[name],
+                wins=winner is not None and winner[0].name == name,
+            )
+            for name in names
+        ]
+    return tuple(sorted(rows, key=lambda row: names.index(row.candidate)))
+
+
+def _quickest(
+    measurements: Iterable[Measurement], level: float, protocol: Protocol
+) -> Measurement | None:
+    reaching = [each for each in measurements if reaches(each.recall, level, protocol)]
+    return min(reaching, key=lambda each: (not each.certified, each.latency.p50_ms), default=None)
+
+
+_Contender = tuple[CandidateFacts, Measurement]
+
+
+def _best(contest: Sequence[_Contender], priority: Priority) -> _Contender | None:
+    """By the priority; what is equal in that, by p95."""
+    keys: dict[Priority, Callable[[_Contender], tuple[float, ...]]] = {
+        Priority.LATENCY: lambda each: (each[1].latency.p95_ms,),
+        Priority.SIZE: lambda each: (each[0].index_bytes, each[1].latency.p95_ms),
+        Priority.BUILD: lambda each: (each[0].build_seconds, each[1].latency.p95_ms),
+    }
+    return min(contest, key=keys[priority], default=None)
+
+
+# --- the Pareto line ----------------------------------------------------------------------------
+
+
+def pareto(measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
+    """Those that no other beats in recall and queries a second (one client) at once, by rising
+    recall; certified ones only. Of two that are equal in both the first is taken."""
+    ordered = sorted(
+        (each for each in measurements if each.certified),
+        key=lambda each: (-each.recall.mean.value, -each.qps.get(1, 0.0)),
+    )
+    line: list[Measurement] = []
+    best_qps = 0.0
+    for each in ordered:
+        if each.qps.get(1, 0.0) > best_qps:
+            best_qps = each.qps[1]
+            line.append(each)
+    return tuple(reversed(line))
+
+
+# --- one candidate and the target ---------------------------------------------------------------
+
+
+def judge(
+    target: Target,
+    protocol: Protocol,
+    facts: CandidateFacts,
+    *,
+    largest: Measurement | None = None,
+    largest_recall: RecallFigures | None = None,
+    measurement: Measurement | None = None,
+    filtered: bool = False,
+) -> Outcome:
+    """What the search for the target came to.
+
+    measurement: at the smallest setting that reaches the recall, None where none does. largest:
+    where none does, the measurement with the largest value, or its recall alone. filtered: under
+    a filter.
+    """
+    if measurement is None:
+        recall = largest.recall if largest is not None else largest_recall
+        found = None if recall is None else recall_that_counts(recall, protocol)
+        bound = "at least " if RULES[protocol].lower_bound else ""
+        problem = (
+            f"No setting reaches {percent(target.recall)}."
+            if found is None
+            else f"With the largest setting it finds {bound}{percent(found)}, below "
+            f"{percent(target.recall)}."
+        )
+        return Outcome(
+            facts.name, None, False, found, problem, _find_more(facts, filtered=filtered)
+        )
+    found = recall_that_counts(measurement.recall, protocol)
+    if not measurement.certified:
+        return Outcome(
+            facts.name,
+            measurement.setting,
+            False,
+            found,
+            f"It is not certified: {measurement.reason}",
+            "Analyse the table, and look at the plan: the planner took another way.",
+        )
+    if target.p95_ms is not None and measurement.latency.p95_ms > target.p95_ms:
+        return Outcome(
+            facts.name,
+            measurement.setting,
+            False,
+            found,
+            f"It reaches {percent(target.recall)} with {setting_words(measurement.setting)}, but "
+            f"in a p95 of {ms(measurement.latency.p95_ms)}, above {ms(target.p95_ms)}.",
+            _be_quicker(facts),
+        )
+    return Outcome(facts.name, measurement.setting, True, found)
+
+
+def _find_more(facts: CandidateFacts, *, filtered: bool) -> str:
+    """What would raise the recall of a candidate that is at its end."""
+    ways = []
+    if filtered:
+        ways.append("an iterative scan, which goes on where the filter left too few rows")
+    if facts.storage == "bit":
+        ways.append("more oversampling, or halfvec in place of bits")
+    if facts.kind is IndexKind.HNSW:
+        m = facts.options["m"]
+        ef_construction = facts.options["ef_construction"]
+        wider = min(100, 2 * m)
+        ways.append(
+            f"a denser graph: m = {wider}, ef_construction = "
+            f"{min(1000, max(2 * ef_construction, 2 * wider))}"
+        )
+    if facts.storage == "halfvec":
+        ways.append("vector in place of halfvec, which rounds to 11 bits")
+    if facts.kind is IndexKind.IVFFLAT and not ways:
+        ways.append("nothing in the index: it has compared every row that it holds")
+    return _sentence("What would help: " + "; ".join(ways))
+
+
+def _be_quicker(facts: CandidateFacts) -> str:
+    ways = []
+    if facts.kind is IndexKind.IVFFLAT:
+        ways.append(
+            f"HNSW, or more lists ({2 * facts.options['lists']:,}), so that each holds fewer rows"
+        )
+    else:
+        ways.append("a denser graph (larger m), which reaches the recall with a smaller ef_search")
+    if facts.storage == "vector":
+        ways.append("halfvec, which reads half as much")
+    ways.append("a lower recall to reach")
+    return _sentence("What would help: " + "; ".join(ways))
+
+
+# --- the recommendation -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendation:
+    """What to take, and why. winner, measurement: None where no candidate reaches the target.
+    headline: one sentence. evidence: sentences, the most important first."""
+
+    target: Target
+    winner: CandidateFacts | None
+    measurement: Measurement | None
+    headline: str
+    evidence: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        return " ".join((self.headline, *self.evidence))
+
+
+def recommend(experiment: Experiment) -> Recommendation | None:
+    """None where no target was set, or nothing was found out about it yet."""
+    target = experiment.spec.target
+    if target is None or not experiment.outcomes:
+        return None
+    contest = [
+        (facts, measurement)
+        for facts in experiment.facts
+        if (measurement := _at_outcome(experiment, facts.name)) is not None
+    ]
+    best = _best(contest, target.priority)
+    others = [
+        _other(experiment, outcome)
+        for outcome in experiment.outcomes
+        if best is None or outcome.candidate != best[0].name
+    ]
+    if best is None:
+        wanted = _target_words(target)
+        return Recommendation(
+            target, None, None, f"None of the candidates reaches {wanted}.", tuple(others)
+        )
+    facts, measurement = best
+    evidence = [_found(experiment, measurement), _taken(measurement), _cost(facts)]
+    if measurement.short:
+        evidence.append(
+            f"{measurement.short:,} of {measurement.queries:,} queries got fewer rows than there "
+            "were to get."
+        )
+    evidence.append(_sentence(f"It is certified: {measurement.reason}"))
+    evidence += others
+    evidence += _reference(experiment, target, measurement)
+    if experiment.changed:
+        evidence.append(experiment.changed)
+    return Recommendation(
+        target,
+        facts,
+        measurement,
+        f"Take {facts.name} with {setting_words(measurement.setting)}: the "
+        f"{_superlative(target.priority)} of those that reach {_target_words(target)}."
+        if len(contest) > 1
+        else f"Take {facts.name} with {setting_words(measurement.setting)}: it reaches "
+        f"{_target_words(target)}.",
+        tuple(evidence),
+    )
+
+
+def _at_outcome(experiment: Experiment, candidate: str) -> Measurement | None:
+    """The measurement with which the candidate reached the target."""
+    for outcome in experiment.outcomes:
+        if outcome.candidate == candidate and outcome.reached:
+            for each in experiment.measurements_of(candidate):
+                if each.setting == outcome.setting and each.certified:
+                    return each
+    return None
+
+
+def _found(experiment: Experiment, measurement: Measurement) -> str:
+    recall, data = measurement.recall, experiment.data
+    where = "" if data is None else f" of {data.rows:,} rows"
+    return (
+        f"Asked {measurement.queries:,} queries for k = {measurement.k}{where}, it found "
+        f"{percent(recall.mean.value)} of the true neighbours (95 % interval "
+        f"{percent(recall.mean.low)} to {percent(recall.mean.high)}), "
+        f"{percent(recall.worst_decile)} in the worst tenth of the queries."
+    )
+
+
+def _taken(measurement: Measurement) -> str:
+    latency = measurement.latency
+    qps = ", ".join(
+        f"{rate:,.0f} queries a second with {clients} client{'s' if clients > 1 else ''}"
+        for clients, rate in sorted(measurement.qps.items())
+    )
+    return (
+        f"It took {ms(latency.p50_ms)} in the median and {ms(latency.p95_ms)} at the 95th "
+        f"percentile{f'; {qps}' if qps else ''}."
+    )
+
+
+def _cost(facts: CandidateFacts) -> str:
+    return f"The index takes {size(facts.index_bytes)} and {seconds(facts.build_seconds)} to build."
+
+
+def _other(experiment: Experiment, outcome: Outcome) -> str:
+    """A sentence on a candidate that was not taken."""
+    measurement = _at_outcome(experiment, outcome.candidate)
+    if measurement is None:
+        return f"{outcome.candidate}: {outcome.problem} {outcome.remedy}".strip()
+    facts = experiment.facts_of(outcome.candidate)
+    cost = (
+        ""
+        if facts is None
+        else f", {size(facts.index_bytes)}, {seconds(facts.build_seconds)} to build"
+    )
+    return (
+        f"{outcome.candidate} reaches it too, with {setting_words(measurement.setting)}: p95 "
+        f"{ms(measurement.latency.p95_ms)}{cost}."
+    )
+
+
+def _reference(experiment: Experiment, target: Target, measurement: Measurement) -> list[str]:
+    exact = experiment.exact
+    if exact is None:
+        return []
+    said = f"An exact scan takes {ms(exact.latency.p50_ms)} in the median"
+    if target.p95_ms is not None and exact.latency.p95_ms <= target.p95_ms:
+        return [f"{said} and would do as well, without any index."]
+    if exact.latency.p95_ms <= measurement.latency.p95_ms:
+        return [f"{said}, which is no slower: at this size no index is needed."]
+    times = exact.latency.p50_ms / measurement.latency.p50_ms
+    return [f"{said}, {times:,.1f} times as long."]
+
+
+def _target_words(target: Target) -> str:
+    latency = "" if target.p95_ms is None else f" with a p95 of {ms(target.p95_ms)} or less"
+    return f"{percent(target.recall)} recall{latency}"
+
+
+def _superlative(priority: Priority) -> str:
+    return {
+        Priority.LATENCY: "quickest",
+        Priority.SIZE: "smallest",
+        Priority.BUILD: "quickest to build",
+    }[priority]
+
+
+# --- numbers as words ---------------------------------------------------------------------------
+
+
+def percent(share: float) -> str:
+    """Such as 95.3 %; 100 % only where nothing is missing."""
+    shown = round(100 * share, 1)
+    if shown >= 100 and share < 1:
+        return "99.9 %"
+    return f"{shown:.0f} %" if shown == round(shown) else f"{shown:.1f} %"
+
+
+def ms(milliseconds: float) -> str:
+    """Two or three digits that mean something: 0.87 ms, 4.2 ms, 41 ms, 1,204 ms."""
+    digits = 2 if milliseconds < 1 else 1 if milliseconds < 10 else 0
+    return f"{milliseconds:,.{digits}f} ms"
+
+
+def seconds(count: float) -> str:
+    if count < 90:
+        return f"{count:.1f} s" if count < 10 else f"{count:.0f} s"
+    minutes, rest = divmod(round(count), 60)
+    return f"{minutes:,} min {rest:02d} s"
+
+
+def size(size_bytes: int) -> str:
+    """Such as 12.3 MB, in powers of 1,000."""
+    amount = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            break
+        amount /= 1000
+    return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."

@@ -1,0 +1,99 @@
+"""Which settings to measure, and which one to try next when a target is to be found. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from lib.lab.experiment import ExperimentSpec
+from lib.lab.measurement import Setting
+from lib.vectors.indexes import IndexKind, IndexSpec, IVFFlat, recommended_probes
+from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan, Limits
+
+VALUES = 8
+"""So many values of a parameter are measured where the lab chooses."""
+
+
+def geometric(low: int, high: int, count: int = VALUES) -> tuple[int, ...]:
+    """At most ``count`` whole numbers from low to high, each the same factor above the last;
+    rising, both ends among them."""
+    if high <= low:
+        return (low,)
+    factor = (high / low) ** (1 / (count - 1))
+    return tuple(sorted({round(low * factor**step) for step in range(count - 1)} | {low, high}))
+
+
+def default_probes(lists: int) -> tuple[int, ...]:
+    """From 1 to all lists, with the guideline's √lists among them (pgvector README, "IVFFlat").
+    With as many probes as lists the search is exact."""
+    return tuple(sorted({*geometric(1, lists), recommended_probes(lists)}))
+
+
+def default_ef_search(k: int, rows: int) -> tuple[int, ...]:
+    """From k to pgvector's limit, or to all rows: an HNSW index returns no more than ef_search
+    rows."""
+    return geometric(k, max(k, min(EF_SEARCH.high, rows)))
+
+
+def scans_of(kind: IndexKind, scans: Sequence[IterativeScan]) -> tuple[IterativeScan, ...]:
+    """Those that the index has: strict order is HNSW's only."""
+    if kind is IndexKind.HNSW:
+        return tuple(scans)
+    return tuple(scan for scan in scans if scan is not IterativeScan.STRICT) or (
+        IterativeScan.RELAXED,
+    )
+
+
+def settings_of(spec: ExperimentSpec, index: IndexSpec, *, rows: int) -> tuple[Setting, ...]:
+    """What to measure of one candidate, by its scans and then by rising values.
+
+    rows: of the candidate. Values that the user named are taken as they are, save that probes
+    above the number of lists mean all lists, and are measured once.
+    """
+    values: Iterable[int]
+    if isinstance(index, IVFFlat):
+        named = spec.probes and {min(value, index.lists) for value in spec.probes}
+        values = sorted(named) if named else default_probes(index.lists)
+    elif spec.ef_search:
+        values = sorted({*spec.ef_search})
+    else:
+        values = default_ef_search(spec.k, rows)
+    values = tuple(values)
+    return tuple(
+        Setting(index.kind, value, scan)
+        for scan in scans_of(index.kind, spec.iterative_scans)
+        for value in values
+    )
+
+
+def limits_of(index: IndexSpec, k: int) -> Limits:
+    """The range that the search for a target may take values from."""
+    if isinstance(index, IVFFlat):
+        return Limits(PROBES.low, index.lists, recommended_probes(index.lists))
+    return Limits(min(k, EF_SEARCH.high), EF_SEARCH.high, max(k, EF_SEARCH.default))
+
+
+def next_value(known: Mapping[int, bool], low: int, high: int) -> int | None:
+    """The value to try next, looking for the smallest in low…high that reaches a target; None
+    where the search is over: :func:`smallest` tells what it found.
+
+    known: value → whether it reached. Where recall does not rise with every step (HNSW's may
+    waver) it is one that reaches while the one below does not. Between the two nearest known
+    values the geometric middle is taken: recall changes with the logarithm of both parameters.
+    """
+    reaching = smallest({value: ok for value, ok in known.items() if low <= value <= high})
+    if reaching is None:
+        return high if high not in known else None
+    failing = max(
+        (value for value, ok in known.items() if not ok and low <= value < reaching),
+        default=low - 1,
+    )
+    if reaching - failing <= 1:
+        return None
+    middle = round(math.sqrt(max(failing, 1) * reaching))
+    return min(max(middle, failing + 1), reaching - 1)
+
+
+def smallest(known: Mapping[int, bool]) -> int | None:
+    """The smallest value that is known to reach."""
+    return min((value for value, ok in known.items() if ok), default=None)

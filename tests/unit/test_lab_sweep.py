@@ -1,0 +1,108 @@
+"""The values to measure, and the search for the smallest that reaches a target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from lib.lab.sweep import (
+    default_ef_search,
+    default_probes,
+    geometric,
+    limits_of,
+    next_value,
+    scans_of,
+    smallest,
+)
+from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.vectors.tuning import IterativeScan
+
+
+def test_a_geometric_range_has_one_factor() -> None:
+    # 1·2ⁿ by hand
+    assert geometric(1, 128) == (1, 2, 4, 8, 16, 32, 64, 128)
+    # factor 100^(1/7) = 1.9307: 10, 19.3, 37.3, 72.0, 138.9, 268.3, 517.9, 1000
+    assert geometric(10, 1000) == (10, 19, 37, 72, 139, 268, 518, 1000)
+
+
+def test_a_range_of_few_numbers_has_each_once() -> None:
+    assert geometric(1, 3) == (1, 2, 3)
+    assert geometric(7, 7) == (7,)
+    assert geometric(7, 2) == (7,)
+
+
+@pytest.mark.parametrize("lists", [1, 2, 10, 50, 100, 1000, 32768])
+def test_probes_go_from_one_to_all_lists_past_the_guideline(lists: int) -> None:
+    values = default_probes(lists)
+    assert values[0] == 1
+    assert values[-1] == lists
+    assert max(1, round(math.sqrt(lists))) in values
+    assert len(values) <= 9
+
+
+def test_ef_search_begins_at_what_is_wanted() -> None:
+    assert default_ef_search(10, rows=100_000) == (10, 19, 37, 72, 139, 268, 518, 1000)
+    assert default_ef_search(10, rows=40)[-1] == 40  # more rows than there are find no more
+    assert default_ef_search(1000, rows=5) == (1000,)
+
+
+def test_strict_order_is_asked_of_hnsw_alone() -> None:
+    every = tuple(IterativeScan)
+    assert scans_of(IndexKind.HNSW, every) == every
+    assert scans_of(IndexKind.IVFFLAT, every) == (IterativeScan.OFF, IterativeScan.RELAXED)
+    assert scans_of(IndexKind.IVFFLAT, (IterativeScan.STRICT,)) == (IterativeScan.RELAXED,)
+
+
+def search(reaches: Callable[[int], bool], low: int, high: int, known: dict[int, bool]) -> int:
+    """Runs the search to its end; returns how many values it tried."""
+    tried = 0
+    while (value := next_value(known, low, high)) is not None:
+        assert low <= value <= high
+        assert value not in known, "a value was tried twice"
+        known[value] = reaches(value)
+        tried += 1
+        assert tried < 50
+    return tried
+
+
+@pytest.mark.parametrize("border", [1, 2, 3, 17, 72, 500, 999, 1000])
+def test_the_smallest_value_that_reaches_is_found(border: int) -> None:
+    known = {10: border <= 10, 100: border <= 100, 1000: True}
+    tried = search(lambda value: value >= border, 1, 1000, known)
+    assert smallest(known) == border
+    assert tried <= math.ceil(2 * math.log2(1000))
+
+
+def test_nothing_is_tried_where_the_sweep_knows_already() -> None:
+    known = {4: False, 5: True}
+    assert next_value(known, 1, 100) is None
+    assert smallest(known) == 5
+
+
+def test_the_largest_value_is_tried_before_it_is_said_that_none_reaches() -> None:
+    known = {10: False, 40: False}
+    assert next_value(known, 1, 100) == 100
+    known[100] = False
+    assert next_value(known, 1, 100) is None
+    assert smallest(known) is None
+
+
+def test_a_recall_that_wavers_ends_the_search_at_a_border() -> None:
+    # reaches at 20…29 and from 50 on
+    known: dict[int, bool] = {10: False, 100: True}
+    search(lambda value: 20 <= value < 30 or value >= 50, 1, 100, known)
+    found = smallest(known)
+    assert found is not None
+    assert known[found]
+    assert known[found - 1] is False
+
+
+def test_values_outside_the_range_are_no_answer() -> None:
+    assert next_value({50: True}, 1, 20) == 20
+
+
+def test_the_range_of_a_target_is_the_index_own() -> None:
+    assert (limits_of(IVFFlat(80), 10).low, limits_of(IVFFlat(80), 10).high) == (1, 80)
+    assert (limits_of(HNSW(), 10).low, limits_of(HNSW(), 10).high) == (10, 1000)
