@@ -349,13 +349,7 @@ class MeasurementRecord(Record):
 
     __tablename__ = "measurements"
     __table_args__ = (
-        UniqueConstraint(
-            "experiment_id",
-            "candidate",
-            "value",
-            "iterative_scan",
-            postgresql_nulls_not_distinct=True,
-        ),
+        UniqueConstraint("experiment_id", "candidate", "value", "iterative_scan"),
         CheckConstraint("kind IN ('ivfflat', 'hnsw')", name="kind"),
         CheckConstraint("(kind IS NULL) = (value = 0)", name="value"),
     )
