@@ -5,20 +5,23 @@ from __future__ import annotations
 import uuid
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import combinations
 from typing import Any
 
 from lib.errors import InvalidInput
+from lib.search.bm25 import BM25
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.store.candidates import Candidate, list_candidates, newest_ready
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import IndexKind
+from lib.vectors.indexes import IndexKind, list_indexes
 from lib.vectors.plans import Certificate
 from lib.vectors.search import Document, SearchResult
-from lib.vectors.tuning import Limits, Scan, SearchSettings
+from lib.vectors.statements import Fusion, TextMethod, TextQuery
+from lib.vectors.tuning import EF_SEARCH, PROBES, Limits, Scan, SearchSettings
 
 COLUMNS = Limits(2, 4, 3)
 RBO_PERSISTENCE = 0.9
@@ -35,18 +38,29 @@ class ColumnSettings:
 @dataclass(frozen=True)
 class ComparedColumn:
     """One way, and its answer. candidate: the one that was searched, if the request names one.
-    certificate: whether the plan used the candidate's index."""
+    index_name: of the index that may answer, the candidate's or the collection's own."""
 
     label: str
     request: SearchRequest
     result: SearchResult
     candidate: Candidate | None = None
+    index_name: str | None = None
+
+    @property
+    def approximate(self) -> bool:
+        """Whether its answer is said to come from an index, or did where PostgreSQL decided."""
+        if self.index_name is None:
+            return False
+        plan = self.result.plan
+        asked = self.request.settings.scan is Scan.INDEX or self.candidate is not None
+        return asked or (plan is not None and plan.vector_index is not None)
 
     @property
     def certificate(self) -> Certificate | None:
-        if self.candidate is None or self.result.plan is None:
+        """Whether the plan used that index; None for an exact answer."""
+        if not self.approximate or self.result.plan is None:
             return None
-        return self.result.plan.certify(self.candidate.index_name or "")
+        return self.result.plan.certify(self.index_name or "")
 
     @property
     def ids(self) -> tuple[Any, ...]:
@@ -121,12 +135,16 @@ async def compare(
         embedding, embedding_ms = await search.embed(collection, query)
     async with database.session() as db:
         candidates = {each.id: each for each in await list_candidates(db, collection)}
+        valid = [index.name for index in await list_indexes(db, collection.table) if index.valid]
     compared = []
     for column in columns:
         request = replace(column.request, query=query, with_plan=True)
         result = await search.search(collection, request, embedding=embedding)
         candidate = candidates[request.candidate_id] if request.candidate_id else None
-        compared.append(ComparedColumn(column.label, request, result, candidate))
+        own = candidate.index_name if candidate else next(iter(valid), None)
+        may = request.mode.uses_vectors and request.settings.scan is not Scan.EXACT
+        index_name = own if may else None
+        compared.append(ComparedColumn(column.label, request, result, candidate, index_name))
     return Comparison(
         query=query,
         columns=tuple(compared),
@@ -174,6 +192,176 @@ def index_preset(
             field="candidate",
         )
     return tuple(columns)
+
+
+# --- what to begin with, and what to call it ----------------------------------------------------
+
+
+class Preset(StrEnum):
+    """What to begin a comparison with."""
+
+    INDEXES = "indexes"
+    MODES = "modes"
+    WEIGHTS = "weights"
+    RANKINGS = "rankings"
+    MATCHING = "matching"
+
+    @property
+    def label(self) -> str:
+        return {
+            "indexes": "Exact · IVFFlat · HNSW",
+            "modes": "Meaning · Words · Both",
+            "weights": "Weight 0.3 · 0.5 · 0.7",
+            "rankings": "ts_rank · ts_rank_cd · BM25",
+            "matching": "Any word · Web · All words",
+        }[self.value]
+
+    @property
+    def question(self) -> str:
+        return {
+            "indexes": "What does each index miss?",
+            "modes": "What does each side find?",
+            "weights": "What does the weight change?",
+            "rankings": "Which words count for more?",
+            "matching": "How strict must words match?",
+        }[self.value]
+
+    @classmethod
+    def possible(cls, *, has_model: bool, has_candidates: bool) -> tuple[Preset, ...]:
+        """Those that can be asked, the one to begin with first. has_candidates: of both kinds."""
+        if not has_model:
+            return cls.MATCHING, cls.RANKINGS
+        rest = (cls.MODES, cls.WEIGHTS, cls.RANKINGS, cls.MATCHING)
+        return (cls.INDEXES, *rest) if has_candidates else (*rest, cls.INDEXES)
+
+
+PRESET_COLUMNS = COLUMNS.default
+
+
+def preset_requests(
+    preset: Preset, collection: Collection, candidates: Sequence[Candidate]
+) -> tuple[SearchRequest, ...]:
+    """One request for each of the most columns; PRESET_COLUMNS of them are shown to begin with.
+
+    Raises InvalidInput where there is no candidate of a kind, for INDEXES.
+    """
+    asked = SearchRequest("")
+    match preset:
+        case Preset.INDEXES:
+            usual = SearchSettings(probes=PROBES.default, ef_search=EF_SEARCH.default)
+            columns = index_preset(collection, replace(asked, settings=usual), candidates)
+            *_, hnsw = requests = [column.request for column in columns]
+            wider = replace(hnsw.settings, ef_search=5 * EF_SEARCH.default)
+            return (*requests, replace(hnsw, settings=wider))
+        case Preset.MODES:
+            text = replace(asked, mode=Mode.TEXT, text_query=TextQuery.ANY)
+            meaning = replace(asked, mode=Mode.SIMILARITY)
+            return meaning, text, asked, replace(asked, fusion=Fusion.RRF)
+        case Preset.WEIGHTS:
+            return tuple(replace(asked, vector_weight=weight) for weight in (0.3, 0.5, 0.7, 0.9))
+        case Preset.RANKINGS:
+            text = replace(asked, mode=Mode.TEXT, text_query=TextQuery.ANY)
+            ranked = [replace(text, text_method=method) for method in TextMethod]
+            # The fourth: BM25 to which the length of a document is all one.
+            return (*ranked, replace(text, text_method=TextMethod.BM25, bm25=BM25(b=0.0)))
+        case Preset.MATCHING:
+            text = replace(asked, mode=Mode.TEXT)
+            kinds = (TextQuery.ANY, TextQuery.WEB, TextQuery.PLAIN)
+            matched = [replace(text, text_query=kind) for kind in kinds]
+            return (*matched, replace(matched[0], text_method=TextMethod.TS_RANK_CD))
+
+
+def label_columns(
+    requests: Sequence[SearchRequest], candidates: Sequence[Candidate]
+) -> tuple[ColumnSettings, ...]:
+    """Names each request after what it has that others have not; two that are the same get a
+    number. candidates: those that the requests name."""
+    names = {each.id: each for each in candidates}
+    kinds = [names[r.candidate_id].kind for r in requests if r.candidate_id in names]
+    used = {r.candidate_id for r in requests if r.candidate_id in names}
+    by_kind = len(used) == len(set(kinds))  # else the kind alone does not tell them apart
+    facets = [_facets(request, names, by_kind=by_kind) for request in requests]
+    differ = [
+        name
+        for name in dict.fromkeys(name for each in facets for name in each)
+        if len({each[name] for each in facets if name in each}) > 1
+    ]
+    columns: list[ColumnSettings] = []
+    taken: dict[str, int] = {}
+    for request, each in zip(requests, facets, strict=True):
+        words = [each[name] for name in differ if each.get(name)]
+        label = " · ".join(words) or request.mode.label
+        taken[label] = taken.get(label, 0) + 1
+        numbered = label if taken[label] == 1 else f"{label} ({taken[label]})"
+        columns.append(ColumnSettings(numbered, request))
+    return tuple(columns)
+
+
+def _facets(
+    request: SearchRequest, candidates: dict[uuid.UUID, Candidate], *, by_kind: bool
+) -> dict[str, str]:
+    """The settings that mean something to this request, each in words; empty where it is nothing
+    to speak of."""
+    settings = request.settings
+    found = {"mode": request.mode.label}
+    if request.mode.uses_vectors:
+        candidate = candidates.get(request.candidate_id) if request.candidate_id else None
+        if candidate is not None:
+            found["index"] = candidate.kind.label if by_kind else candidate.name
+        else:
+            found["index"] = _SCAN_WORDS[settings.scan]
+        if settings.probes is not None:
+            found["probes"] = f"probes {settings.probes:,}"
+        if settings.ef_search is not None:
+            found["ef_search"] = f"ef_search {settings.ef_search:,}"
+        if settings.iterative_scan is not None:
+            found["iterative"] = f"iterative scan {settings.iterative_scan.name.lower()}"
+    if request.mode is Mode.HYBRID:
+        found["weight"] = f"Weight {request.vector_weight:g}"
+        found["fusion"] = (
+            request.fusion.value.upper()
+            if request.fusion is Fusion.RRF
+            else (f"{request.fusion.value} sum")
+        )
+        found["pool"] = f"pool {request.pool:,}"
+    if request.mode.uses_text:
+        is_bm25 = request.text_method is TextMethod.BM25
+        found["method"] = "BM25" if is_bm25 else request.text_method.value
+        if is_bm25:
+            found["bm25"] = f"k1 {request.bm25.k1:g}, b {request.bm25.b:g}"
+        found["matching"] = request.text_kind.label.partition(":")[0]
+    found["category"] = request.category or ""
+    found["filters"] = " and ".join(map(str, request.filters))
+    return found
+
+
+_SCAN_WORDS = {Scan.AUTO: "PostgreSQL decides", Scan.INDEX: "Own index", Scan.EXACT: "Exact"}
+
+
+def twins(columns: Sequence[ColumnSettings]) -> tuple[tuple[str, str], ...]:
+    """Labels of columns with the very same settings, which have the same answer."""
+    return tuple(
+        (one.label, other.label)
+        for one, other in combinations(columns, 2)
+        if one.request == other.request
+    )
+
+
+def needs_word_index(columns: Sequence[ColumnSettings]) -> bool:
+    """Whether any of them ranks by BM25."""
+    return any(
+        column.request.mode.uses_text and column.request.text_method is TextMethod.BM25
+        for column in columns
+    )
+
+
+def approximate_columns(comparison: Comparison) -> tuple[ColumnSettings, ...]:
+    """Those that search by meaning alone and were answered by an index: for the x-ray."""
+    return tuple(
+        ColumnSettings(column.label, column.request)
+        for column in comparison.columns
+        if column.approximate and column.request.mode is Mode.SIMILARITY
+    )
 
 
 # --- how alike --------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ _PAGE, _VISIT = "address:page", "address:visit"
 class _Written:
     """What this session last wrote into the address, and at which visit of a page."""
 
-    name: str | None
+    names: tuple[str, ...]
     visit: int
 
 
@@ -50,13 +50,13 @@ def read_choice(key: str, options: Mapping[str, T], default: T | None) -> None:
     options: what stands in the address → the option.
     """
     there = list(options.values())
-    _read(key, options.get, lambda chosen: chosen in there, default)
+    _read(key, lambda names: options.get(names[-1]), lambda chosen: chosen in there, default)
 
 
 def write_choice(key: str, options: Mapping[str, T], chosen: T | None, default: T | None) -> None:
     """After it was drawn: the choice, or nothing where it is the default."""
     by_option = {option: name for name, option in options.items()}
-    _write(key, None if chosen is None or chosen == default else by_option[chosen])
+    _write(key, () if chosen is None or chosen == default else (by_option[chosen],))
 
 
 N = TypeVar("N", int, float)
@@ -67,9 +67,9 @@ def read_number(key: str, low: N, high: N, default: N) -> None:
     default for each key, and a column of a comparison has another one in each preset."""
     kind = type(default)
 
-    def parse(text: str) -> N | None:
+    def parse(names: Sequence[str]) -> N | None:
         try:
-            return kind(text)
+            return kind(names[-1])
         except ValueError:
             return None
 
@@ -82,29 +82,43 @@ def read_number(key: str, low: N, high: N, default: N) -> None:
 def write_number(key: str, chosen: N, default: N) -> None:
     """After it was drawn: the number, or nothing where it is the default."""
     name = str(chosen) if isinstance(chosen, int) else f"{chosen:g}"
-    _write(key, None if chosen == default else name)
+    _write(key, () if chosen == default else (name,))
+
+
+def read_texts(key: str) -> None:
+    """As :func:`read_choice`, for any number of texts, each under the same name."""
+    nothing: list[str] = []
+    _read(key, lambda names: [*names], lambda chosen: isinstance(chosen, list), nothing)
+
+
+def write_texts(key: str, chosen: Sequence[str]) -> None:
+    """After it was drawn: the texts."""
+    _write(key, tuple(chosen))
 
 
 def _read(
-    key: str, parse: Callable[[str], T | None], fits: Callable[[object], bool], default: T | None
+    key: str,
+    parse: Callable[[tuple[str, ...]], T | None],
+    fits: Callable[[object], bool],
+    default: T | None,
 ) -> None:
-    given = st.query_params.get(key)
-    written = st.session_state.get(_written_key(key), _Written(None, visit=-1))
+    given = tuple(st.query_params.get_all(key))
+    written = st.session_state.get(_written_key(key), _Written((), visit=-1))
     came = written.visit != _visit() or key not in st.session_state  # to the page, or shown again
-    if came or given != written.name:  # else Back, Forward, or a link to this very page
-        name = written.name if came and given is None else given
-        chosen: object = default if name is None else parse(name)
+    if came or given != written.names:  # else Back, Forward, or a link to this very page
+        names = written.names if came and not given else given
+        chosen: object = parse(names) if names else default
     else:
         chosen = st.session_state[key]
     st.session_state[key] = chosen if fits(chosen) else default
 
 
-def _write(key: str, name: str | None) -> None:
-    if name is None:
+def _write(key: str, names: tuple[str, ...]) -> None:
+    if not names:
         st.query_params.pop(key, None)
-    elif st.query_params.get(key) != name:
-        st.query_params[key] = name
-    st.session_state[_written_key(key)] = _Written(name, _visit())
+    elif tuple(st.query_params.get_all(key)) != names:
+        st.query_params[key] = names
+    st.session_state[_written_key(key)] = _Written(names, _visit())
 
 
 def forget(prefix: str) -> None:

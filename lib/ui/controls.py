@@ -23,9 +23,11 @@ from lib.ui.address import (
     by_value,
     read_choice,
     read_number,
+    read_texts,
     unknown_choice,
     write_choice,
     write_number,
+    write_texts,
 )
 from lib.ui.text import escape
 from lib.vectors.distance import Distance
@@ -68,7 +70,6 @@ class Owner:
 
 
 PAGE = Owner()
-FILTERS = "f"
 
 _FUSION_HELP = (
     "**Weighted sum**: each side's values are scaled to 0–1 over what was fetched, then added by "
@@ -332,18 +333,20 @@ def _filters(owner: Owner, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
     ]
     ranges = [field for field in fields if field.low is not None and field.low != field.high]
     suggestions += [f"{field.filter_field}>={field.low:g}" for field in ranges]
+    key = owner.key("f")
+    read_texts(key)
     chosen = st.multiselect(
         "More conditions (filters)",
         list(dict.fromkeys(suggestions)),
         accept_new_options=True,
         placeholder="Such as year>=2015",
-        key=owner.key(FILTERS),
-        bind=URL,
+        key=key,
         help="Conditions on the documents' other fields; all of them must hold. Pick one or type "
         "your own and press Enter: `field=value`, `field=a,b` (either), `field>=3`, `field<=9`, "
         "`field` (it is there).  \nFields: "
         + ", ".join(f"`{escape(field.filter_field)}`" for field in fields[:30]),
     )
+    write_texts(key, chosen)
     return tuple(Filter.parse(text) for text in chosen)
 
 
