@@ -11,14 +11,14 @@ branch_labels = None
 depends_on = None
 
 SCHEMA = "vecscope"
-STORAGE = op.f("ck_candidates_storage")
+STORAGE = "ck_candidates_storage"
 
 
 def upgrade() -> None:
     op.add_column("candidates", sa.Column("copy_seconds", sa.Double()), schema=SCHEMA)
-    op.drop_constraint(STORAGE, "candidates", schema=SCHEMA)
+    op.drop_constraint(op.f(STORAGE), "candidates", schema=SCHEMA)
     op.create_check_constraint(
-        STORAGE, "candidates", "storage IN ('vector', 'halfvec', 'bit')", schema=SCHEMA
+        op.f(STORAGE), "candidates", "storage IN ('vector', 'halfvec', 'bit')", schema=SCHEMA
     )
 
 
@@ -27,8 +27,8 @@ def downgrade() -> None:
     of_bits = sa.text("DELETE FROM vecscope.candidates WHERE storage = 'bit' RETURNING table_name")
     for name in connection.execute(of_bits).scalars().all():  # a constraint holds their form
         op.execute(f"DROP TABLE IF EXISTS vecscope.{name}")
-    op.drop_constraint(STORAGE, "candidates", schema=SCHEMA)
+    op.drop_constraint(op.f(STORAGE), "candidates", schema=SCHEMA)
     op.create_check_constraint(
-        STORAGE, "candidates", "storage IN ('vector', 'halfvec')", schema=SCHEMA
+        op.f(STORAGE), "candidates", "storage IN ('vector', 'halfvec')", schema=SCHEMA
     )
     op.drop_column("candidates", "copy_seconds", schema=SCHEMA)
