@@ -328,8 +328,10 @@ class ExperimentRecord(Record):
     """The job that runs it, or did last."""
     name: Mapped[str]
     spec: Mapped[dict[str, Any]]
-    given: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
-    """The queries' vectors where they came as a file: float32 (q, d), the least byte first."""
+    vectors: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    """The queries': float32 (q, d), the least byte first."""
+    queries: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)
+    """What is known of them besides: {"labels", "own_ids", "source", "notes"}."""
     environment: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     """What was measured on: {"data": …, "candidates": […]}."""
