@@ -79,8 +79,9 @@ class RecallFigures:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFigures:
-    """Milliseconds, as a client sees them, over all queries of the rounds that count. server_ms:
-    the median of the server's own time on a sample (EXPLAIN ANALYZE), None where not asked."""
+    """Milliseconds, as a client sees them: of each round over its queries, and of these the median
+    over the rounds (the best round's where the protocol says so). server_ms: the median of the
+    server's own time, planning included, on a sample (EXPLAIN ANALYZE), None where not asked."""
 
     p50_ms: float
     p95_ms: float

@@ -60,7 +60,7 @@ def interval(recalls: DoubleArray, seed: int = 0, resamples: int = RESAMPLES) ->
     recalls take few values, so that thousands of queries cost no more than ten.
     """
     values, counts = np.unique(recalls, return_counts=True)
-    mean = float(np.mean(recalls))
+    mean = _mean(recalls)
     drawn = np.random.default_rng(seed).multinomial(
         len(recalls), counts / len(recalls), size=resamples
     )
@@ -70,17 +70,21 @@ def interval(recalls: DoubleArray, seed: int = 0, resamples: int = RESAMPLES) ->
     return Interval(mean, min(float(low), mean), max(float(high), mean))
 
 
+def _mean(recalls: DoubleArray) -> float:
+    return math.fsum(recalls) / len(recalls)  # 0.9, and not 0.9000000000000005
+
+
 def worst_decile(recalls: DoubleArray) -> float:
     """The mean of the worst tenth of the queries, at least of one."""
     worst = math.ceil(len(recalls) / 10)
-    return float(np.mean(np.partition(recalls, worst - 1)[:worst]))
+    return _mean(np.partition(recalls, worst - 1)[:worst])
 
 
 def recall_figures(by_distance: DoubleArray, by_id: DoubleArray, seed: int = 0) -> RecallFigures:
     """Both float64 (q,) with at least one query."""
     return RecallFigures(
         mean=interval(by_distance, seed),
-        id_mean=float(np.mean(by_id)),
+        id_mean=_mean(by_id),
         worst_decile=worst_decile(by_distance),
         zero=int((by_distance == 0).sum()),
     )

@@ -1,0 +1,572 @@
+"""An index is measured: what it finds, how fast, and whether it was that index at all.
+
+A :class:`Bench` is one candidate with its queries, loaded into clients that are processes of their
+own. Of each setting, first all queries once, untimed: that warms the caches up and gives the
+recall. Then in each round some more, untimed, and all of them by the clock. The rounds of several
+candidates and settings are mixed, so that what the machine does meanwhile is unfair to none.
+
+The planner would rightly compare every row of a small table. What is measured is the index, so it
+is forced (``Scan.INDEX``), and then certified: by the plans of a sample of the queries, made in the
+session that is measured, and by the server's own count of the index's scans over all of them.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import MetaData, Select, Table, select
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from lib.errors import InvalidInput
+from lib.lab import wire
+from lib.lab.clients import Clients, open_clients
+from lib.lab.measurement import LatencyFigures, Measurement, Protocol, RecallFigures, Setting
+from lib.lab.queries import QueryBatch
+from lib.lab.recall import recall_figures, recalls_by_distance, recalls_by_id
+from lib.lab.truth import Truth, current_mark
+from lib.search.filters import Filter, conditions
+from lib.store.candidates import Candidate
+from lib.store.collections import Collection
+from lib.store.database import Database
+from lib.store.documents import received_embedding, sent_embedding
+from lib.store.records import CandidateRecord
+from lib.vectors.distance import FloatArray, Storage, check_embedding
+from lib.vectors.indexes import IndexKind
+from lib.vectors.plans import Certificate, Plan, parse_plan
+from lib.vectors.sql import quoted_name
+from lib.vectors.statements import candidate_statement
+from lib.vectors.table import VectorTable
+from lib.vectors.tuning import (
+    ITERATIVE_SCAN_SINCE,
+    OVERSAMPLING,
+    RESULT_LIMIT,
+    IterativeScan,
+    Limits,
+    Scan,
+    SearchSettings,
+    pgvector_version,
+)
+
+EXACT_NAME = "Exact scan"
+WARM_UP_QUERIES = 10
+"""Asked, untimed, before each round of a setting."""
+EXPLAINED_QUERIES = 20
+"""So many plans, spread over the queries, certify a setting and give its buffers."""
+CLIENT_QUERIES = 50
+"""The fewest that each of several clients asks in a round."""
+ROUNDS = Limits(1, 20, 3)
+CLIENTS = Limits(1, 64, 1)
+
+_VECTOR = "nearest_to"  # the query's parameter in candidate_statement
+_MOST_VECTORS = 5000  # read at once, to know the true distances of rows beside the truth
+_DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
+
+DoubleArray = npt.NDArray[np.float64]
+OnProgress = Callable[[int, int, str], Awaitable[None]]
+"""Told how many steps are done, of how many, and what was done last."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One pass over the queries at one setting. recalls, id_recalls: float64 (q,). short: queries
+    that got fewer rows than there were to get."""
+
+    setting: Setting
+    recalls: DoubleArray
+    id_recalls: DoubleArray
+    short: int
+    certificate: Certificate
+    plan_index: str | None
+    server_ms: float
+    buffers: int
+
+    def figures(self, seed: int = 0) -> RecallFigures:
+        return recall_figures(self.recalls, self.id_recalls, seed)
+
+
+class Benches:
+    """Makes benches that share their clients: only one of them is measured at a time."""
+
+    def __init__(
+        self, database: Database, collection: Collection, clients: Clients, counts: tuple[int, ...]
+    ) -> None:
+        self._database, self._collection = database, collection
+        self._clients, self._counts = clients, counts
+        self._made = 0
+
+    async def add(
+        self,
+        candidate: Candidate | None,
+        batch: QueryBatch,
+        truth: Truth,
+        *,
+        k: int,
+        filters: Sequence[Filter] = (),
+        scan: Scan = Scan.INDEX,
+        oversampling: int = OVERSAMPLING.default,
+    ) -> Bench:
+        """candidate: None is the exact scan of the collection's own table. truth: of this batch, k
+        or longer, and these filters. scan: AUTO leaves the choice to the planner. oversampling: of
+        a candidate whose index is on bits.
+
+        Where queries are rows of the collection, one row more than k is asked for, and the query's
+        own is taken out of the answer.
+        Raises InvalidInput (a candidate that is not ready, or is of another state of the collection
+        than the truth; a truth of other queries), LimitExceeded, and what the server says.
+        """
+        collection = self._collection
+        limit = RESULT_LIMIT.check(k + batch.has_own, "k")
+        if len(truth) != len(batch):
+            raise InvalidInput(
+                f"The truth is of {len(truth):,} queries, not of these {len(batch):,}."
+            )
+        table = collection.table if candidate is None else candidate.table
+        index = None if candidate is None else _ready_index(candidate)
+        async with self._database.session() as db:
+            if candidate is None:
+                mark: int | None = await current_mark(db, collection)
+            else:
+                mark = await db.scalar(
+                    select(CandidateRecord.change_mark).where(CandidateRecord.id == candidate.id)
+                )
+            version = await pgvector_version(db)
+        name = EXACT_NAME if candidate is None else candidate.name
+        if mark != truth.change_mark:
+            raise InvalidInput(
+                f"“{name}” cannot be measured by this truth: “{collection.name}” was written to "
+                "between the two.",
+                hint="Build the candidate anew, then start again.",
+                field="candidate",
+            )
+        self._made += 1
+        bench = Bench(
+            name=name,
+            kind=None if candidate is None else candidate.kind,
+            index_name=index,
+            batch=batch,
+            truth=truth.nearest(k),
+            k=k,
+            scan=scan,
+            client_counts=self._counts,
+            database=self._database,
+            collection=collection,
+            clients=self._clients,
+            key=str(self._made),
+            limit=limit,
+            has_iterative_scan=version >= ITERATIVE_SCAN_SINCE,
+        )
+        statement = partial(
+            candidate_statement,
+            table,
+            k=limit,
+            where=conditions(table, filters),
+            oversampling=oversampling,
+        )
+        await self._clients.tell_all(_load(bench.key, table, statement, batch, index))
+        return bench
+
+
+def _ready_index(candidate: Candidate) -> str:
+    if not candidate.ready or candidate.index_name is None:
+        raise InvalidInput(
+            f"The candidate “{candidate.name}” is {candidate.state.value}, not ready.",
+            hint="Build it first.",
+            field="candidate",
+        )
+    return candidate.index_name
+
+
+def _load(
+    key: str,
+    table: VectorTable,
+    statement: Callable[[FloatArray], Select[Any]],
+    batch: QueryBatch,
+    index: str | None,
+) -> wire.Load:
+    vectors = [
+        check_embedding(
+            vector, dimensions=table.dimensions, distance=table.distance, storage=table.storage
+        )
+        for vector in batch.vectors
+    ]
+    compiled = statement(vectors[0]).compile(dialect=_DIALECT)
+    return wire.Load(
+        key=key,
+        sql=str(compiled),
+        vector_name=_VECTOR,
+        parameters={name: value for name, value in compiled.params.items() if name != _VECTOR},
+        vectors=[_sent(vector, table.storage) for vector in vectors],
+        halves=table.storage is Storage.HALFVEC,
+        index=None if index is None else _index_address(table, index),
+    )
+
+
+def _sent(vector: FloatArray, storage: Storage) -> bytes:
+    """As pgvector's binary form has it: two 16-bit numbers, the dimensions and 0, then the values,
+    the most significant byte first."""
+    values = vector.astype(">f4" if storage is Storage.VECTOR else ">f2")
+    return len(vector).to_bytes(2, "big") + b"\0\0" + values.tobytes()
+
+
+def _index_address(table: VectorTable, index: str) -> str:
+    return quoted_name(Table(index, MetaData(), schema=table.schema))
+
+
+@asynccontextmanager
+async def open_benches(
+    database: Database, collection: Collection, clients: Sequence[int] = (1,)
+) -> AsyncGenerator[Benches]:
+    """clients: at how many at once the queries a second are measured; 1 is always among them.
+
+    The processes end with the block, however it ends.
+    Raises LimitExceeded, DatabaseUnreachable and the like.
+    """
+    counts = tuple(sorted({1, *(CLIENTS.check(count, "clients") for count in clients)}))
+    async with open_clients(database.url, counts[-1]) as opened:
+        yield Benches(database, collection, opened, counts)
+
+
+@asynccontextmanager
+async def open_bench(
+    database: Database,
+    collection: Collection,
+    candidate: Candidate | None,
+    batch: QueryBatch,
+    truth: Truth,
+    k: int,
+    filters: Sequence[Filter] = (),
+    clients: Sequence[int] = (1,),
+) -> AsyncGenerator[Bench]:
+    """One bench with clients of its own. Raises as :func:`open_benches` and :meth:`Benches.add`."""
+    async with open_benches(database, collection, clients) as benches:
+        yield await benches.add(candidate, batch, truth, k=k, filters=filters)
+
+
+@dataclass(eq=False)
+class Bench:
+    """A candidate, or the exact scan, with its queries. Made by :meth:`Benches.add`.
+
+    limit: rows that are asked for, which is k + 1 where queries are rows of the collection. An
+    ef_search below it brings fewer than k others.
+    """
+
+    name: str
+    kind: IndexKind | None
+    index_name: str | None
+    batch: QueryBatch
+    truth: Truth
+    k: int
+    scan: Scan
+    client_counts: tuple[int, ...]
+    database: Database
+    collection: Collection
+    clients: Clients
+    key: str
+    limit: int
+    has_iterative_scan: bool
+    _distances: dict[tuple[int, Hashable], float] = field(default_factory=dict)
+
+    def settings_of(self, setting: Setting) -> dict[str, str]:
+        """PostgreSQL's names → values, as they hold in the session that is measured.
+
+        Raises InvalidInput for a setting of another kind of index, or one that this pgvector does
+        not have.
+        """
+        if setting.kind is not self.kind:
+            raise InvalidInput(
+                f"“{self.name}” has no setting {setting.parameter or 'of an exact scan'}."
+            )
+        if setting.iterative_scan is not IterativeScan.OFF and not self.has_iterative_scan:
+            raise InvalidInput(
+                "This pgvector has no iterative scan.",
+                hint="It came with pgvector 0.8: update the extension, or measure without.",
+                field="iterative_scan",
+            )
+        return SearchSettings(
+            probes=setting.value if setting.kind is IndexKind.IVFFLAT else None,
+            ef_search=setting.value if setting.kind is IndexKind.HNSW else None,
+            iterative_scan=setting.iterative_scan if self.has_iterative_scan else None,
+            scan=Scan.EXACT if self.kind is None else self.scan,
+        ).server_settings()
+
+    async def recall_only(self, setting: Setting, seed: int = 0) -> RecallFigures:
+        """Without the clock: for a search for the smallest setting that will do."""
+        return (await self.look(setting)).figures(seed)
+
+    async def measure(
+        self,
+        setting: Setting,
+        rounds: int = ROUNDS.default,
+        *,
+        seed: int = 0,
+        protocol: Protocol = Protocol.VECSCOPE,
+    ) -> Measurement:
+        """:func:`measure_all` of one."""
+        return (await measure_all([(self, setting)], rounds, seed=seed, protocol=protocol))[0]
+
+    async def look(self, setting: Setting) -> Look:
+        """All queries once, untimed, and the plans of some."""
+        settings = self.settings_of(setting)
+        count = len(self.batch)
+        plans = await self.plans(settings, EXPLAINED_QUERIES)
+        answers = await self.ask(settings, range(count), with_ids=True)
+        found = [
+            [id_ for id_ in row if id_ != own][: self.k]
+            for row, own in zip(answers.ids or [], self.batch.own_ids, strict=True)
+        ]
+        certificate = self.certify(plans)
+        if certificate.certified:
+            certificate = self.certify_scans(answers, count) or certificate
+        return Look(
+            setting=setting,
+            recalls=recalls_by_distance(await self._true_distances(found), self.truth.distances),
+            id_recalls=recalls_by_id(_padded(found, self.k), self.truth.ids),
+            short=sum(len(row) < there for row, there in zip(found, self.truth.found, strict=True)),
+            certificate=certificate,
+            plan_index=plans[0].vector_index,
+            server_ms=statistics.median(
+                (plan.planning_ms or 0.0) + (plan.execution_ms or 0.0) for plan in plans
+            ),
+            buffers=round(
+                statistics.median(
+                    (plan.buffers_hit or 0) + (plan.buffers_read or 0) for plan in plans
+                )
+            ),
+        )
+
+    async def plans(self, settings: dict[str, str], count: int) -> list[Plan]:
+        """Of queries that are spread over the batch, really run."""
+        order = np.unique(np.linspace(0, len(self.batch) - 1, count).astype(int)).tolist()
+        (explained,) = await self.clients.ask([wire.Explain(self.key, settings, order)])
+        return [parse_plan(document) for document in explained.documents]
+
+    async def ask(
+        self,
+        settings: dict[str, str],
+        order: Sequence[int],
+        *,
+        warm_up: Sequence[int] = (),
+        with_ids: bool = False,
+    ) -> wire.Answers:
+        """By the first client."""
+        message = wire.Ask(self.key, settings, order, warm_up, with_ids)
+        (answers,) = await self.clients.ask([message])
+        assert isinstance(answers, wire.Answers)
+        return answers
+
+    def certify(self, plans: Sequence[Plan]) -> Certificate:
+        """Certified where each of the plans is: by the index, or for the exact scan without one."""
+        if self.index_name is None:
+            used = next((plan.vector_index for plan in plans if plan.vector_index), None)
+            if used is not None:
+                return Certificate(False, f"The plan used {used}: that is no exact scan.")
+            return Certificate(True, "No vector index took part: every row was compared.")
+        each = [plan.certify(self.index_name) for plan in plans]
+        return next((one for one in each if not one.certified), each[0])
+
+    def certify_scans(self, answers: wire.Answers, asked: int) -> Certificate | None:
+        """Not certified where the index was scanned less often than queries were asked; else
+        None."""
+        if answers.scans is None or answers.scans >= asked:
+            return None
+        return Certificate(
+            False,
+            f"{self.index_name} was scanned {answers.scans:,} times in {asked:,} queries.",
+        )
+
+    async def _true_distances(self, found: Sequence[Sequence[Hashable]]) -> DoubleArray:
+        """Float64 (q, k), infinite for what is farther than the truth.
+
+        By the collection's own vectors, whatever the candidate holds. A row beside the truth can
+        only be as near as the truth's last where a tie is known of; else nothing need be read.
+        """
+        distances = np.full((len(found), self.k), np.inf)
+        unknown: list[tuple[int, Hashable]] = []
+        known: list[dict[Hashable, float]] = []
+        for query, row in enumerate(found):
+            known.append(dict(zip(self.truth.ids[query], self.truth.distances[query], strict=True)))
+            if self.truth.tied[query]:
+                unknown += [
+                    (query, id_)
+                    for id_ in row
+                    if id_ not in known[query] and (query, id_) not in self._distances
+                ]
+        for start in range(0, len(unknown), _MOST_VECTORS):
+            await self._learn(unknown[start : start + _MOST_VECTORS])
+        for query, row in enumerate(found):
+            for place, id_ in enumerate(row):
+                distance = known[query].get(id_)
+                if distance is None:
+                    distance = self._distances.get((query, id_), np.inf)
+                distances[query, place] = distance
+        return distances
+
+    async def _learn(self, wanted: Sequence[tuple[int, Hashable]]) -> None:
+        table = self.collection.table
+        key, embedding = table.column(table.id), table.column(table.embedding)
+        async with self.database.session() as db:
+            rows = await db.execute(
+                select(key, sent_embedding(embedding, table.storage)).where(
+                    key.in_({id_ for _, id_ in wanted}), embedding.is_not(None)
+                )
+            )
+            vectors = {row[0]: received_embedding(row[1], table.storage) for row in rows}
+        by_query: dict[int, list[Hashable]] = {}
+        for query, id_ in wanted:
+            if id_ in vectors:
+                by_query.setdefault(query, []).append(id_)
+        for query, ids in by_query.items():
+            between = table.distance.between(
+                self.batch.vectors[query], np.stack([vectors[id_] for id_ in ids])
+            )
+            for id_, distance in zip(ids, between.tolist(), strict=True):
+                self._distances[query, id_] = distance
+
+
+def _padded(found: Sequence[Sequence[Hashable]], k: int) -> npt.NDArray[np.object_]:
+    ids: npt.NDArray[Any] = np.full((len(found), k), None, dtype=object)
+    for query, row in enumerate(found):
+        ids[query, : len(row)] = row
+    return ids
+
+
+# --- rounds -------------------------------------------------------------------------------------
+
+
+async def measure_all(
+    wanted: Sequence[tuple[Bench, Setting]],
+    rounds: int = ROUNDS.default,
+    *,
+    seed: int = 0,
+    protocol: Protocol = Protocol.VECSCOPE,
+    on_progress: OnProgress | None = None,
+) -> list[Measurement]:
+    """Measures all of them, in a random order that is another in each round; in the order of
+    ``wanted``.
+
+    Latencies and queries a second are medians over the rounds, under ANN_BENCHMARKS those of the
+    best round. Raises LimitExceeded, InvalidInput, DatabaseProblem where the server or a client
+    goes away.
+    """
+    ROUNDS.check(rounds, "rounds")
+    chance = random.Random(seed)
+    runs = [_Run(bench, setting, bench.settings_of(setting)) for bench, setting in wanted]
+    steps = len(runs) * (1 + rounds)
+    done = 0
+    for number in range(1 + rounds):
+        for run in chance.sample(runs, len(runs)):
+            if number == 0:
+                await run.look()
+            else:
+                await run.time_round(chance)
+            done += 1
+            if on_progress is not None:
+                stage = f"round {number} of {rounds}" if number else "recall"
+                await on_progress(done, steps, f"{run.words}: {stage}")
+    for run in runs:
+        await run.certify_again()
+    return [run.measurement(seed, best=protocol is Protocol.ANN_BENCHMARKS) for run in runs]
+
+
+@dataclass(eq=False)
+class _Run:
+    """What is gathered of one (bench, setting)."""
+
+    bench: Bench
+    setting: Setting
+    settings: dict[str, str]
+    seconds: list[DoubleArray] = field(default_factory=list)
+    qps: dict[int, list[float]] = field(default_factory=dict)
+    seen: Look | None = None
+    refused: Certificate | None = None
+
+    @property
+    def words(self) -> str:
+        parameter = f" {self.setting.parameter} {self.setting.value}" if self.setting.kind else ""
+        return f"{self.bench.name}{parameter}"
+
+    async def look(self) -> None:
+        self.seen = await self.bench.look(self.setting)
+
+    async def time_round(self, chance: random.Random) -> None:
+        bench, count = self.bench, len(self.bench.batch)
+        order = chance.sample(range(count), count)
+        warm_up = chance.choices(range(count), k=min(count, WARM_UP_QUERIES))
+        answers = await bench.ask(self.settings, order, warm_up=warm_up)
+        seconds = np.empty(count)
+        seconds[order] = answers.seconds
+        self.seconds.append(seconds)
+        self.qps.setdefault(1, []).append(count / (answers.ended - answers.started))
+        self.refused = self.refused or bench.certify_scans(answers, count + len(warm_up))
+        for clients in bench.client_counts:
+            if clients > 1:
+                self.qps.setdefault(clients, []).append(await self._together(clients, chance))
+
+    async def _together(self, clients: int, chance: random.Random) -> float:
+        """Queries a second of so many clients at once, each with a share of the queries."""
+        bench, count = self.bench, len(self.bench.batch)
+        each = max(-(-count // clients), min(count, CLIENT_QUERIES))
+        places = range(count)
+        warm = [
+            wire.Ask(bench.key, self.settings, chance.choices(places, k=WARM_UP_QUERIES))
+            for _ in range(clients)
+        ]
+        await bench.clients.ask(warm)  # all are warm before the first begins
+        orders = [chance.choices(places, k=each) for _ in range(clients)]
+        answers = await bench.clients.ask(
+            [wire.Ask(bench.key, self.settings, order) for order in orders]
+        )
+        seconds: float = max(one.ended for one in answers) - min(one.started for one in answers)
+        return clients * each / seconds
+
+    async def certify_again(self) -> None:
+        """What was certified before the rounds may be gone after them."""
+        plans = await self.bench.plans(self.settings, 1)
+        certificate = self.bench.certify(plans)
+        if not certificate.certified:
+            self.refused = self.refused or certificate
+        if self.bench.index_name is None:
+            async with self.bench.database.session() as db:
+                mark = await current_mark(db, self.bench.collection)
+            if mark != self.bench.truth.change_mark:
+                self.refused = self.refused or Certificate(
+                    False, f"“{self.bench.collection.name}” was written to meanwhile."
+                )
+
+    def measurement(self, seed: int, *, best: bool) -> Measurement:
+        assert self.seen is not None
+        milliseconds = 1000 * np.stack(self.seconds)
+        if best:
+            milliseconds = milliseconds[[int(milliseconds.mean(axis=1).argmin())]]
+        p50, p95, p99 = np.median(np.quantile(milliseconds, (0.5, 0.95, 0.99), axis=1), axis=1)
+        certificate = self.seen.certificate
+        if certificate.certified:
+            certificate = self.refused or certificate
+        return Measurement(
+            candidate=self.bench.name,
+            setting=self.setting,
+            k=self.bench.k,
+            queries=len(self.bench.batch),
+            rounds=len(self.seconds),
+            recall=self.seen.figures(seed),
+            latency=LatencyFigures(float(p50), float(p95), float(p99), self.seen.server_ms),
+            qps={
+                clients: max(rates) if best else statistics.median(rates)
+                for clients, rates in self.qps.items()
+            },
+            short=self.seen.short,
+            buffers=self.seen.buffers,
+            certified=certificate.certified,
+            reason=certificate.reason,
+            plan_index=self.seen.plan_index,
+            recalls=self.seen.recalls,
+            latencies_ms=np.median(milliseconds, axis=0),
+        )
