@@ -33,13 +33,13 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    and_,
     bindparam,
     cast,
     column,
     delete,
     func,
     literal_column,
-    not_,
     or_,
     select,
     true,
@@ -298,17 +298,19 @@ def bm25_matching(
 
     def matching(where: Sequence[ColumnElement[bool]], most: int | None = None) -> Select[Any]:
         terms = _terms(collection, lexemes, question)
+        before = terms.c.postings_before
         if kind is not TextQuery.ANY:
             # A tsquery of words that must all occur has neither OR nor NOT.
-            every_word = cast(query, Text).op("!~", return_type=Boolean())(_OR_OR_NOT)
-            is_leading = or_(terms.c.postings_before == _count(0), not_(every_word))
+            is_leading = or_(before == _count(0), _matches(query, "~"))
+            is_rest = and_(before > _count(0), _matches(query, "!~"))
         elif where or most is None or most > MOST_WANTED:
             ranked = _by_postings(terms, postings, settings)
             return _filtered(table, ranked, where) if where else ranked
         else:
-            is_leading = terms.c.postings_before < _count(MOST_POSTINGS)
+            is_leading = before < _count(MOST_POSTINGS)
+            is_rest = before >= _count(MOST_POSTINGS)
         leading = _materialized(select(terms).where(is_leading), "leading")
-        rest = _materialized(select(terms).where(not_(is_leading)), "rest")
+        rest = _materialized(select(terms).where(is_rest), "rest")
         met = _by_postings(leading, postings, settings)
         if kind is not TextQuery.ANY:
             met = _filtered(table, met, [*where, document.bool_op("@@")(query)])
@@ -442,7 +444,11 @@ def _materialized(statement: Select[Any], name: str) -> CTE:
     return statement.cte(name).prefix_with("MATERIALIZED")
 
 
-_OR_OR_NOT: ColumnElement[Any] = literal_column("'[|!]'", Text())
+def _matches(query: ColumnElement[Any], operator: str) -> ColumnElement[bool]:
+    """Whether the tsquery has an OR or a NOT (``~``), or neither (``!~``). A lexeme with such a
+    sign in it passes for one, which costs time and nothing else."""
+    signs: ColumnElement[Any] = literal_column("'[|!]'", Text())
+    return cast(query, Text).op(operator, return_type=Boolean())(signs)
 
 
 def _count(value: int) -> ColumnElement[int]:

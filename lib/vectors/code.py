@@ -29,6 +29,7 @@ from sqlalchemy import (
     Label,
     Lateral,
     Over,
+    ScalarSelect,
     Select,
     Subquery,
     Table,
@@ -435,6 +436,9 @@ class _Writer:
         statement = getattr(inner, "element", inner)
         return f"{self._use('exists')}({''.join(self.select(statement))})"
 
+    def _scalar(self, element: ScalarSelect[Any]) -> str:
+        return f"{''.join(self.select(element.element))}.scalar_subquery()"
+
     def _function(self, element: functions.FunctionElement[Any]) -> str | None:
         if not isinstance(element, functions.Function | functions.GenericFunction):
             return None
@@ -474,6 +478,7 @@ class _Writer:
         (ColumnClause, _column_of),
         (Grouping, lambda self, element: self.expression(element.element)),
         (Exists, _exists),
+        (ScalarSelect, _scalar),
         (Over, _over),
         (Case, _case),
         (Cast, _cast),

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from lib.errors import InvalidInput, NotFound
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
+from lib.search import bm25
 from lib.search.bm25 import (
     BM25,
     bm25_matching,
@@ -148,6 +149,61 @@ def test_values_of_a_table_worked_by_hand(library: Library) -> None:
     library.build()
     expected = np.log(2) * 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 4 / 3))
     assert library.values("fig") == pytest.approx({"0": expected})
+
+
+@pytest.mark.parametrize(
+    ("kind", "question"),
+    [
+        (TextQuery.PLAIN, "kiwi apple fig"),
+        (TextQuery.WEB, "kiwi apple"),
+        (TextQuery.WEB, "kiwi or lemon"),
+        (TextQuery.WEB, "apple -pear kiwi"),
+        (TextQuery.WEB, '"apple pear" plum'),
+    ],
+)
+def test_a_value_does_not_depend_on_what_must_occur(
+    library: Library, kind: TextQuery, question: str
+) -> None:
+    library.store(random_texts(300))
+    library.build()
+    of_all = library.values(question.replace('"', ""))
+    found = library.values(question, kind=kind)
+    assert 0 < len(found) <= len(of_all)
+    assert found == pytest.approx({key: of_all[key] for key in found})
+
+
+def test_a_long_question_is_bounded_and_its_values_stay_whole(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.store(random_texts(300))
+    library.build()
+    question = "apple pear plum grape melon cherry peach lemon fig kiwi"
+    whole = library.values(question)
+    rarest = {key for key in whole if key in library.values("kiwi")}
+
+    monkeypatch.setattr(bm25, "MOST_POSTINGS", 1)  # the rarest word alone is looked up
+    monkeypatch.setattr(bm25, "MOST_RESCORED", 40)
+    matching = bm25_matching(library.collection, question)
+    found = library.database.query(
+        search_text, library.collection.table, question, 10, matching=matching
+    )
+    assert (found.matches, found.more_match) == (len(rarest), True)
+    assert len(found) == 10
+    values = {hit.document.external_id: hit.text_value for hit in found}
+    assert set(values) <= rarest
+    assert values == pytest.approx({key: whole[key] for key in values})
+    assert list(values.values()) == sorted(values.values(), reverse=True)
+
+    of_a_category = library.database.query(
+        search_text,
+        library.collection.table,
+        question,
+        10,
+        matching=matching,
+        where=[library.collection.table.column("external_id") != "0"],
+    )
+    assert not of_a_category.more_match  # with a filter, no word is left out
+    assert of_a_category.matches == len(whole.keys() - {"0"})
 
 
 def test_every_word_or_a_phrase_can_be_asked_for(library: Library) -> None:
