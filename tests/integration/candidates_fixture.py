@@ -44,6 +44,7 @@ class Library:
         *,
         distance: Distance = Distance.COSINE,
         dimensions: int = DIMENSIONS,
+        storage: Storage = Storage.VECTOR,
         name: str = "Library",
     ) -> None:
         self.database = database
@@ -54,7 +55,7 @@ class Library:
             model="local/wordllama-256",
             dimensions=dimensions,
             distance=distance,
-            storage=Storage.VECTOR,
+            storage=storage,
         )
         self.vectors = vectors
         if len(vectors):
