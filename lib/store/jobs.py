@@ -56,6 +56,7 @@ class JobKind(StrEnum):
     SAMPLE = "sample"
     LEXICAL = "lexical"
     CANDIDATE = "candidate"
+    PROJECTION = "projection"
     EXPORT = "export"
     REEMBED = "reembed"
 

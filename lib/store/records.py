@@ -16,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BigInteger, Double, LargeBinary, Text
 
@@ -390,4 +390,62 @@ class MeasurementRecord(Record):
     recalls: Mapped[bytes] = mapped_column(LargeBinary)
     """float64 (q,), the least byte first, in the order of the queries; latencies_ms too."""
     latencies_ms: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
+class ProjectionRecord(Record):
+    """A collection laid out in 2 or 3 dimensions, whole: there is no row before it is.
+
+    The arrays are little-endian, in the order of ``ids`` (lib.projection.stored).
+    """
+
+    __tablename__ = "projections"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "name"),
+        CheckConstraint("distance IN ('cosine', 'l2', 'inner_product')", name="distance"),
+        CheckConstraint(
+            "points = cardinality(ids) AND placed_points BETWEEN 0 AND points", name="points"
+        ),
+        CheckConstraint(
+            "(neighbour_indices IS NULL) = (neighbour_distances IS NULL)", name="neighbours"
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(
+        primary_key=True, server_default=text("gen_random_uuid()")
+    )
+    collection_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey(CollectionRecord.id, ondelete="CASCADE")
+    )
+    name: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    """Method, dimensions, seed and the like."""
+    distance: Mapped[str]
+    points: Mapped[int]
+    placed_points: Mapped[int]
+    """Of the points, those that were put in later by their neighbours."""
+    documents: Mapped[int] = mapped_column(BigInteger)
+    """How many had an embedding when it was built."""
+    left_out: Mapped[int]
+    """Of those that were chosen, how many have no distance to anything."""
+    change_mark: Mapped[int] = mapped_column(BigInteger)
+    """The collection's when its vectors were read."""
+    fidelity: Mapped[dict[str, Any]]
+    versions: Mapped[dict[str, Any]]
+    """Of the libraries that computed it."""
+    build_seconds: Mapped[float] = mapped_column(Double)
+    ids: Mapped[list[uuid.UUID]] = mapped_column(ARRAY(UUID(as_uuid=True)))
+    coordinates: Mapped[bytes] = mapped_column(LargeBinary)
+    """float32 (points, 2 or 3)."""
+    placed: Mapped[bytes] = mapped_column(LargeBinary)
+    """One bit a point."""
+    local_fidelity: Mapped[bytes] = mapped_column(LargeBinary)
+    """float32 (points,)."""
+    neighbour_indices: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """int32 (points, k), places in ``ids``; neighbour_distances float32."""
+    neighbour_distances: Mapped[bytes | None] = mapped_column(LargeBinary)
+    labels: Mapped[bytes] = mapped_column(LargeBinary)
+    """int32 (points,), the cluster of each; -1 for none."""
+    clusters: Mapped[dict[str, Any]]
+    """{"settings", "names", "words"}."""
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
