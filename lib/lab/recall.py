@@ -34,8 +34,8 @@ def recalls_by_distance(
     """
     there = np.isfinite(truth)
     available = there.sum(axis=1)
-    last = np.where(there, truth, -np.inf).max(axis=1, initial=-np.inf)
-    limit = np.where(available > 0, last + tolerance * np.maximum(1.0, np.abs(last)), -np.inf)
+    last = np.take_along_axis(truth, np.maximum(available - 1, 0)[:, None], axis=1)[:, 0]
+    limit = last + tolerance * np.maximum(1.0, np.abs(np.where(available > 0, last, 0.0)))
     hits = (np.isfinite(found) & (found <= limit[:, None])).sum(axis=1)
     return _shares(np.minimum(hits, available), available)
 
