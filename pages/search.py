@@ -5,111 +5,112 @@ from functools import partial
 import streamlit as st
 
 from lib.ingest.sample import SAMPLE_NAME, SAMPLE_QUESTIONS
+from lib.search import saved
+from lib.search.asking import Asking, cut
+from lib.search.example import Example, document_labels, parse_vector
 from lib.search.filters import list_fields
-from lib.search.fusion import ranks_by_weight, reigns
-from lib.search.request import SearchRequest
-from lib.search.service import can_rerank, pool_key, rerank
-from lib.search.snippets import make_snippet
-from lib.search.threshold import count_below, widest_gap
+from lib.search.service import asks_an_index, can_rerank, rerank
 from lib.services import Services
-from lib.store.collections import (
-    Collection,
-    CollectionSummary,
-    example_questions,
-    list_categories,
-    list_searchable,
-    summarise,
-)
+from lib.store import collections as store
+from lib.ui import example, history, results, workbench
+from lib.ui import saved as menu
 from lib.ui.controls import collection_picker, question_field, search_controls
+from lib.ui.links import search_address
 from lib.ui.memory import remember
-from lib.ui.page import SEARCH, start_page
-from lib.ui.results import show_examples, show_hits, show_no_hits, show_sql, show_summary
+from lib.ui.page import SEARCH, guarded, start_page
 from lib.ui.states import no_collections, nothing_embedded
-from lib.ui.workbench import WEIGHTS, View, show_plan, show_strip, show_weight, view_picker
-from lib.vectors.search import SearchResult
+from lib.ui.workbench import WEIGHTS, View
 
 FRESH_SECONDS = 5.0
 
 
 def body(services: Services) -> None:
-    database = services.database
-    collections = database.query(list_searchable)
+    ask = services.database.query
+    collections = ask(store.list_searchable)
     if not collections:
         no_collections()
         return
     settings, answer = st.columns([1, 3], gap="large")
     with settings:
         collection = collection_picker(collections)
-    state, ask = (collection.address, collection.id, collection.change_mark), database.query
-    look = partial(ask, summarise, collection)
+    state = (collection.address, collection.id, collection.change_mark)
+    look = partial(ask, store.summarise, collection)
     summary = remember("summary", state, look, most_seconds=FRESH_SECONDS)
     with answer:
+        guarded(menu.open_link)(partial(ask, saved.get_saved, collection), collection.address)
         query = question_field()
+        given = example.given_example(query)
         nothing_embedded(summary)
     if not summary.documents:
         return
     with settings:
-        categories = remember("categories", state, partial(ask, list_categories, collection))
+        categories = remember("categories", state, partial(ask, store.list_categories, collection))
         fields = remember("fields", state, partial(ask, list_fields, collection))
         request = search_controls(summary, categories, fields, query)
+    asking = Asking(services.database, services.search, collection, request)
     with answer:
-        if query.strip():
-            show_answer(services, collection, summary, request)
+        show_menus(asking)
+        if given is not None:
+            show_like(asking, given, summary)
+        elif query.strip():
+            history.note_asked(query, search_address(collection.address, request))
+            show_answer(asking, summary, None)
         else:
             is_sample = collection.name == SAMPLE_NAME
-            show_examples(
-                SAMPLE_QUESTIONS if is_sample else database.query(example_questions, collection)
-            )
+            questions = SAMPLE_QUESTIONS if is_sample else ask(store.example_questions, collection)
+            results.show_examples(questions)
+
+
+def show_menus(asking: Asking) -> None:
+    ask, collection = asking.database.query, asking.collection
+    with results.row():
+        example.example_menu(collection.dimensions, has_model=collection.has_model)
+        kept = (saved.list_saved, saved.save_search, saved.delete_saved)
+        guarded(menu.saved_menu)(asking.request, *(partial(ask, each, collection) for each in kept))
+        history.show_history()
+
+
+def show_like(asking: Asking, given: example.Given, summary: store.CollectionSummary) -> None:
+    collection = asking.collection
+    labels = asking.database.query(document_labels, collection, given.documents)
+    example.show_example(given, labels)
+    vector = parse_vector(given.vector, collection) if given.vector else None
+    wanted = Example(given.like, given.unlike, given.text, vector)
+    address = example.example_address(search_address(collection.address, asking.request))
+    history.note_asked(example.example_title(given, labels), address)
+    key = (collection, asking.request, wanted)
+    show_answer(remember("like", key, lambda: asking.like(wanted)), summary, given)
 
 
 def show_answer(
-    services: Services, collection: Collection, summary: CollectionSummary, request: SearchRequest
+    asking: Asking, summary: store.CollectionSummary, given: example.Given | None
 ) -> None:
-    run, search = services.database.run, services.search
-    asked = (collection.id, collection.change_mark, summary.indexes, pool_key(request))
-    pool = remember("pool", asked, lambda: run(search.fetch_pool(collection, request)))
-    result = rerank(pool, request)
-    plan = remember("plan", asked, lambda: run(search.plan_of(collection, pool)))
-    show_summary(result, plan, request, summary.index)
+    request, state = asking.request, (asking.collection, summary.indexes)
+    asked = (*state, asking.pool_key)
+    pool = remember("pool", asked, asking.pool)
+    result, plan = rerank(pool, request), None
+    if asks_an_index(request, has_index=summary.index is not None):
+        plan = remember("plan", (*state, asking.shape_key), lambda: asking.plan(pool))
+    results.show_summary(result, plan, request, summary.index)
+    if results.lacks_words(result, request):
+        results.offer_any(result, request, remember("any", asked, asking.matches_with_any))
     if request.max_distance is not None:
-        show_cut(services, collection, request, asked)
-    match view_picker(can_weigh=can_rerank(request)):
+        distances = remember("distances", asked, asking.distances)
+        workbench.show_strip(cut(distances, request.max_distance))
+    with results.row():
+        view = workbench.view_picker(can_weigh=can_rerank(request))
+        layout = results.layout_picker() if view is View.RESULTS else None
+        results.export_menu(asking.csv, asking.jsonl)
+    match view:
         case View.RESULTS:
-            show_results(result, request, collection)
+            results.show_answers(asking.answers(pool, result), result, layout, request, given)
         case View.WEIGHT:
-            ranks = ranks_by_weight(pool.hits, request.fusion, WEIGHTS)
-            leaders = reigns(pool.hits, request.fusion) if pool.hits else []
-            show_weight(pool.hits, ranks.tolist(), [later.start for later in leaders[1:]], request)
+            workbench.show_weight(pool.hits, asking.weighing(pool, WEIGHTS), request)
         case View.PLAN:
-            fresh = run(search.search(collection, request))
-            show_plan(fresh, run(search.plan_of(collection, fresh, analyze=True)))
+            why = remember("diagnosis", (*state, request, asking.example), asking.diagnosis)
+            workbench.show_diagnosis(why, result.settings)
         case View.SQL:
-            show_sql(run(search.search(collection, request)))
-
-
-def show_results(result: SearchResult, request: SearchRequest, collection: Collection) -> None:
-    if not result.hits:
-        show_no_hits(result, request)
-    language = collection.text_config
-    show_hits(
-        result.hits,
-        [make_snippet(hit.document.content, request.query, language=language) for hit in result],
-    )
-
-
-def show_cut(
-    services: Services, collection: Collection, request: SearchRequest, asked: tuple[object, ...]
-) -> None:
-    """The distances under the threshold's slider."""
-    search = services.search
-    distances = remember(
-        "distances",
-        asked,
-        lambda: services.database.run(search.nearest_distances(collection, request)),
-    )
-    near = request.max_distance
-    if near is not None:
-        show_strip(distances, near, count_below(distances, near), widest_gap(distances))
+            workbench.show_code(asking.taken_along())
 
 
 start_page(SEARCH, body)

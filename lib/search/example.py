@@ -120,14 +120,14 @@ async def find_ids(
     return tuple(dict.fromkeys(found))
 
 
-async def example_labels(
-    db: AsyncSession, collection: Collection, example: Example
+async def document_labels(
+    db: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]
 ) -> dict[uuid.UUID, str]:
-    """What to call the documents of an example; one that is gone is left out."""
+    """What to call documents; one that is gone is left out."""
     table = collection.table
     row_id = table.column(table.id)
     names = [table.column(name) for name in (table.title, table.external_id) if name is not None]
-    rows = await db.execute(select(row_id, *names).where(row_id.in_(example.documents)))
+    rows = await db.execute(select(row_id, *names).where(row_id.in_(ids)))
     return {row[0]: next(filter(None, row[1:]), str(row[0])) for row in rows}
 
 

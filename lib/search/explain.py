@@ -459,9 +459,9 @@ def _order_check(core: _Core, table: VectorTable) -> Check:
     return Check(name, True, f"{right}, ascending.")
 
 
-def _not_asked(*names: CheckName) -> Iterator[Check]:
+def _not_asked(*names: CheckName, words: str = "This cannot matter yet.") -> Iterator[Check]:
     for name in names:
-        yield Check(name, None, "This cannot matter yet.")
+        yield Check(name, None, words)
 
 
 # --- the server ---------------------------------------------------------------------------------
@@ -517,7 +517,9 @@ async def _costs(
     if used:
         words = "The index was asked for." if asked_for else "The planner found it to be cheaper."
         return [
-            Check(names[0], True if core.filters else None, words),
+            Check(names[0], True, words)
+            if core.filters
+            else Check(names[0], None, "There is no filter."),
             Check(names[1], True, words),
         ]
     if not asks:
@@ -583,21 +585,23 @@ def _cost(plan: Plan) -> float:
 async def _bounds(db: AsyncSession, core: _Core, used: _Index | None) -> list[Check]:
     """What bounds an approximate index, where one answered."""
     if used is None:
-        return list(_not_asked(CheckName.EF_SEARCH, CheckName.PROBES, CheckName.ITERATIVE_SCAN))
+        names = (CheckName.EF_SEARCH, CheckName.PROBES, CheckName.ITERATIVE_SCAN)
+        return list(_not_asked(*names, words="No vector index answered."))
     is_hnsw = used.kind is IndexKind.HNSW
-    names = ("hnsw.ef_search", "ivfflat.probes", f"{used.kind.value}.iterative_scan")
+    settings = ("hnsw.ef_search", "ivfflat.probes", f"{used.kind.value}.iterative_scan")
     ef_search, probes, iterative = (
-        await db.execute(select(*(func.current_setting(name, True) for name in names)))
+        await db.execute(select(*(func.current_setting(name, True) for name in settings)))
     ).one()
     goes_on = (iterative or IterativeScan.OFF.value) != IterativeScan.OFF.value
-    found = list(_not_asked(CheckName.PROBES if is_hnsw else CheckName.EF_SEARCH))
+    other = CheckName.PROBES if is_hnsw else CheckName.EF_SEARCH
+    found = list(_not_asked(other, words=f"The index is {used.kind.label}."))
     found.append(
         _ef_search_check(int(ef_search or EF_SEARCH.default), core.limit or 0, goes_on)
         if is_hnsw
         else _probes_check(int(probes or PROBES.default), used.lists or 100)
     )
     if not core.filters:
-        return [*found, *_not_asked(CheckName.ITERATIVE_SCAN)]
+        return [*found, *_not_asked(CheckName.ITERATIVE_SCAN, words="There is no filter.")]
     if goes_on:
         words = f"Iterative scan is on ({iterative})."
         return [*found, Check(CheckName.ITERATIVE_SCAN, True, words)]

@@ -28,7 +28,7 @@ from lib.store.jobs import Job, JobStatus
 from lib.ui.address import by_value, read_choice, write_choice
 from lib.ui.jobs import is_news, show_ended
 from lib.ui.links import collection_address, document_address
-from lib.ui.text import count, escape, size
+from lib.ui.text import count, escape, place_words, size
 from lib.vectors.search import Hit
 
 _PAGING, _MENU = "browse:paging", "browse:export"
@@ -318,8 +318,7 @@ def _show_parts(document: DocumentParts, shown: StoredDocument) -> None:
             address = document_address(document.external_id, part.part)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.markdown(
-                    f"**Part {part.part + 1} of {document.part_count:,}**"
-                    + _place_words(part.metadata),
+                    f"**Part {part.part + 1} of {document.part_count:,}**" + _place(part.metadata),
                     width="content",
                 )
                 if part is not shown:
@@ -345,17 +344,9 @@ def _show_parts(document: DocumentParts, shown: StoredDocument) -> None:
         )
 
 
-def _place_words(metadata: Mapping[str, Any]) -> str:
-    """Where in its file a part is, as its reader noted it."""
-    words = [
-        f"{name} {metadata[name]}"
-        for name in ("page", "slide", "sheet", "row", "line", "chapter")
-        if isinstance(metadata.get(name), str | int)
-    ]
-    path = metadata.get("heading_path")
-    if isinstance(path, list):
-        words.append(" › ".join(str(heading) for heading in path))
-    return f" · {escape(', '.join(words))}" if words else ""
+def _place(metadata: Mapping[str, Any]) -> str:
+    words = place_words(metadata)
+    return f" · {escape(words)}" if words else ""
 
 
 def _show_embedding(document: StoredDocument) -> None:

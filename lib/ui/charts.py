@@ -3,7 +3,8 @@ the ground and the text are Streamlit's, light or dark."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +93,30 @@ def weight_chart(
     return figure
 
 
+BAR_WIDTH, _BAR_HEIGHT = 220, 10
+
+
+def contribution_bar(vector: float, text: float, whole: float) -> str:
+    """What the two legs add to a fused value, as one bar (SVG): meaning, then words, in a track as
+    long as ``whole``."""
+    scale = BAR_WIDTH / whole if whole > 0 else 0.0
+    first, second = vector * scale, text * scale
+    track = f'<rect width="{BAR_WIDTH}" height="{_BAR_HEIGHT}" fill="#808080" opacity="0.2"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{BAR_WIDTH}" height="{_BAR_HEIGHT}">'
+        f'{track}<rect width="{first:.1f}" height="{_BAR_HEIGHT}" fill="{VECTOR}"/>'
+        f'<rect x="{first:.1f}" width="{second:.1f}" height="{_BAR_HEIGHT}" fill="{TEXT}"/></svg>'
+    )
+
+
+def swatch(color: str) -> str:
+    """A square of a colour (SVG), for a legend."""
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="12" height="12">'
+        f'<rect width="12" height="12" fill="{color}"/></svg>'
+    )
+
+
 def distance_strip(
     distances: Sequence[float], threshold: float, suggestion: Gap | None
 ) -> go.Figure:
@@ -129,9 +154,17 @@ class RankColumn:
     documents: Sequence[tuple[str, str]]
 
 
-def comparison_chart(columns: Sequence[RankColumn]) -> go.Figure:
-    """Ranks side by side: a line joins the same document in neighbouring columns, and what only
-    one column has stands in its own colour without a line."""
+# Of the width of a column, the rest is for the lines; and what fits into the boxes of a row at
+# 1,280 pixels, the narrowest that the page is made for.
+_HALF_BOX = 0.37
+_PADDING = 0.015
+_ROW_CHARACTERS = 88
+
+
+def comparison_chart(columns: Sequence[RankColumn], ink: str | None = None) -> go.Figure:
+    """Ranks side by side: a box for each document, a line between equal ones in neighbouring
+    columns, and what only one column has on a ground of its own. Lines run only between the
+    columns, so that they cross no label. ink: of the labels, the theme's by default."""
     figure = go.Figure()
     places = [{key: rank for rank, (key, _) in enumerate(c.documents, 1)} for c in columns]
     for left in range(len(columns) - 1):
@@ -140,7 +173,7 @@ def comparison_chart(columns: Sequence[RankColumn]) -> go.Figure:
             if other is not None:
                 figure.add_trace(
                     go.Scatter(
-                        x=[left, left + 1],
+                        x=[left + _HALF_BOX, left + 1 - _HALF_BOX],
                         y=[rank, other],
                         mode="lines",
                         line={"color": HNSW if rank == other else IVFFLAT, "width": 2},
@@ -148,29 +181,78 @@ def comparison_chart(columns: Sequence[RankColumn]) -> go.Figure:
                         showlegend=False,
                     )
                 )
+    line_characters = _ROW_CHARACTERS // max(len(columns), 1)
     for place, column in enumerate(columns):
+        ranks = list(range(1, len(column.documents) + 1))
         alone = [sum(key in others for others in places) == 1 for key, _ in column.documents]
         figure.add_trace(
-            go.Scatter(
-                x=[place] * len(column.documents),
-                y=list(range(1, len(column.documents) + 1)),
-                mode="markers+text",
-                marker={"size": 11, "color": [FUSED if only else HNSW for only in alone]},
-                text=[shortened(label, 30) for _, label in column.documents],
-                textposition="top center",
-                textfont={"size": 11},
-                hovertemplate="rank %{y}: %{text}<extra></extra>",
+            go.Bar(
+                orientation="h",
+                base=place - _HALF_BOX,
+                x=[2 * _HALF_BOX] * len(ranks),
+                y=ranks,
+                width=0.8,
+                marker={
+                    "color": [FUSED if only else EXACT for only in alone],
+                    "opacity": [0.35 if only else 0.16 for only in alone],
+                    "cornerradius": 4,
+                },
+                customdata=[
+                    [shortened(label, 120), _rank_words(key, columns, places)]
+                    for key, label in column.documents
+                ],
+                hovertemplate="%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
                 showlegend=False,
                 name=shortened(column.name),
+            )
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=[place - _HALF_BOX + _PADDING] * len(ranks),
+                y=ranks,
+                mode="text",
+                text=[
+                    f"{rank}. {_in_lines(label, line_characters)}"
+                    for rank, (_, label) in enumerate(column.documents, 1)
+                ],
+                textposition="middle right",
+                textfont={"size": 12, "color": ink},
+                hoverinfo="skip",
+                showlegend=False,
+                name=f"labels of {shortened(column.name)}",
             )
         )
     longest = max((len(column.documents) for column in columns), default=1)
     figure.update_xaxes(
         tickvals=list(range(len(columns))),
-        ticktext=[shortened(column.name) for column in columns],
+        ticktext=[_in_lines(column.name, line_characters) for column in columns],
+        tickfont={"size": 13, "color": ink},
         side="top",
         range=[-0.5, len(columns) - 0.5],
+        showgrid=False,
+        zeroline=False,
+        fixedrange=True,
     )
-    figure.update_yaxes(title="Rank", range=[longest + 0.7, 0.2], dtick=1)
-    figure.update_layout(height=80 + 44 * longest, margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    figure.update_yaxes(visible=False, range=[longest + 0.6, 0.4], fixedrange=True)
+    figure.update_layout(
+        barmode="overlay",
+        height=50 + 44 * longest,
+        margin={"l": 0, "r": 0, "t": 40, "b": 0},
+    )
     return figure
+
+
+def _in_lines(label: str, characters: int) -> str:
+    """A label on two lines at the most."""
+    lines = textwrap.wrap(" ".join(label.split()), characters, max_lines=2, placeholder=" …")
+    return "<br>".join(shortened(line, characters) for line in lines)
+
+
+def _rank_words(
+    key: str, columns: Sequence[RankColumn], places: Sequence[Mapping[str, int]]
+) -> str:
+    """Such as “IVFFlat: 3, HNSW: not found”."""
+    return "<br>".join(
+        f"{shortened(column.name)}: {ranks.get(key, 'not found')}"
+        for column, ranks in zip(columns, places, strict=True)
+    )

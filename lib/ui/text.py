@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from lib.errors import InvalidInput
 
@@ -84,3 +86,21 @@ def share(value: float) -> str:
     if 0.99 < value < 1:
         return "> 99 %"
     return f"{value:.0%}".replace("%", " %")
+
+
+# What readers note of a part's place in its file.
+PLACE_FIELDS = ("page", "slide", "sheet", "row", "line", "chapter")
+HEADINGS_FIELD = "heading_path"
+
+
+def place_words(metadata: Mapping[str, Any]) -> str:
+    """Where in its file a part is, as its reader noted it: page 3, Results › Recall."""
+    words = [
+        f"{name} {metadata[name]}"
+        for name in PLACE_FIELDS
+        if isinstance(metadata.get(name), str | int)
+    ]
+    path = metadata.get(HEADINGS_FIELD)
+    if isinstance(path, list):
+        words.append(" › ".join(str(heading) for heading in path))
+    return ", ".join(words)

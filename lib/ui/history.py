@@ -1,0 +1,55 @@
+"""The searches of this browser session, the latest first, each one click away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from lib.ui.links import Address, settings_words
+from lib.ui.text import escape
+
+MOST_KEPT = 30
+_KEY = "history:searches"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """title: the question, or what the answers were to be like."""
+
+    title: str
+    address: Address
+
+
+def note_asked(title: str, address: Address) -> None:
+    """Puts a search first; where it was in the list already, it moves."""
+    asked = Asked(title, address)
+    others = [each for each in _kept() if each != asked]
+    st.session_state[_KEY] = [asked, *others][:MOST_KEPT]
+
+
+def _kept() -> list[Asked]:
+    return list(st.session_state.get(_KEY, []))
+
+
+def show_history() -> None:
+    """The menu of what was asked before what is asked now."""
+    with st.popover("Recent", icon=":material/history:", key="history_menu"):
+        earlier = _kept()[1:]
+        if not earlier:
+            st.caption("What you ask on this page is listed here, until you close the browser tab.")
+            return
+        st.caption("Asked in this browser tab, the latest first, with the settings that were set.")
+        for asked in earlier:
+            settings = settings_words(asked.address)
+            label = f"**{escape(_short(asked.title))}**"
+            st.page_link(
+                "pages/search.py",
+                label=f"{label} · {escape(settings)}" if settings else label,
+                icon=":material/replay:",
+                query_params=asked.address,
+            )
+
+
+def _short(title: str, characters: int = 70) -> str:
+    return title if len(title) <= characters else f"{title[: characters - 1].rstrip()}…"
