@@ -344,6 +344,7 @@ def result_json(
             "database": round(result.database_ms, 3),
         },
         "matches": result.matches,
+        "more_match": result.more_match,
         "truncated_because": result.truncated_because,
     }
 
@@ -396,6 +397,8 @@ def _print_result(result: SearchResult, collection: Collection, request: SearchR
     if not result:
         click.echo("Nothing was found.")
     words = "" if result.matches is None else f" · {result.matches:,} documents match the words"
+    if result.more_match:
+        words = words.replace(" · ", " · at least ")
     took = f"database {result.database_ms:.1f} ms"
     if result.embedding_ms is not None:
         took = f"embedding {result.embedding_ms:.1f} ms, {took}"
