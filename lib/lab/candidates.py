@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import time
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +21,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
 from lib.errors import Busy, DatabaseProblem, InvalidInput, NotFound, VecscopeError, from_exception
+from lib.lab.estimates import (
+    Estimate,
+    check_spec,
+    chosen_settings,
+    disk_warning,
+    estimate,
+    look_at,
+)
 from lib.store.candidates import (
     Candidate,
     CandidateSpec,
@@ -35,20 +44,25 @@ from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, JobRecord
 from lib.vectors.distance import Storage
 from lib.vectors.indexes import (
+    ASSIGNING_PHASE,
     HNSW,
+    KMEANS_PHASE,
+    LOADING_PHASE,
     BuildProgress,
     BuiltIndex,
     IVFFlat,
     build_index,
-    check_buildable,
     index_name,
 )
 from lib.vectors.sql import printed, quoted_name
-from lib.vectors.statements import available_statement
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import BuildSettings
 
 _UNITS = 1000
+_POLL_SECONDS = 0.5
+_PACE_LOOKS = 20  # so that rows a second are those of the last ten seconds
+# Of an IVFFlat build; what comes first takes less, the more rows there are for a list.
+_IVFFLAT_SHARES = {KMEANS_PHASE: (0.0, 0.3), ASSIGNING_PHASE: (0.3, 0.7), LOADING_PHASE: (0.7, 1.0)}
 _LOCK_SECONDS = 2
 
 _log = structlog.get_logger(__name__)
@@ -99,8 +113,8 @@ async def start_candidate_builds(
     settings: BuildSettings | None = None,
 ) -> Job:
     """Candidates, one after the other, as one job: two builds at once would only take each other's
-    memory. Its result is ``{"candidates": [{"candidate_id", "name", …}, …]}``; while it runs there
-    is also ``"building"``, a :class:`BuildStep`.
+    memory. Its result is ``{"candidates": [{"candidate_id", "name", …}, …], "warnings"}``; while it
+    runs there is also ``"building"``, a :class:`BuildStep`.
 
     settings: for each of them; by default what :func:`~lib.lab.estimates.chosen_settings` takes.
     Those that were finished stay when it is cancelled or fails; the one in the middle leaves
@@ -109,8 +123,7 @@ async def start_candidate_builds(
     """
     if not specs:
         raise InvalidInput("There is no candidate to build.", hint="Name one.", field="index")
-    for spec in specs:
-        await check_candidate(database, collection, spec, settings)
+    warnings = await check_candidates(database, collection, specs, settings)
 
     async def work(context: JobContext) -> dict[str, Any]:
         built: list[dict[str, Any]] = []
@@ -121,7 +134,11 @@ async def start_candidate_builds(
                     round(_UNITS * (place + step.share)),
                     _UNITS * len(specs),
                     step.message,
-                    detail={"candidates": built, "building": step.as_json()},
+                    detail={
+                        "candidates": list(built),
+                        "building": step.as_json(),
+                        "warnings": list(warnings),
+                    },
                 )
 
             candidate = await build_candidate(
@@ -131,7 +148,7 @@ async def start_candidate_builds(
         seconds = sum(each["copy_seconds"] + each["seconds"] for each in built)
         units = _UNITS * len(specs)
         await context.progress(units, units, f"Built in {seconds:.1f} s", force=True)
-        return {"candidates": built}
+        return {"candidates": built, "warnings": list(warnings)}
 
     names = [candidate_name(collection, spec) for spec in specs]
     title = "the candidate" if len(names) == 1 else f"{len(names)} candidates,"
@@ -164,16 +181,29 @@ async def check_candidate(
     spec: CandidateSpec,
     settings: BuildSettings | None = None,
 ) -> tuple[str, ...]:
-    """Warnings about a candidate that can be built, in words.
+    """Warnings about a candidate that can be built, in words: memory that is short, bits that tell
+    little, a disk that is nearly full.
 
     Raises IndexRefused, with the way out, where it cannot be built or is of no use.
     """
-    del settings
-    enough = spec.index.lists if isinstance(spec.index, IVFFlat) else 1
-    async with database.session() as db:
-        usable = (await db.execute(available_statement(collection.table, enough))).scalar_one()
-    check_buildable(candidate_table(collection, "candidate", spec.storage), spec.index, usable)
-    return ()
+    return await check_candidates(database, collection, [spec], settings)
+
+
+async def check_candidates(
+    database: Database,
+    collection: Collection,
+    specs: Sequence[CandidateSpec],
+    settings: BuildSettings | None = None,
+) -> tuple[str, ...]:
+    """:func:`check_candidate` for several, of which the disk must hold all."""
+    facts = await look_at(database, collection, specs)
+    warnings = [
+        warning if len(specs) == 1 else f"{spec.label}: {warning}"
+        for spec in specs
+        for warning in check_spec(facts, collection, spec, settings)
+    ]
+    disk = disk_warning(facts, [estimate(facts, spec, settings) for spec in specs])
+    return tuple(warnings if disk is None else [*warnings, disk])
 
 
 def default_candidates(
@@ -212,28 +242,28 @@ async def build_candidate(
     Raises IndexRefused, NotFound where the collection is dropped or embedded again meanwhile, and
     what the server says.
     """
-    settings = settings or BuildSettings()
+    facts = await look_at(database, collection, [spec])
+    settings = settings or chosen_settings(facts, spec)
+    check_spec(facts, collection, spec, settings)
     table = candidate_table(collection, f"candidate_{secrets.token_hex(4)}", spec.storage)
     name = candidate_name(collection, spec)
     candidate_id = await _announce(database, collection, spec, table, name, job_id)
+    console = _Console(name, spec, estimate(facts, spec, settings), report)
     try:
-        await report(BuildStep(name, "Copying the vectors", 0.0))
-        await _copy(database, collection, table, candidate_id)
-        await report(BuildStep(name, "Collecting statistics", 0.1))
+        await _copy(database, collection, table, candidate_id, console)
+        await console.say("Collecting statistics", 1.0, 0.0)
+        workers = facts.workers if settings.parallel_workers is None else settings.parallel_workers
         async with database.session() as db:
             connection = await db.connection()
             await connection.exec_driver_sql(f"ANALYZE {quoted_name(table.table)}")
-
-        async def on_progress(progress: BuildProgress) -> None:
-            await report(BuildStep(name, progress.phase, 0.1 + 0.9 * (progress.share or 0.0)))
-
+            await _allow_workers(db, table, workers)
         built = await build_index(
             database.engine,
             table,
             spec.index,
             name=index_name(table, spec.index),
             settings=settings,
-            on_progress=on_progress,
+            on_progress=console.on_index,
         )
         await _finish(database, table, candidate_id, built, settings)
     except BaseException as exc:
@@ -243,6 +273,80 @@ async def build_candidate(
         raise
     async with database.session() as db:
         return await get_candidate(db, collection, candidate_id)
+
+
+class _Console:
+    """What a build says while it runs."""
+
+    def __init__(self, name: str, spec: CandidateSpec, expected: Estimate, report: Report) -> None:
+        self._name = name
+        self._spec = spec
+        self._expected = expected
+        self._report = report
+        self._phase = ""
+        self._seen: deque[tuple[float, int]] = deque(maxlen=_PACE_LOOKS)
+        self.notices: tuple[str, ...] = ()
+
+    async def on_copied(self, table_bytes: int) -> None:
+        """How many rows are there is told by the bytes: nobody else can count them yet."""
+        expected = self._expected
+        share = min(1.0, table_bytes / expected.table_bytes)
+        await self.say("Copying the vectors", share, 0.0, round(share * expected.rows))
+
+    async def on_index(self, progress: BuildProgress) -> None:
+        self.notices = progress.notices
+        share = progress.share or 0.0
+        done = progress.rows_done
+        if isinstance(self._spec.index, IVFFlat):
+            begin, end = _IVFFLAT_SHARES.get(progress.phase, (0.0, 0.0))
+            share = begin + (end - begin) * share
+        elif done and self._expected.rows:
+            share = min(1.0, done / self._expected.rows)
+        await self.say(progress.phase, 1.0, share, min(done, self._expected.rows) or None)
+
+    async def say(
+        self, phase: str, copied: float, indexed: float, rows_done: int | None = None
+    ) -> None:
+        """copied, indexed: the shares done, 0–1 of each."""
+        if phase != self._phase:
+            self._phase = phase
+            self._seen.clear()
+        rate = left = None
+        if rows_done is not None:
+            self._seen.append((time.monotonic(), rows_done))
+            rate = pace(self._seen)
+            if rate:
+                left = max(0, self._expected.rows - rows_done) / rate
+        expected = self._expected
+        seconds = expected.copy_seconds * copied + expected.build_seconds * indexed
+        await self._report(
+            BuildStep(
+                candidate=self._name,
+                phase=phase,
+                share=seconds / expected.seconds,
+                rows_done=rows_done,
+                rows_total=None if rows_done is None else expected.rows,
+                rows_per_second=rate,
+                seconds_left=left,
+                notices=self.notices,
+            )
+        )
+
+
+def pace(seen: Sequence[tuple[float, int]]) -> float | None:
+    """Rows a second between the first and the last of (seconds, rows); None before two looks."""
+    if len(seen) < 2 or seen[-1][0] <= seen[0][0]:
+        return None
+    (began, first), (now, last) = seen[0], seen[-1]
+    return (last - first) / (now - began)
+
+
+async def _allow_workers(db: AsyncSession, table: VectorTable, workers: int) -> None:
+    """PostgreSQL plans workers by the pages of the table itself, few where its vectors are in its
+    TOAST table; said at the table, the number holds. The copy is read by nobody yet, and the
+    setting is taken away when it is built: it would change the plans of searches."""
+    name = quoted_name(table.table)
+    await db.execute(text(f"ALTER TABLE {name} SET (parallel_workers = {int(workers)})"))
 
 
 async def _announce(
@@ -282,26 +386,46 @@ async def _announce(
 
 
 async def _copy(
-    database: Database, collection: Collection, table: VectorTable, candidate_id: uuid.UUID
+    database: Database,
+    collection: Collection,
+    table: VectorTable,
+    candidate_id: uuid.UUID,
+    console: _Console,
 ) -> None:
     """The vectors and the change mark that goes with them, out of one snapshot."""
     vectors = printed(_vectors(collection.table, table)).replace("%", "%%")
     name = quoted_name(table.table)
-    started = time.perf_counter()
-    async with database.session() as db:
+    async with database.session() as db:  # so that others can see it grow
         connection = await db.connection()
         await connection.exec_driver_sql(f"CREATE TABLE {name} AS {vectors} WITH NO DATA")
-    async with database.session() as db:
-        await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        mark = await db.scalar(
-            select(CollectionRecord.change_mark).where(CollectionRecord.id == collection.id)
-        )
-        if mark is None:
-            raise _gone(collection)
-        connection = await db.connection()
-        copied = await connection.exec_driver_sql(f"INSERT INTO {name} {vectors}")
-        seconds = time.perf_counter() - started
-        await _note(db, candidate_id, rows=copied.rowcount, change_mark=mark, copy_seconds=seconds)
+
+    async def fill() -> None:
+        started = time.perf_counter()
+        async with database.session() as db:
+            await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            mark = await db.scalar(
+                select(CollectionRecord.change_mark).where(CollectionRecord.id == collection.id)
+            )
+            if mark is None:
+                raise _gone(collection)
+            connection = await db.connection()
+            copied = await connection.exec_driver_sql(f"INSERT INTO {name} {vectors}")
+            seconds = time.perf_counter() - started
+            values = {"rows": copied.rowcount, "change_mark": mark, "copy_seconds": seconds}
+            await _note(db, candidate_id, **values)
+
+    filling = asyncio.ensure_future(fill())
+    try:
+        await console.on_copied(0)
+        while not (await asyncio.wait({filling}, timeout=_POLL_SECONDS))[0]:
+            async with database.session() as db:
+                size = await db.scalar(select(func.pg_table_size(name)))
+            await console.on_copied(size or 0)
+    except BaseException:
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+        raise
+    await filling
 
 
 def _vectors(documents: VectorTable, copy: VectorTable) -> Select[Any]:
@@ -325,6 +449,7 @@ async def _finish(
     settings: BuildSettings,
 ) -> None:
     async with database.session() as db:
+        await db.execute(text(f"ALTER TABLE {quoted_name(table.table)} RESET (parallel_workers)"))
         memory, workers, table_bytes = (
             await db.execute(
                 select(

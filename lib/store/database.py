@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
@@ -158,6 +159,11 @@ class Database:
         database = cls(url, pool_size=settings.pool_size)
         database._embedded = server
         return database
+
+    @property
+    def data_folder(self) -> Path | None:
+        """Of the bundled server; None of another one, whose disk cannot be seen from here."""
+        return None if self._embedded is None else self._embedded.data
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         """Starts a coroutine on the loop; cancelling the future cancels it."""

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -390,11 +390,17 @@ async def list_indexes(
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """pg_stat_progress_create_index, in words. share: 0–1 of this phase, None where unknown."""
+    """pg_stat_progress_create_index, in words.
+
+    done, total: rows or pages of 8 kB. share: 0–1 of this phase, None where unknown. rows_done: in
+    this phase, 0 where it does not say. notices: what the server has said so far.
+    """
 
     phase: str
     done: int
     total: int
+    rows_done: int = 0
+    notices: tuple[str, ...] = ()
 
     @property
     def share(self) -> float | None:
@@ -418,12 +424,15 @@ _PROGRESS = text(
     """
 )
 
-# pgvector README, "Index Build Time"; PostgreSQL's own names for a CONCURRENTLY build.
+# pgvector README, "Indexing Progress"; PostgreSQL's own names for a CONCURRENTLY build.
+KMEANS_PHASE = "Finding the centres of the lists (k-means)"
+ASSIGNING_PHASE = "Sorting rows into lists"
+LOADING_PHASE = "Loading rows"
 _PHASES = {
     "initializing": "Preparing",
-    "building index: performing k-means": "Finding the centres of the lists (k-means)",
-    "building index: assigning tuples": "Sorting rows into lists",
-    "building index: loading tuples": "Loading rows",
+    "building index: performing k-means": KMEANS_PHASE,
+    "building index: assigning tuples": ASSIGNING_PHASE,
+    "building index: loading tuples": LOADING_PHASE,
 }
 
 
@@ -453,9 +462,14 @@ async def build_index(
         async with _session_settings(connection, wanted), _notices(connection, notices):
             pid = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
             started = time.perf_counter()
+
+            async def tell(now: BuildProgress) -> None:
+                if on_progress is not None:
+                    await on_progress(replace(now, notices=tuple(notices)))
+
             building = asyncio.ensure_future(connection.execute(create))
             try:
-                await _watch(engine, pid, building, on_progress, poll_seconds)
+                await _watch(engine, pid, building, tell, poll_seconds)
             except BaseException as exc:
                 # Cancelling twice would interrupt psycopg while it cancels on the server, and
                 # the server would build on.
@@ -475,12 +489,12 @@ async def _watch(
     engine: AsyncEngine,
     pid: int,
     building: asyncio.Future[Any],
-    on_progress: Callable[[BuildProgress], Awaitable[None]] | None,
+    on_progress: Callable[[BuildProgress], Awaitable[None]],
     poll_seconds: float,
 ) -> None:
     """Waits for the build, and says from time to time how far it is. Raises what it raises."""
     while not (await asyncio.wait({building}, timeout=poll_seconds))[0]:
-        if on_progress is not None and (now := await build_progress(engine, pid)):
+        if now := await build_progress(engine, pid):
             await on_progress(now)
     await building
 
@@ -557,6 +571,7 @@ async def build_progress(engine: AsyncEngine, pid: int) -> BuildProgress | None:
         phase=_PHASES.get(row.phase, row.phase.capitalize()),
         done=row.tuples_done if by_tuples else row.blocks_done,
         total=row.tuples_total if by_tuples else row.blocks_total,
+        rows_done=row.tuples_done or 0,
     )
 
 
