@@ -13,20 +13,16 @@ from enum import StrEnum
 from typing import Any
 
 from lib.errors import InvalidInput, LimitExceeded
+from lib.lab.measure import CLIENTS, EXACT_NAME, ROUNDS
 from lib.lab.measurement import Measurement, Protocol, Setting
+from lib.lab.queries import QUERY_COUNT
 from lib.search.filters import CATEGORY, Filter, FilterOp
 from lib.store.candidates import CandidateSpec, parse_candidate
 from lib.vectors.distance import Storage
 from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import EF_SEARCH, OVERSAMPLING, PROBES, IterativeScan, Limits
 
-EXACT_NAME = "Exact scan"
-"""The reference's name among the candidates."""
-
 K = Limits(1, 1000, 10)
-QUERIES = Limits(10, 10_000, 500)
-ROUNDS = Limits(1, 20, 3)
-CLIENTS = Limits(1, 64, 1)
 MOST_CANDIDATES = 12
 MOST_VALUES = 30
 NAME_LENGTH = 200
@@ -128,12 +124,12 @@ class QuerySource:
     """
 
     kind: QueryKind = QueryKind.SAMPLE
-    count: int = QUERIES.default
+    count: int = QUERY_COUNT.default
     seed: int = 0
     name: str = ""
 
     def __post_init__(self) -> None:
-        QUERIES.check(self.count, "queries")
+        QUERY_COUNT.check(self.count, "queries")
         if (self.kind is QueryKind.SAMPLE) == bool(self.name):
             raise InvalidInput(
                 "Queries are sampled, or they have the name of where they come from."
@@ -252,6 +248,12 @@ class ExperimentSpec:
     @property
     def rules(self) -> ProtocolRules:
         return RULES[self.protocol]
+
+    @property
+    def asked(self) -> int:
+        """How many rows the index is asked for: one more than k where the queries are rows of the
+        collection, since each finds itself."""
+        return self.k + (self.queries.kind is QueryKind.SAMPLE)
 
     def to_json(self) -> dict[str, Any]:
         target = self.target

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from lib.lab.experiment import (
-    EXACT_NAME,
     RULES,
     CandidateFacts,
     Experiment,
@@ -18,6 +17,7 @@ from lib.lab.experiment import (
     Target,
     setting_words,
 )
+from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Measurement, Protocol, RecallFigures
 from lib.vectors.indexes import IndexKind
 
@@ -135,30 +135,26 @@ def judge(
     protocol: Protocol,
     facts: CandidateFacts,
     *,
-    largest: Measurement | None = None,
-    largest_recall: RecallFigures | None = None,
+    largest: RecallFigures | None = None,
     measurement: Measurement | None = None,
-    filtered: bool = False,
+    only_off: bool = False,
 ) -> Outcome:
     """What the search for the target came to.
 
-    measurement: at the smallest setting that reaches the recall, None where none does. largest:
-    where none does, the measurement with the largest value, or its recall alone. filtered: under
-    a filter.
+    measurement: at the smallest setting that reaches the recall, None where none does; then
+    largest: with the largest value. only_off: under a filter, and no iterative scan was tried.
     """
     if measurement is None:
-        recall = largest.recall if largest is not None else largest_recall
-        found = None if recall is None else recall_that_counts(recall, protocol)
+        best = None if largest is None else recall_that_counts(largest, protocol)
         bound = "at least " if RULES[protocol].lower_bound else ""
         problem = (
             f"No setting reaches {percent(target.recall)}."
-            if found is None
-            else f"With the largest setting it finds {bound}{percent(found)}, below "
+            if best is None
+            else f"With the largest setting it finds {bound}{percent(best)}, below "
             f"{percent(target.recall)}."
         )
-        return Outcome(
-            facts.name, None, False, found, problem, _find_more(facts, filtered=filtered)
-        )
+        remedy = _find_more(facts, only_off=only_off)
+        return Outcome(facts.name, None, False, best, problem, remedy)
     found = recall_that_counts(measurement.recall, protocol)
     if not measurement.certified:
         return Outcome(
@@ -182,10 +178,10 @@ def judge(
     return Outcome(facts.name, measurement.setting, True, found)
 
 
-def _find_more(facts: CandidateFacts, *, filtered: bool) -> str:
+def _find_more(facts: CandidateFacts, *, only_off: bool) -> str:
     """What would raise the recall of a candidate that is at its end."""
     ways = []
-    if filtered:
+    if only_off:
         ways.append("an iterative scan, which goes on where the filter left too few rows")
     if facts.storage == "bit":
         ways.append("more oversampling, or halfvec in place of bits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from lib.errors import InvalidInput
 from lib.lab.experiment import ExperimentSpec
 from lib.lab.measurement import Setting
 from lib.vectors.indexes import IndexKind, IndexSpec, IVFFlat, recommended_probes
@@ -29,10 +30,25 @@ def default_probes(lists: int) -> tuple[int, ...]:
     return tuple(sorted({*geometric(1, lists), recommended_probes(lists)}))
 
 
-def default_ef_search(k: int, rows: int) -> tuple[int, ...]:
-    """From k to pgvector's limit, or to all rows: an HNSW index returns no more than ef_search
-    rows."""
-    return geometric(k, max(k, min(EF_SEARCH.high, rows)))
+def default_ef_search(asked: int, rows: int) -> tuple[int, ...]:
+    """From the rows that are asked for (:attr:`ExperimentSpec.asked`) to pgvector's limit, or to
+    all rows: an HNSW index returns no more than ef_search rows.
+
+    Raises InvalidInput where more are asked for than that.
+    """
+    check_asked(asked)
+    return geometric(asked, max(asked, min(EF_SEARCH.high, rows)))
+
+
+def check_asked(asked: int) -> None:
+    """Raises InvalidInput for more rows than an HNSW index can return."""
+    if asked > EF_SEARCH.high:
+        raise InvalidInput(
+            f"An HNSW index returns at most {EF_SEARCH.high:,} rows (ef_search), and {asked:,} are "
+            "asked for: k, and the query's own where it is a row.",
+            hint="Take a smaller k, or IVFFlat alone.",
+            field="k",
+        )
 
 
 def scans_of(kind: IndexKind, scans: Sequence[IterativeScan]) -> tuple[IterativeScan, ...]:
@@ -49,6 +65,7 @@ def settings_of(spec: ExperimentSpec, index: IndexSpec, *, rows: int) -> tuple[S
 
     rows: of the candidate. Values that the user named are taken as they are, save that probes
     above the number of lists mean all lists, and are measured once.
+    Raises InvalidInput where more rows are asked for than an HNSW index can return.
     """
     values: Iterable[int]
     if isinstance(index, IVFFlat):
@@ -57,7 +74,7 @@ def settings_of(spec: ExperimentSpec, index: IndexSpec, *, rows: int) -> tuple[S
     elif spec.ef_search:
         values = sorted({*spec.ef_search})
     else:
-        values = default_ef_search(spec.k, rows)
+        values = default_ef_search(spec.asked, rows)
     values = tuple(values)
     return tuple(
         Setting(index.kind, value, scan)
@@ -66,11 +83,12 @@ def settings_of(spec: ExperimentSpec, index: IndexSpec, *, rows: int) -> tuple[S
     )
 
 
-def limits_of(index: IndexSpec, k: int) -> Limits:
-    """The range that the search for a target may take values from."""
+def limits_of(index: IndexSpec, asked: int) -> Limits:
+    """The range that the search for a target may take values from. Raises InvalidInput."""
     if isinstance(index, IVFFlat):
         return Limits(PROBES.low, index.lists, recommended_probes(index.lists))
-    return Limits(min(k, EF_SEARCH.high), EF_SEARCH.high, max(k, EF_SEARCH.default))
+    check_asked(asked)
+    return Limits(asked, EF_SEARCH.high, max(asked, EF_SEARCH.default))
 
 
 def next_value(known: Mapping[int, bool], low: int, high: int) -> int | None:

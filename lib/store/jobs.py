@@ -57,6 +57,7 @@ class JobKind(StrEnum):
     LEXICAL = "lexical"
     CANDIDATE = "candidate"
     PROJECTION = "projection"
+    EXPERIMENT = "experiment"
     EXPORT = "export"
     REEMBED = "reembed"
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from lib.lab.experiment import (
-    EXACT_NAME,
     CandidateFacts,
     DataFacts,
     Experiment,
@@ -18,6 +17,7 @@ from lib.lab.experiment import (
     ExperimentState,
     Outcome,
 )
+from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Interval, LatencyFigures, Measurement, RecallFigures, Setting
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.vectors.indexes import HNSW, IndexKind, IVFFlat

@@ -18,7 +18,8 @@ from lab_tables import (
     outcome,
 )
 
-from lib.lab.experiment import EXACT_NAME, Priority, Target
+from lib.lab.experiment import Priority, Target
+from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Protocol, Setting
 from lib.lab.recommend import (
     judge,
@@ -148,8 +149,8 @@ def test_the_recommendation_gives_its_evidence() -> None:
 def test_where_none_reaches_the_target_that_is_said_with_what_would() -> None:
     target = Target(0.99)
     missed = [
-        judge(target, Protocol.VECSCOPE, IVF_FACTS, largest=TABLE[2]),
-        judge(target, Protocol.VECSCOPE, GRAPH_FACTS, largest=TABLE[5]),
+        judge(target, Protocol.VECSCOPE, IVF_FACTS, largest=TABLE[2].recall),
+        judge(target, Protocol.VECSCOPE, GRAPH_FACTS, largest=TABLE[5].recall),
     ]
     made = recommend(experiment(outcomes=missed, target=target))
     assert made is not None
@@ -211,8 +212,8 @@ def test_what_would_raise_the_recall_depends_on_what_limits_it(
         Target(0.99),
         Protocol.VECSCOPE,
         limited,
-        largest_recall=figures(0.9),
-        filtered=filtered,
+        largest=figures(0.9),
+        only_off=filtered,
     )
     assert (found.setting, found.reached, found.best_recall) == (None, False, pytest.approx(0.89))
     assert said in found.remedy

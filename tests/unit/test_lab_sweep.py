@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from lib.errors import InvalidInput
 from lib.lab.sweep import (
     default_ef_search,
     default_probes,
@@ -46,6 +47,12 @@ def test_ef_search_begins_at_what_is_wanted() -> None:
     assert default_ef_search(10, rows=100_000) == (10, 19, 37, 72, 139, 268, 518, 1000)
     assert default_ef_search(10, rows=40)[-1] == 40  # more rows than there are find no more
     assert default_ef_search(1000, rows=5) == (1000,)
+
+
+def test_more_rows_than_hnsw_returns_are_refused_with_the_way_out() -> None:
+    with pytest.raises(InvalidInput, match="at most 1,000 rows") as caught:
+        default_ef_search(1001, rows=100_000)
+    assert "IVFFlat" in caught.value.hint
 
 
 def test_strict_order_is_asked_of_hnsw_alone() -> None:

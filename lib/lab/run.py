@@ -1,0 +1,741 @@
+"""An experiment is run: checked, built, measured and searched for its target, as a job.
+
+What is found out is kept as it comes. A run that was cancelled, failed or killed goes on where it
+was: truth that is kept, candidates that are still there, settings that were measured.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import select
+
+from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput
+from lib.lab.candidates import BuildStep, build_candidate, candidate_name, check_candidate
+from lib.lab.environment import find_environment
+from lib.lab.experiment import (
+    CandidateFacts,
+    DataFacts,
+    Experiment,
+    ExperimentSpec,
+    Outcome,
+    QueryKind,
+    setting_words,
+)
+from lib.lab.kept import (
+    delete_experiment,
+    forget_measurements,
+    get_experiment,
+    kept_queries,
+    make_experiment,
+    note_basis,
+    note_changed,
+    note_end,
+    note_job,
+    note_measurement,
+    note_outcomes,
+    note_queries,
+)
+from lib.lab.measure import Bench, Benches, measure_all, open_benches
+from lib.lab.measurement import Measurement, RecallFigures, Setting
+from lib.lab.queries import QueryBatch, query_set_batch, sample_queries
+from lib.lab.recommend import judge, ms, percent, reaches, recommend, seconds, size
+from lib.lab.sweep import limits_of, next_value, scans_of, settings_of, smallest
+from lib.lab.truth import Truth, current_mark, find_truth
+from lib.search.filters import conditions
+from lib.settings import Settings
+from lib.store.candidates import Candidate, CandidateSpec, list_candidates
+from lib.store.collections import Collection, summarise
+from lib.store.database import Database
+from lib.store.jobs import Job, JobContext, JobKind, Jobs
+from lib.store.records import CandidateRecord
+from lib.vectors.tuning import BuildSettings, IterativeScan
+
+EXACT_QUERIES = 50
+"""The exact scan is the reference of latency, and dear: it is asked so many of the queries."""
+SATURATED = 0.999
+"""A recall above which larger values of the lab's own choice are not measured any more: they would
+only be slower."""
+STEP_VALUES = 3
+"""So many values of each candidate are measured at once, in mixed rounds, and then kept."""
+MOST_LINES = 200
+_ATTEMPTS = 3
+_UNITS = 1000
+
+
+class Phase(StrEnum):
+    QUERIES = "queries"
+    TRUTH = "truth"
+    BUILD = "build"
+    SWEEP = "sweep"
+    TARGET = "target"
+
+    @property
+    def label(self) -> str:
+        return {
+            "queries": "Gathering the queries",
+            "truth": "Finding the true neighbours",
+            "build": "Building the candidates",
+            "sweep": "Measuring the settings",
+            "target": "Looking for the smallest setting that reaches the target",
+        }[self.value]
+
+
+# --- before anything is done --------------------------------------------------------------------
+
+
+async def check_experiment(
+    database: Database,
+    collection: Collection,
+    spec: ExperimentSpec,
+    build_settings: BuildSettings | None = None,
+) -> tuple[str, ...]:
+    """Warnings about an experiment that can be run, in words, such as a disk that is nearly full.
+
+    Raises InvalidInput (k above the rows, more than an HNSW index returns, a filter on a column
+    that is not there), IndexRefused.
+    """
+    async with database.session() as db:
+        rows = (await summarise(db, collection)).embedded
+    neighbours = rows - (spec.queries.kind is QueryKind.SAMPLE)
+    if spec.k > neighbours:
+        raise InvalidInput(
+            f"k is {spec.k:,}, and “{collection.name}” has {rows:,} rows with an embedding"
+            + (": a row has one neighbour less than there are rows." if rows > neighbours else "."),
+            hint=f"Take k = {neighbours:,} or less."
+            if neighbours > 0
+            else "Embed documents first.",
+            field="k",
+        )
+    conditions(collection.table, spec.filters)
+    warnings: list[str] = []
+    for candidate in spec.candidates:
+        settings_of(spec, candidate.index, rows=rows)
+        async with database.session() as db:
+            mark = await current_mark(db, collection)
+        if await _at_mark(database, collection, candidate, mark) is None:
+            warnings += await check_candidate(database, collection, candidate, build_settings)
+    return tuple(dict.fromkeys(warnings))
+
+
+async def start_experiment(
+    jobs: Jobs,
+    database: Database,
+    settings: Settings,
+    collection: Collection,
+    spec: ExperimentSpec,
+    *,
+    name: str | None = None,
+    given: QueryBatch | None = None,
+    build_settings: BuildSettings | None = None,
+) -> Job:
+    """Runs it as a job, whose parameters name the ``experiment_id``; its result, also while it
+    runs, is ``{"experiment_id", "name", "phase", "phase_share", "phase_seconds_left", "lines",
+    "building"}``.
+
+    given: the queries of a file (:func:`~lib.lab.queries.file_batch`). One experiment runs at a
+    time: two would colour each other's latencies.
+    Raises what :func:`check_experiment` raises, Busy, AlreadyExists where the name is taken.
+    """
+    await check_experiment(database, collection, spec, build_settings)
+    if (given is None) == (spec.queries.kind is QueryKind.FILE):
+        raise InvalidInput("The queries of a file come with it.", field="query_file")
+    async with database.session() as db:
+        experiment_id, name = await make_experiment(db, collection, spec, name)
+        if given is not None:
+            await note_queries(db, experiment_id, given.head(spec.queries.count))
+    try:
+        return await _start(jobs, database, settings, collection, experiment_id, build_settings)
+    except BaseException:
+        async with database.session() as db:
+            await delete_experiment(db, await get_experiment(db, collection, experiment_id))
+        raise
+
+
+async def resume_experiment(
+    jobs: Jobs,
+    database: Database,
+    settings: Settings,
+    collection: Collection,
+    experiment: Experiment,
+    build_settings: BuildSettings | None = None,
+) -> Job:
+    """Goes on with one that was cancelled, failed or interrupted. Raises InvalidInput where there
+    is nothing to go on with, and as :func:`start_experiment`."""
+    if not experiment.state.can_resume:
+        raise InvalidInput(
+            f"“{experiment.name}” is {experiment.state.value}: there is nothing to go on with.",
+            field="experiment",
+        )
+    await check_experiment(database, collection, experiment.spec, build_settings)
+    return await _start(jobs, database, settings, collection, experiment.id, build_settings)
+
+
+async def _start(
+    jobs: Jobs,
+    database: Database,
+    settings: Settings,
+    collection: Collection,
+    experiment_id: uuid.UUID,
+    build_settings: BuildSettings | None,
+) -> Job:
+    async with database.session() as db:
+        experiment = await get_experiment(db, collection, experiment_id)
+
+    async def work(context: JobContext) -> dict[str, Any]:
+        run = _Run(database, settings, collection, experiment, build_settings, context)
+        return await run.all()
+
+    job = await jobs.start(
+        JobKind.EXPERIMENT,
+        f"Experiment {experiment.name} on {collection.name}",
+        work,
+        collection_id=collection.id,
+        exclusive_key="experiment",
+        parameters={"experiment_id": str(experiment_id), **experiment.spec.to_json()},
+    )
+    async with database.session() as db:
+        await note_job(db, experiment_id, job.id)
+    return job
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+Pair = tuple[Bench, Setting]
+
+
+@dataclass(eq=False)
+class _Run:
+    """One run of an experiment, within its job."""
+
+    database: Database
+    settings: Settings
+    collection: Collection
+    experiment: Experiment
+    build_settings: BuildSettings | None
+    context: JobContext
+    measured: list[Measurement] = field(default_factory=list)
+    looked: dict[tuple[str, IterativeScan], dict[int, RecallFigures]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.spec = self.experiment.spec
+        self.console = Console(self.context, self.experiment, _weights(self.spec))
+
+    async def all(self) -> dict[str, Any]:
+        async with self._says_how_to_go_on():
+            batch = await self._queries()
+            truth, candidates = await self._truth_and_candidates(batch)
+            facts = await self._note_basis(batch, truth, candidates)
+            async with open_benches(self.database, self.collection, self.spec.clients) as benches:
+                made = {
+                    candidate.name: await benches.add(
+                        candidate,
+                        batch,
+                        truth,
+                        k=self.spec.k,
+                        filters=self.spec.filters,
+                        oversampling=self.spec.oversampling,
+                    )
+                    for candidate in candidates
+                }
+                exact = await self._exact(benches, batch, truth)
+                await self._sweep(made, exact, candidates)
+                await self._target(made, candidates, facts)
+            return await self._end(truth)
+
+    @asynccontextmanager
+    async def _says_how_to_go_on(self) -> AsyncGenerator[None]:
+        """A server that went away is no end: what is kept can be gone on with."""
+        try:
+            yield
+        except DatabaseProblem as exc:
+            lost = isinstance(exc, DatabaseUnreachable)
+            raise type(exc)(
+                f"{self.console.phase.label} was broken off: {exc.message}",
+                hint=("When the server is back, resume" if lost else f"{exc.hint} Then resume")
+                + " the experiment: what was measured is kept.",
+            ) from exc
+
+    async def _queries(self) -> QueryBatch:
+        await self.console.begin(Phase.QUERIES)
+        source, experiment = self.spec.queries, self.experiment
+        async with self.database.session() as db:
+            batch = await kept_queries(db, self.collection, experiment.id)
+        if batch is not None:
+            return batch
+        if source.kind is QueryKind.SAMPLE:
+            batch = await sample_queries(self.database, self.collection, source.count, source.seed)
+        elif source.kind is QueryKind.QUERY_SET:
+            batch = await query_set_batch(
+                self.database, self.settings, self.collection, source.name, source.count
+            )
+        else:
+            raise InvalidInput(
+                f"The vectors of {source.name} were not kept.", hint="Start a new experiment."
+            )
+        async with self.database.session() as db:
+            await note_queries(db, experiment.id, batch)
+        for note in batch.notes:
+            await self.console.say(note)
+        return batch
+
+    # --- one state of the collection --------------------------------------------------------
+
+    async def _truth_and_candidates(self, batch: QueryBatch) -> tuple[Truth, tuple[Candidate, ...]]:
+        """All of one state of the collection: else recall would count what was written between the
+        copies and the truth. A run that goes on keeps the state it began with, where all of it is
+        still there."""
+        mark = None if self.experiment.data is None else self.experiment.data.change_mark
+        for _ in range(_ATTEMPTS):
+            truth = await self._truth(batch, mark)
+            candidates = [
+                await _at_mark(self.database, self.collection, spec, truth.change_mark)
+                for spec in self.spec.candidates
+            ]
+            async with self.database.session() as db:
+                moved = await current_mark(db, self.collection) != truth.change_mark
+            if None in candidates and not moved:
+                await self._build(candidates)
+                candidates = [
+                    await _at_mark(self.database, self.collection, spec, truth.change_mark)
+                    for spec in self.spec.candidates
+                ]
+            if None not in candidates:
+                return truth, tuple(each for each in candidates if each is not None)
+            await self.console.say(
+                "The collection was written to meanwhile; what is of its state before is made anew."
+            )
+            mark = None
+        raise InvalidInput(
+            f"“{self.collection.name}” is written to faster than its candidates are built, so that "
+            "no two of them hold the same rows.",
+            hint="Resume the experiment when the loading is over.",
+        )
+
+    async def _truth(self, batch: QueryBatch, mark: int | None) -> Truth:
+        await self.console.begin(Phase.TRUTH)
+        try:
+            truth = await find_truth(
+                self.database,
+                self.collection,
+                batch,
+                self.spec.k,
+                self.spec.filters,
+                change_mark=mark,
+            )
+        except InvalidInput:
+            if mark is None:
+                raise
+            return await self._truth(batch, None)  # of that state it was not kept
+        await self.console.say(
+            f"True neighbours of {len(batch):,} queries among {truth.rows:,} rows: "
+            + ("kept from before" if truth.from_cache else f"found in {seconds(truth.seconds)}")
+        )
+        return truth
+
+    async def _build(self, there: Sequence[Candidate | None]) -> None:
+        missing = [
+            spec
+            for spec, candidate in zip(self.spec.candidates, there, strict=True)
+            if candidate is None
+        ]
+        await self.console.begin(Phase.BUILD)
+        for place, spec in enumerate(missing):
+            heard: set[str] = set()
+
+            async def report(step: BuildStep, place: int = place, heard: set[str] = heard) -> None:
+                for notice in step.notices:
+                    if notice not in heard:
+                        heard.add(notice)
+                        await self.console.say(f"{step.candidate}: the server says: {notice}")
+                await self.console.at((place + step.share) / len(missing), step.message, step)
+
+            await self.console.say(f"Building {candidate_name(self.collection, spec)}")
+            built = await build_candidate(
+                self.database,
+                self.collection,
+                spec,
+                self.build_settings,
+                job_id=self.context.job_id,
+                report=report,
+            )
+            await self.console.say(
+                f"{built.name}: built in {seconds(built.build_seconds or 0)}, "
+                f"{size(built.index_bytes or 0)}, {built.rows or 0:,} rows"
+            )
+
+    async def _note_basis(
+        self, batch: QueryBatch, truth: Truth, candidates: Sequence[Candidate]
+    ) -> tuple[CandidateFacts, ...]:
+        """What it is measured on; measurements of anything else are forgotten."""
+        collection, before = self.collection, self.experiment
+        async with self.database.session() as db:
+            environment = await find_environment(db, collection)
+            facts = tuple(
+                _facts(each, truth.change_mark, reused=each.created_at < before.created_at)
+                for each in candidates
+            )
+            data = DataFacts(
+                rows=truth.total,
+                dimensions=collection.dimensions,
+                distance=collection.distance.value,
+                storage=collection.storage.value,
+                change_mark=truth.change_mark,
+                queries=len(batch),
+                queries_described=batch.source,
+                selectivity=truth.selectivity,
+                left_out=self.spec.queries.count - len(batch),
+                tied=int(truth.tied.sum()),
+                fingerprint=truth.fingerprint,
+                truth_seconds=0.0 if truth.from_cache else truth.seconds,
+                notes=batch.notes,
+            )
+            same = before.data is not None and before.data.fingerprint == data.fingerprint
+            kept = [
+                each.name
+                for each in facts
+                if same and each.id in {earlier.id for earlier in before.facts}
+            ]
+            if same and before.exact is not None:
+                kept.append(before.exact.candidate)
+            await forget_measurements(db, before.id, kept)
+            await note_basis(
+                db,
+                before.id,
+                environment=_plain(asdict(environment)),
+                data=data,
+                facts=facts,
+            )
+            await note_outcomes(db, before.id, ())
+            await note_changed(db, before.id, "")
+        self.measured = [each for each in before.measurements if each.candidate in kept]
+        if self.measured:
+            await self.console.say(f"{len(self.measured):,} measurements are there already")
+        return facts
+
+    # --- measuring --------------------------------------------------------------------------
+
+    async def _exact(self, benches: Benches, batch: QueryBatch, truth: Truth) -> Bench | None:
+        """The reference, on the collection's own table; None where that has moved on."""
+        async with self.database.session() as db:
+            moved = await current_mark(db, self.collection) != truth.change_mark
+        if moved:
+            await self.console.say("No exact scan: the collection was written to since.")
+            return None
+        count = min(EXACT_QUERIES, len(batch))
+        return await benches.add(
+            None, batch.head(count), truth.head(count), k=self.spec.k, filters=self.spec.filters
+        )
+
+    async def _sweep(
+        self, benches: dict[str, Bench], exact: Bench | None, candidates: Sequence[Candidate]
+    ) -> None:
+        await self.console.begin(Phase.SWEEP)
+        steps: list[list[Pair]] = [[]]
+        if exact is not None:
+            steps[0].append((exact, Setting(None)))
+        for candidate in candidates:
+            settings = settings_of(self.spec, candidate.spec, rows=candidate.rows or 0)
+            for scan in {setting.iterative_scan: None for setting in settings}:
+                of_scan = [each for each in settings if each.iterative_scan is scan]
+                for place, setting in enumerate(of_scan):
+                    while len(steps) <= place // STEP_VALUES:
+                        steps.append([])
+                    steps[place // STEP_VALUES].append((benches[candidate.name], setting))
+        for number, step in enumerate(steps):
+            span = (number / len(steps), (number + 1) / len(steps))
+            await self._measure(step, span, leave_out_saturated=True)
+
+    async def _measure(
+        self,
+        wanted: Sequence[Pair],
+        span: tuple[float, float],
+        *,
+        leave_out_saturated: bool = False,
+    ) -> None:
+        """Measures what is not measured yet, in mixed rounds, and keeps it. span: from which share
+        of the phase to which."""
+        pairs = [
+            (bench, setting)
+            for bench, setting in wanted
+            if self._found(bench.name, setting) is None
+            and not (leave_out_saturated and self._is_saturated(bench.name, setting))
+        ]
+
+        async def on_progress(done: int, total: int, words: str) -> None:
+            await self.console.at(span[0] + (span[1] - span[0]) * done / total, words)
+
+        if not pairs:
+            return
+        for measurement in await measure_all(
+            pairs,
+            self.spec.rounds,
+            seed=self.spec.queries.seed + len(self.measured),
+            protocol=self.spec.protocol,
+            on_progress=on_progress,
+        ):
+            async with self.database.session() as db:
+                await note_measurement(db, self.experiment.id, measurement)
+            self.measured.append(measurement)
+            await self.console.say(_line(measurement))
+
+    def _found(self, name: str, setting: Setting) -> Measurement | None:
+        return next(
+            (each for each in self.measured if each.candidate == name and each.setting == setting),
+            None,
+        )
+
+    def _is_saturated(self, name: str, setting: Setting) -> bool:
+        """Whether a smaller value finds all there is to find already. What the user named is
+        measured all the same."""
+        named = self.spec.probes if setting.parameter == "probes" else self.spec.ef_search
+        return named is None and any(
+            each.candidate == name
+            and each.setting.iterative_scan is setting.iterative_scan
+            and (each.setting.value or 0) < (setting.value or 0)
+            and each.recall.mean.value >= SATURATED
+            for each in self.measured
+        )
+
+    # --- the target -------------------------------------------------------------------------
+
+    async def _target(
+        self,
+        benches: dict[str, Bench],
+        candidates: Sequence[Candidate],
+        facts: Sequence[CandidateFacts],
+    ) -> None:
+        if self.spec.target is None:
+            return
+        await self.console.begin(Phase.TARGET)
+        searches = [
+            (candidate, scan)
+            for candidate in candidates
+            for scan in scans_of(candidate.kind, self.spec.iterative_scans)
+        ]
+        wanted: list[Pair] = []
+        for number, (candidate, scan) in enumerate(searches):
+            await self.console.at(
+                0.6 * number / len(searches), f"{candidate.name}: looking for the target"
+            )
+            setting = await self._smallest(benches[candidate.name], candidate, scan)
+            if setting is not None:
+                wanted.append((benches[candidate.name], setting))
+        await self.console.at(0.6, "Measuring what reaches the target")
+        await self._measure(wanted, (0.6, 1.0))
+        outcomes = tuple(self._judge(each, wanted) for each in facts)
+        async with self.database.session() as db:
+            await note_outcomes(db, self.experiment.id, outcomes)
+
+    async def _smallest(
+        self, bench: Bench, candidate: Candidate, scan: IterativeScan
+    ) -> Setting | None:
+        """The smallest value whose recall reaches the target; None where none does."""
+        assert self.spec.target is not None
+        level, protocol = self.spec.target.recall, self.spec.protocol
+        limits = limits_of(candidate.spec, self.spec.asked)
+        figures = self.looked.setdefault((candidate.name, scan), {})
+        for each in self.measured:
+            if each.candidate == candidate.name and each.setting.iterative_scan is scan:
+                figures[each.setting.value or 0] = each.recall
+        while True:
+            known = {value: reaches(each, level, protocol) for value, each in figures.items()}
+            value = next_value(known, limits.low, limits.high)
+            if value is None:
+                break
+            figures[value] = await bench.recall_only(Setting(candidate.kind, value, scan))
+        found = smallest({value: ok for value, ok in known.items() if value >= limits.low})
+        if found is None:
+            await self.console.say(f"{candidate.name}: no setting reaches {percent(level)}")
+            return None
+        setting = Setting(candidate.kind, found, scan)
+        await self.console.say(
+            f"{candidate.name}: {setting_words(setting)} is the smallest that reaches "
+            f"{percent(level)}"
+        )
+        return setting
+
+    def _judge(self, facts: CandidateFacts, wanted: Sequence[Pair]) -> Outcome:
+        """Of the ways to scan on, the one with the lowest p95 of those that reach the target."""
+        assert self.spec.target is not None
+        found = [
+            measurement
+            for bench, setting in wanted
+            if bench.name == facts.name
+            and (measurement := self._found(bench.name, setting)) is not None
+        ]
+        best = min(found, key=lambda each: (not each.certified, each.latency.p95_ms), default=None)
+        largest = [
+            figures[max(figures)]
+            for (name, _), figures in self.looked.items()
+            if name == facts.name and figures
+        ]
+        return judge(
+            self.spec.target,
+            self.spec.protocol,
+            facts,
+            largest=max(largest, key=lambda each: each.mean.value, default=None),
+            measurement=best,
+            only_off=bool(self.spec.filters) and self.spec.iterative_scans == (IterativeScan.OFF,),
+        )
+
+    async def _end(self, truth: Truth) -> dict[str, Any]:
+        async with self.database.session() as db:
+            mark = await current_mark(db, self.collection)
+            if mark != truth.change_mark:
+                await note_changed(
+                    db,
+                    self.experiment.id,
+                    f"“{self.collection.name}” was written to while it was measured: the figures "
+                    "are of its state before, which all candidates hold.",
+                )
+            await note_end(db, self.experiment.id)
+            ended = await get_experiment(db, self.collection, self.experiment.id)
+        if ended.changed:
+            await self.console.say(ended.changed)
+        advice = recommend(ended)
+        words = advice.headline if advice else f"{len(ended.measurements):,} settings measured"
+        await self.console.say(words)
+        await self.context.progress(_UNITS, _UNITS, words, force=True)
+        return {
+            **self.console.detail(),
+            "phase": None,
+            "measured": len(ended.measurements),
+            "winner": advice and advice.winner and advice.winner.name,
+        }
+
+
+async def _at_mark(
+    database: Database, collection: Collection, spec: CandidateSpec, mark: int
+) -> Candidate | None:
+    """A candidate that is just that and of that state of the collection."""
+    async with database.session() as db:
+        of_mark = set(
+            await db.scalars(
+                select(CandidateRecord.id).where(
+                    CandidateRecord.collection_id == collection.id,
+                    CandidateRecord.change_mark == mark,
+                )
+            )
+        )
+        for each in await list_candidates(db, collection):
+            if each.ready and each.id in of_mark and each.made_as == spec:
+                return each
+    return None
+
+
+def _facts(candidate: Candidate, change_mark: int, *, reused: bool) -> CandidateFacts:
+    assert candidate.index_name is not None
+    return CandidateFacts(
+        id=candidate.id,
+        name=candidate.name,
+        text=str(candidate.made_as),
+        kind=candidate.kind,
+        options=dict(candidate.spec.options),
+        storage=candidate.storage.value,
+        index_name=candidate.index_name,
+        rows=candidate.rows or 0,
+        change_mark=change_mark,
+        build_seconds=candidate.build_seconds or 0.0,
+        index_bytes=candidate.index_bytes or 0,
+        table_bytes=candidate.table_bytes or 0,
+        maintenance_work_mem=candidate.maintenance_work_mem,
+        parallel_workers=candidate.parallel_workers,
+        notices=candidate.notices,
+        reused=reused,
+    )
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Enums as their values."""
+    return {
+        name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()
+    }
+
+
+def _line(measurement: Measurement) -> str:
+    return (
+        f"{measurement.candidate}, {setting_words(measurement.setting)}: recall "
+        f"{percent(measurement.recall.mean.value)}, p50 {ms(measurement.latency.p50_ms)}, p95 "
+        f"{ms(measurement.latency.p95_ms)}"
+        + ("" if measurement.certified else f", not certified: {measurement.reason}")
+    )
+
+
+# --- what is shown meanwhile --------------------------------------------------------------------
+
+
+def _weights(spec: ExperimentSpec) -> dict[Phase, float]:
+    """Shares of the whole that the phases are expected to take; a phase that has nothing to do
+    passes at once."""
+    weights = {
+        Phase.QUERIES: 0.01,
+        Phase.TRUTH: 0.04,
+        Phase.BUILD: 0.35,
+        Phase.SWEEP: 0.5,
+        Phase.TARGET: 0.1 if spec.target else 0.0,
+    }
+    whole = sum(weights.values())
+    return {phase: weight / whole for phase, weight in weights.items()}
+
+
+class Console:
+    """The job's progress, and the lines that a live console shows."""
+
+    def __init__(
+        self, context: JobContext, experiment: Experiment, weights: dict[Phase, float]
+    ) -> None:
+        self.phase = Phase.QUERIES
+        self._context, self._experiment, self._weights = context, experiment, weights
+        self._lines: list[str] = []
+        self._share = 0.0
+        self._building: BuildStep | None = None
+        self._started = self._phase_started = time.monotonic()
+
+    def detail(self) -> dict[str, Any]:
+        """For the job's result while it runs."""
+        spent_seconds = time.monotonic() - self._phase_started
+        left = spent_seconds / self._share - spent_seconds if self._share > 0.02 else None
+        return {
+            "experiment_id": str(self._experiment.id),
+            "name": self._experiment.name,
+            "phase": self.phase.value,
+            "phase_share": self._share,
+            "phase_seconds_left": left,
+            "building": self._building and self._building.as_json(),
+            "lines": list(self._lines),
+        }
+
+    async def begin(self, phase: Phase) -> None:
+        self.phase, self._share, self._building = phase, 0.0, None
+        self._phase_started = time.monotonic()
+        await self.say(phase.label)
+
+    async def at(self, share: float, words: str, building: BuildStep | None = None) -> None:
+        """share: 0–1 of the phase."""
+        self._share, self._building = min(share, 1.0), building
+        await self._context.progress(
+            round(_UNITS * self._whole()), _UNITS, words, detail=self.detail()
+        )
+
+    async def say(self, line: str) -> None:
+        elapsed = int(time.monotonic() - self._started)
+        self._lines.append(f"{elapsed // 60:02d}:{elapsed % 60:02d}  {line}")
+        del self._lines[:-MOST_LINES]
+        await self._context.progress(
+            round(_UNITS * self._whole()), _UNITS, line, detail=self.detail(), force=True
+        )
+
+    def _whole(self) -> float:
+        before = 0.0
+        for phase, weight in self._weights.items():
+            if phase is self.phase:
+                return before + weight * self._share
+            before += weight
+        return before
