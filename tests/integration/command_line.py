@@ -47,7 +47,7 @@ class CommandLine:
     def run(self, *arguments: str | Path, **variables: str) -> tuple[int, str, str]:
         """(exit code, stdout, stderr)."""
         process = self.start(*arguments, **variables)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         return process.returncode, out, err
 
     def json(self, *arguments: str | Path) -> Any:

@@ -292,7 +292,7 @@ def slow(library: Library) -> HNSW:
     return HNSW(m=24, ef_construction=300)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up

@@ -286,7 +286,7 @@ def test_ctrl_c_stops_in_good_order(migrated_url: URL, tmp_path: Path) -> None:
     process = command_line.start("ingest", long_table(tmp_path), "--collection", "Mine")
     wait_until(lambda: rows_in(migrated_url), process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert out == ""
     assert "was stopped." in err
@@ -312,7 +312,7 @@ def test_sigterm_lets_go_of_the_bundled_server(tmp_path: Path) -> None:
                 break
         assert (home / "postgres/postmaster.pid").exists()
         process.terminate()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
         assert (process.returncode, err.splitlines()[-1]) == (143, "Error: Ended from outside.")
         assert not (home / "postgres/postmaster.pid").exists()
     finally:

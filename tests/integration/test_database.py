@@ -63,7 +63,7 @@ def sleeping(url: URL) -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.02)
@@ -195,7 +195,7 @@ def test_ctrl_c_ends_the_statement_on_the_server(migrated_url: URL) -> None:
     )
     wait_until(lambda: sleeping(migrated_url) == 1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (0, b"interrupted\n")
 
 

@@ -237,7 +237,7 @@ def test_a_cancelled_load_keeps_what_the_model_gave(shelf: Shelf, sql: Sql) -> N
 
     async def work() -> Job:
         job = await start_load(shelf.jobs, shelf.documents, shelf.collection, [table_of(rows)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(shelf.provider.requests) <= requests_before:
                 await asyncio.sleep(0.01)
         await shelf.jobs.cancel(job.id)
@@ -274,7 +274,7 @@ def test_a_collection_dropped_during_its_load(shelf: Shelf, sql: Sql, made_again
 
     async def work() -> Job:
         job = await start_load(shelf.jobs, shelf.documents, shelf.collection, [table_of(ROWS)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not shelf.provider.requests:
                 await asyncio.sleep(0.01)
         async with shelf.database.session() as db:

@@ -55,7 +55,7 @@ def cancelled_in_the_middle(shelf: Shelf, *feeds: Feed, **options: bool) -> Job:
         job = await start_load(
             shelf.jobs, shelf.documents, shelf.collection, feeds, LoadOptions(**options)
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(shelf.provider.requests) < 2:
                 await asyncio.sleep(0.01)
         await shelf.jobs.cancel(job.id)

@@ -104,7 +104,7 @@ def visit(environment: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """Opens a page by its name, with what stands in its address."""
 
     def open_page(name: str, **address: str) -> AppTest:
-        app = AppTest.from_file(str(APP), default_timeout=30)
+        app = AppTest.from_file(str(APP), default_timeout=90)
         app.run()
         return go(app, name, **address)
 
