@@ -173,7 +173,7 @@ def test_cancel_ends_the_statement_on_the_server(
         await jobs.cancel(job.id)
         return await jobs.wait(job.id)
 
-    job = database.run(scenario(), timeout_seconds=20)
+    job = database.run(scenario(), timeout_seconds=90)
     assert (job.status, job.done) == (JobStatus.CANCELLED, 7)
     assert not statement_runs(run_sql, statement)
     assert run_sql("SELECT to_regclass('slow_index')") == [(None,)]
@@ -196,7 +196,7 @@ def test_work_that_never_waits_can_be_cancelled_at_its_progress(
         await jobs.cancel(job.id)
         return await jobs.wait(job.id)
 
-    assert database.run(scenario(), timeout_seconds=20).status is JobStatus.CANCELLED
+    assert database.run(scenario(), timeout_seconds=90).status is JobStatus.CANCELLED
 
 
 def test_a_job_of_another_process_can_be_cancelled_and_waited_for(
@@ -206,7 +206,7 @@ def test_a_job_of_another_process_can_be_cancelled_and_waited_for(
     assert other[0].run(other[1].recover()) == []  # its process lives
     asked = other[0].run(other[1].cancel(job.id))
     assert asked.cancel_requested
-    ended = other[0].run(other[1].wait(job.id, timeout_seconds=20))
+    ended = other[0].run(other[1].wait(job.id, timeout_seconds=90))
     assert ended.status is JobStatus.CANCELLED
 
 
@@ -313,5 +313,5 @@ def test_jobs_survive_that_the_server_drops_all_connections(
         dropped.set()
         return await jobs.wait(job.id)
 
-    job = database.run(scenario(), timeout_seconds=30)
+    job = database.run(scenario(), timeout_seconds=90)
     assert (job.status, job.result, job.error) == (JobStatus.DONE, {"rows": 1}, None)

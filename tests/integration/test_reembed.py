@@ -205,7 +205,7 @@ def test_a_cancelled_job_goes_on_where_it_was(shelf: Shelf, provider: ProviderSe
         with pytest.raises(Busy):
             await start_reembedding(shelf.jobs, shelf.documents, shelf.collection_value, SECOND)
         await shelf.jobs.cancel(job.id)
-        return await shelf.jobs.wait(job.id, 30)
+        return await shelf.jobs.wait(job.id, 90)
 
     shelf.collection_value = shelf.collection  # read here: the loop cannot wait for itself
     assert shelf.run(begin_and_cancel()).status is JobStatus.CANCELLED
@@ -295,7 +295,7 @@ def test_no_switch_while_it_is_loaded_or_filled(shelf: Shelf) -> None:
         )
         try:
             job = await start_switch(shelf.jobs, shelf.documents, collection)
-            return await shelf.jobs.wait(job.id, 30)
+            return await shelf.jobs.wait(job.id, 90)
         finally:
             await shelf.jobs.cancel(other.id)
             await shelf.jobs.wait(other.id, 30)

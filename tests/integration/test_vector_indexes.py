@@ -294,7 +294,7 @@ def cancelled_build(found: Fixture, *, concurrently: bool) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    found.database.run(work(), timeout_seconds=60)
+    found.database.run(work(), timeout_seconds=120)
 
 
 RUNNING = "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database()"
@@ -343,7 +343,7 @@ def test_closing_the_database_ends_a_build(database: Database) -> None:
             poll_seconds=0.02,
         )
     )
-    other.run(loading.wait(), timeout_seconds=30)
+    other.run(loading.wait(), timeout_seconds=90)
     other.close()
     assert future.cancelled()
     assert execute(database, RUNNING).scalar_one() == 0

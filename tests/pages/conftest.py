@@ -90,7 +90,7 @@ class Library:
         """For all jobs to end."""
         jobs = self.services.jobs
         for job in self.services.database.run(jobs.recent(active_only=True)):
-            ended = self.services.database.run(jobs.wait(job.id, 30))
+            ended = self.services.database.run(jobs.wait(job.id, 90))
             assert not ended.active, ended
 
 

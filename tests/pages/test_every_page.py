@@ -122,7 +122,7 @@ def test_the_unexpected_becomes_a_number_that_the_log_has(
     for screen in SCREENS:
         (tmp_path / screen.path).write_text("")
     (tmp_path / COLLECTIONS.path).write_text(BROKEN_PAGE.format(where=where))
-    app = AppTest.from_file(str(shutil.copy(APP, tmp_path)), default_timeout=30).run()
+    app = AppTest.from_file(str(shutil.copy(APP, tmp_path)), default_timeout=90).run()
     assert not app.exception
     [error] = app.error
     number = re.search(r"under the number \*\*(\w+)\*\*", error.value)
