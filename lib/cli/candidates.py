@@ -1,4 +1,4 @@
-"""``candidates build | list | drop``."""
+"""``candidates estimate | build | list | drop``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table, size
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import InvalidInput
-from lib.lab.candidates import start_candidate_builds
+from lib.lab.candidates import check_candidates, default_candidates, start_candidate_builds
+from lib.lab.estimates import Estimate, check_spec, disk_warning, estimate, look_at
+from lib.services import Services
 from lib.store.candidates import (
     Candidate,
+    CandidateSpec,
     CandidateStorage,
     disk_bytes,
     drop_candidate,
@@ -21,37 +24,100 @@ from lib.store.candidates import (
     list_candidates,
     parse_candidate,
 )
-from lib.store.collections import summarise
+from lib.store.collections import Collection, summarise
 from lib.vectors.tuning import BuildSettings
 
 
 @click.group()
 def candidates() -> None:
-    """Build, list and drop candidates.
+    """Estimate, build, list and drop candidates.
 
     A candidate is a copy of a collection's vectors with an index of its own, to be compared with
     others; the collection itself stays as it is.
     """
 
 
-@candidates.command()
-@click.option("--collection", "name", required=True)
-@click.option(
+_INDEXES = click.option(
     "--index",
     "indexes",
-    required=True,
     multiple=True,
     help="Such as hnsw:m=16,ef_construction=64, ivfflat:lists=100 or hnsw@bit; may be given "
-    "several times.",
+    "several times. By default one of each kind.",
 )
-@click.option(
+_STORAGE = click.option(
     "--storage",
     type=click.Choice([storage.value for storage in CandidateStorage]),
     help="What the index holds; by default what the collection stores. halfvec takes half the "
     "space; bit a thirtieth, and the full vectors rank again what it finds.",
 )
-@click.option("--maintenance-work-mem-mb", type=int, help="Memory for the build, in MB.")
-@click.option("--parallel-workers", type=int, help="Processes that help with the build.")
+_MEMORY = click.option("--maintenance-work-mem-mb", type=int, help="Memory for the build, in MB.")
+_WORKERS = click.option("--parallel-workers", type=int, help="Processes that help with the build.")
+
+
+@candidates.command("estimate")
+@click.option("--collection", "name", required=True)
+@_INDEXES
+@_STORAGE
+@_MEMORY
+@_WORKERS
+@json_option
+def estimate_(
+    name: str,
+    indexes: tuple[str, ...],
+    storage: str | None,
+    maintenance_work_mem_mb: int | None,
+    parallel_workers: int | None,
+    as_json: bool,
+) -> None:
+    """Say what candidates would take: disk, memory and time. Nothing is built.
+
+    \b
+    Example:
+      python -m lib candidates estimate --collection Films --index hnsw --index hnsw@bit
+    """
+    settings = _settings(maintenance_work_mem_mb, parallel_workers)
+    with open_session() as services:
+        database = services.database
+        collection = find_collection(services, name)
+        specs = _specs(services, collection, indexes, storage)
+        facts = database.run(look_at(database, collection, specs))
+    found = [estimate(facts, spec, settings) for spec in specs]
+    # before anything is said: what is refused has no estimate
+    warnings = {str(s): check_spec(facts, collection, s, settings) for s in specs}
+    disk = disk_warning(facts, found)
+    if as_json:
+        listed = [
+            {**_estimate_json(each), "warnings": list(warnings[str(each.spec)])} for each in found
+        ]
+        print_json({"collection": collection.name, "candidates": listed, "disk": disk})
+        return
+    print_table(
+        ("candidate", "index", "table", "memory to build", "seconds", "from earlier builds"),
+        [
+            (
+                each.spec.label,
+                size(each.index_bytes),
+                size(each.table_bytes),
+                size(each.memory_bytes),
+                round(each.seconds, 1),
+                each.calibrated_by or None,
+            )
+            for each in found
+        ],
+    )
+    for each in found:
+        for warning in warnings[str(each.spec)]:
+            note(f"{each.spec.label}: {warning}")
+    if disk is not None:
+        note(disk)
+
+
+@candidates.command()
+@click.option("--collection", "name", required=True)
+@_INDEXES
+@_STORAGE
+@_MEMORY
+@_WORKERS
 @json_option
 def build(
     name: str,
@@ -68,15 +134,13 @@ def build(
       python -m lib candidates build --collection Films --index hnsw --index ivfflat
       python -m lib candidates build --collection Films --index hnsw:m=24@halfvec --index hnsw@bit
     """
-    settings = None
-    if maintenance_work_mem_mb is not None or parallel_workers is not None:
-        settings = BuildSettings(maintenance_work_mem_mb, parallel_workers)
+    settings = _settings(maintenance_work_mem_mb, parallel_workers)
     with open_session() as services:
         database = services.database
         collection = find_collection(services, name)
-        rows = database.query(summarise, collection).embedded
-        held = CandidateStorage(storage) if storage else CandidateStorage.of(collection.storage)
-        specs = [parse_candidate(index, rows, held) for index in indexes]
+        specs = _specs(services, collection, indexes, storage)
+        for warning in database.run(check_candidates(database, collection, specs, settings)):
+            note(warning)
         job = database.run(
             start_candidate_builds(services.jobs, database, collection, specs, settings)
         )
@@ -156,6 +220,35 @@ def drop(candidate: str | None, every: bool, name: str, yes: bool, as_json: bool
         print_json({"collection": collection.name, "dropped": names})
     else:
         click.echo(f"Dropped {listed}." if names else "There was none.")
+
+
+def _settings(memory_mb: int | None, workers: int | None) -> BuildSettings | None:
+    return None if memory_mb is None and workers is None else BuildSettings(memory_mb, workers)
+
+
+def _specs(
+    services: Services, collection: Collection, indexes: tuple[str, ...], storage: str | None
+) -> list[CandidateSpec]:
+    rows = services.database.query(summarise, collection).embedded
+    held = CandidateStorage(storage) if storage else CandidateStorage.of(collection.storage)
+    if not indexes:
+        return list(default_candidates(rows, collection.dimensions, held))
+    return [parse_candidate(index, rows, held) for index in indexes]
+
+
+def _estimate_json(found: Estimate) -> dict[str, Any]:
+    return {
+        "candidate": str(found.spec),
+        "rows": found.rows,
+        "table_bytes": found.table_bytes,
+        "index_bytes": found.index_bytes,
+        "memory_bytes": found.memory_bytes,
+        "maintenance_work_mem_bytes": found.maintenance_work_mem_bytes,
+        "parallel_workers": found.workers,
+        "copy_seconds": found.copy_seconds,
+        "build_seconds": found.build_seconds,
+        "calibrated_by": found.calibrated_by,
+    }
 
 
 def _candidate_json(candidate: Candidate) -> dict[str, Any]:

@@ -181,7 +181,7 @@ _DISTANCE_NS = {"vector": (15.0, 0.06), "halfvec": (15.0, 0.08), "bit": (15.0, 0
 _KMEANS_NS, _KMEANS_PASSES = 120.0, 4.0  # for each sample and list, and distances computed for them
 _SORTED_NS_PER_BYTE = 7.0
 _COPIED_NS_PER_BYTE = 5.0
-_BEGIN_SECONDS = 0.05
+_BEGIN_SECONDS = 0.1
 _WORKER_GAIN = 0.5  # of a process, that one more parallel worker is worth
 
 

@@ -105,6 +105,9 @@ def _result_words(result: dict[str, Any]) -> str:
             f"{count(result['documents'], 'document')} with {count(result['lexemes'], 'word')}; "
             f"it takes {size(result['size_bytes'])}."
         )
+    for built in result.get("candidates", ()):
+        words.append(f"{escape(built['name'])}: the index takes {size(built['index_bytes'])}.")
+        words.extend(escape(notice) for notice in built["notices"])
     if "index_bytes" in result:
         words.append(f"The index takes {size(result['index_bytes'])}.")
         words.extend(escape(notice) for notice in result["notices"])
