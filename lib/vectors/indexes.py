@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import Boolean, Index, MetaData, bindparam, column, text
+from sqlalchemy import Boolean, ColumnElement, Index, MetaData, bindparam, column, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.schema import CreateIndex, DropIndex
 
@@ -27,7 +27,7 @@ from lib.errors import (
 )
 from lib.vectors.distance import BIT_OPERATOR_CLASS, MAX_BIT_DIMENSIONS, Storage
 from lib.vectors.sql import printed, quoted_name
-from lib.vectors.statements import available_statement, sign_bits
+from lib.vectors.statements import as_halfvec, available_statement, sign_bits
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
     EF_CONSTRUCTION,
@@ -157,7 +157,7 @@ def check_indexable(table: VectorTable) -> None:
             else f"Take a model with fewer dimensions; halfvec can be indexed up to {half:,}, "
             f"bits up to {MAX_BIT_DIMENSIONS:,}."
         )
-        held = "bits" if table.bits else f"a {table.storage.value}"
+        held = "bits" if table.bits else f"a {table.indexed_storage.value}"
         raise IndexRefused(
             f"{held.capitalize()} with {dimensions:,} dimensions cannot be indexed: "
             f"pgvector's limit is {most:,}.",
@@ -193,6 +193,8 @@ def index_name(table: VectorTable, spec: IndexSpec) -> str:
     """
     options = "_".join(str(value) for value in spec.options.values())
     measure = "hamming" if table.bits else table.distance.value
+    if table.halves:
+        measure = f"halfvec_{measure}"
     tail = f"_{table.embedding}_{spec.kind.value}_{measure}_{options}"
     room = _NAME_BYTES - len(tail.encode())
     if room < 8:
@@ -226,12 +228,31 @@ def make_index(
         "postgresql_with": spec.options,
         "postgresql_concurrently": concurrently,
     }
-    if table.bits:
+    expression = _indexed_expression(table, embedding)
+    if expression is not None:
         # SQLAlchemy finds an expression's operator class by its label.
-        bits = sign_bits(embedding, _dimensions(table)).label("bits")
-        return Index(name, bits, postgresql_ops={"bits": BIT_OPERATOR_CLASS}, **options)
-    operators = {table.embedding: table.distance.operator_class(table.storage)}
+        operators = {"indexed": operator_class(table)}
+        return Index(name, expression.label("indexed"), postgresql_ops=operators, **options)
+    operators = {table.embedding: operator_class(table)}
     return Index(name, embedding, postgresql_ops=operators, **options)
+
+
+def operator_class(table: VectorTable) -> str:
+    """Which the index must have to serve a search of the table."""
+    if table.bits:
+        return BIT_OPERATOR_CLASS
+    return table.distance.operator_class(table.indexed_storage)
+
+
+def _indexed_expression(
+    table: VectorTable, embedding: ColumnElement[Any]
+) -> ColumnElement[Any] | None:
+    """What is indexed in place of the column itself."""
+    if table.bits:
+        return sign_bits(embedding, _dimensions(table))
+    if table.halves:
+        return as_halfvec(embedding, _dimensions(table))
+    return None
 
 
 def create_statement(
@@ -264,15 +285,14 @@ def migration_text(
     revision = revision or created.strftime("%Y%m%d%H%M%S")
     name = name or index_name(table, spec)
     options = ", ".join(f"{key!r}: {value}" for key, value in spec.options.items())
-    operator_class = table.distance.operator_class(table.storage)
-    indexed = (
-        f"[{table.embedding!r}],\n            postgresql_ops={{{table.embedding!r}: "
-        f"{operator_class!r}}}"
-    )
+    operators = {table.embedding: operator_class(table)}
+    indexed = f"[{table.embedding!r}],\n            postgresql_ops={operators!r}"
     needs = ""
-    if table.bits:
-        bits = printed(sign_bits(column(table.embedding), _dimensions(table)))
-        indexed = f"[sa.text({f'({bits}) {BIT_OPERATOR_CLASS}'!r})]"
+    expression = _indexed_expression(table, column(table.embedding))
+    if expression is not None:
+        # To text() a colon begins a parameter.
+        element = f"({printed(expression)}) {operator_class(table)}".replace(":", "\\:")
+        indexed = f"[sa.text({element!r})]"
         needs = "import sqlalchemy as sa\n"
     title = f"{spec.kind.label} index on {table.qualified_name}.{table.embedding}"
     # Names go in by repr; in the docstring nothing may end it.
@@ -342,9 +362,9 @@ _INDEXES = text(
     JOIN pg_opclass AS oc ON oc.oid = x.indclass[0]
     JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attname = :embedding
     WHERE x.indrelid = to_regclass(:relation) AND am.amname IN ('ivfflat', 'hnsw')
-      AND CASE WHEN NOT :bits THEN x.indkey[0] = a.attnum
+      AND CASE WHEN NOT :by_expression THEN x.indkey[0] = a.attnum
           -- on an expression, which PostgreSQL knows to depend on the column
-          ELSE oc.opcname = :bit_operator_class AND EXISTS (
+          ELSE oc.opcname = :operator_class AND EXISTS (
               SELECT FROM pg_depend AS d
               WHERE d.classid = 'pg_class'::regclass AND d.objid = i.oid
                 AND d.refobjid = x.indrelid AND d.refobjsubid = a.attnum)
@@ -354,8 +374,8 @@ _INDEXES = text(
 ).bindparams(
     bindparam("relation"),
     bindparam("embedding"),
-    bindparam("bits", type_=Boolean()),
-    bindparam("bit_operator_class", BIT_OPERATOR_CLASS),
+    bindparam("by_expression", type_=Boolean()),
+    bindparam("operator_class"),
 )
 
 
@@ -363,11 +383,12 @@ async def list_indexes(
     db: AsyncSession | AsyncConnection, table: VectorTable
 ) -> list[IndexDescription]:
     """The approximate indexes on the table's embedding, by name: on the column itself, or on its
-    bits where the table is searched by those."""
+    bits or its halfvec where the table is searched by those."""
     parameters = {
         "relation": quoted_name(table.table),
         "embedding": table.embedding,
-        "bits": table.bits,
+        "by_expression": table.bits or table.halves,
+        "operator_class": operator_class(table),
     }
     rows = await db.execute(_INDEXES, parameters)
     return [

@@ -162,6 +162,12 @@ def sign_bits(embedding: ColumnElement[Any], dimensions: int) -> ColumnElement[A
     return cast(func.binary_quantize(embedding), BIT(dimensions))
 
 
+def as_halfvec(embedding: ColumnElement[Any], dimensions: int) -> ColumnElement[Any]:
+    """``embedding::halfvec(d)``: the expression that an index of half the size is made on (pgvector
+    README, "Half-Precision Indexing")."""
+    return cast(embedding, Storage.HALFVEC.column_type(dimensions))
+
+
 def is_category(table: VectorTable, category: str) -> ColumnElement[bool]:
     """Raises InvalidInput where the table has no category column."""
     if table.category is None:
@@ -309,6 +315,9 @@ def found_statement(
     row_id, embedding = copy.column(copy.id), copy.column(copy.embedding)
     where = (embedding.is_not(None), *through.where)
     if not copy.bits:
+        if copy.halves:
+            embedding = as_halfvec(embedding, _dimensions(copy))
+            query = as_halfvec(query, _dimensions(copy))
         distance = _distance(copy, embedding, query)
         return (
             select(row_id.label("id"), distance.label("distance"))

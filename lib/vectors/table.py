@@ -29,7 +29,8 @@ class VectorTable:
     ``search_vector`` was made with; without a ``search_vector`` the text is parsed at each query.
     ``bits``: its index holds one bit a dimension, the sign (``binary_quantize``); a search takes
     more rows than it wants by those and ranks them again by the full vector, which the column
-    holds as ``storage`` says.
+    holds as ``storage`` says. ``halves``: its index is on the vectors cast to halfvec, and a search
+    orders by that cast.
     """
 
     name: str
@@ -48,10 +49,13 @@ class VectorTable:
     dimensions: int | None = None
     text_config: str = "english"
     bits: bool = False
+    halves: bool = False
 
     def __post_init__(self) -> None:
         if "" in (self.name, self.id, self.content, self.embedding):
             raise InvalidInput("A vector table needs a name, an id, a content and an embedding.")
+        if self.bits and self.halves:
+            raise InvalidInput("An index holds bits or halfvec, not both.")
         if self.dimensions is not None and not 1 <= self.dimensions <= self.storage.max_dimensions:
             raise InvalidInput(
                 f"{self.dimensions} dimensions are outside 1–{self.storage.max_dimensions}.",
@@ -89,7 +93,14 @@ class VectorTable:
     def max_index_dimensions(self) -> int:
         """The most dimensions an index on the embedding takes; for bits pgvector README,
         "Binary Quantization"."""
-        return MAX_BIT_DIMENSIONS if self.bits else self.storage.max_index_dimensions
+        if self.bits:
+            return MAX_BIT_DIMENSIONS
+        return self.indexed_storage.max_index_dimensions
+
+    @property
+    def indexed_storage(self) -> Storage:
+        """As what the index compares vectors, bits aside."""
+        return Storage.HALFVEC if self.halves else self.storage
 
     @property
     def document_columns(self) -> Mapping[str, str]:
