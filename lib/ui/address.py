@@ -29,13 +29,19 @@ class _Written:
 
 
 def come_to(page: str) -> None:
-    """Notes which page is drawn, so that coming to it is told from drawing it again."""
+    """Notes which page is drawn, so that coming to it is told from drawing it again.
+
+    A link to the page that one is on (st.page_link) changes the address that the script sees, and
+    leaves the browser's own as it was: any write, also of nothing, brings it along.
+    """
+    st.query_params.update({})
     if st.session_state.get(_PAGE) != page:
         st.session_state[_PAGE] = page
-        st.session_state[_VISIT] = _visit() + 1
+        st.session_state[_VISIT] = visit() + 1
 
 
-def _visit() -> int:
+def visit() -> int:
+    """Another number at each coming to a page."""
     return int(st.session_state.get(_VISIT, 0))
 
 
@@ -96,6 +102,16 @@ def write_texts(key: str, chosen: Sequence[str]) -> None:
     _write(key, tuple(chosen))
 
 
+def read_text(key: str) -> None:
+    """As :func:`read_choice`, for one text, which is empty by default."""
+    _read(key, lambda names: names[-1], lambda chosen: isinstance(chosen, str), "")
+
+
+def write_text(key: str, chosen: str) -> None:
+    """After it was drawn: the text."""
+    _write(key, (chosen,) if chosen else ())
+
+
 def _read(
     key: str,
     parse: Callable[[tuple[str, ...]], T | None],
@@ -104,7 +120,7 @@ def _read(
 ) -> None:
     given = tuple(st.query_params.get_all(key))
     written = st.session_state.get(_written_key(key), _Written((), visit=-1))
-    came = written.visit != _visit() or key not in st.session_state  # to the page, or shown again
+    came = written.visit != visit() or key not in st.session_state  # to the page, or shown again
     if came or given != written.names:  # else Back, Forward, or a link to this very page
         names = written.names if came and not given else given
         chosen: object = parse(names) if names else default
@@ -118,7 +134,7 @@ def _write(key: str, names: tuple[str, ...]) -> None:
         st.query_params.pop(key, None)
     elif tuple(st.query_params.get_all(key)) != names:
         st.query_params[key] = names
-    st.session_state[_written_key(key)] = _Written(names, _visit())
+    st.session_state[_written_key(key)] = _Written(names, visit())
 
 
 def forget(prefix: str) -> None:
