@@ -4,6 +4,7 @@ a valid one."""
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -30,9 +31,11 @@ async def start_index_build(
     collection: Collection,
     spec: IndexSpec,
     settings: BuildSettings | None = None,
+    afterwards: Callable[[str], Awaitable[dict[str, Any]]] | None = None,
 ) -> Job:
     """Builds the index as a job, without locking readers or writers out, then drops the others.
 
+    afterwards: done with the index's name when it is there; what it returns joins the result.
     Raises Busy while another build runs on the collection.
     """
 
@@ -55,7 +58,8 @@ async def start_index_build(
         )
         replaced = await _drop_others(database, collection, keep=built.name)
         await context.progress(_UNITS, _UNITS, f"Built in {built.seconds:.1f} s", force=True)
-        return {**asdict(built), "kind": spec.kind.value, "replaced": replaced}
+        more = {} if afterwards is None else await afterwards(built.name)
+        return {**asdict(built), "kind": spec.kind.value, "replaced": replaced, **more}
 
     return await jobs.start(
         JobKind.INDEX,
