@@ -15,7 +15,6 @@ from lib.store import collections as store
 from lib.ui import example, history, results, workbench
 from lib.ui import saved as menu
 from lib.ui.controls import collection_picker, question_field, search_controls
-from lib.ui.links import search_address
 from lib.ui.memory import remember
 from lib.ui.page import SEARCH, guarded, start_page
 from lib.ui.states import no_collections, nothing_embedded
@@ -53,7 +52,7 @@ def body(services: Services) -> None:
         if given is not None:
             show_like(asking, given, summary)
         elif query.strip():
-            history.note_asked(query, search_address(collection.address, request))
+            history.note_asked(query)
             show_answer(asking, summary, None)
         else:
             is_sample = collection.name == SAMPLE_NAME
@@ -76,8 +75,7 @@ def show_like(asking: Asking, given: example.Given, summary: store.CollectionSum
     example.show_example(given, labels)
     vector = parse_vector(given.vector, collection) if given.vector else None
     wanted = Example(given.like, given.unlike, given.text, vector)
-    address = example.example_address(search_address(collection.address, asking.request))
-    history.note_asked(example.example_title(given, labels), address)
+    history.note_asked(example.example_title(given, labels))
     key = (collection, asking.request, wanted)
     show_answer(remember("like", key, lambda: asking.like(wanted)), summary, given)
 

@@ -135,6 +135,7 @@ def show_example(given: Given, labels: Mapping[uuid.UUID, str]) -> None:
             )
         _part("More like", LIKE, given.like, labels, _pasted_words(given))
         _part("Less like", UNLIKE, given.unlike, labels, None)
+        st.caption("Compared by meaning alone: settings for words have no effect here.")
 
 
 def _part(
@@ -184,12 +185,6 @@ def example_title(given: Given, labels: Mapping[uuid.UUID, str]) -> str:
     title = f"Like {' + '.join([*filter(None, [pasted]), *like])}"
     unlike = [labels.get(document, str(document)) for document in given.unlike]
     return f"{title} − {' − '.join(unlike)}" if unlike else title
-
-
-def example_address(search: Address) -> Address:
-    """An address of the Search page with the example of this one in place of a question."""
-    kept = {name: value for name in (LIKE, UNLIKE, PASTED) if (value := st.query_params.get(name))}
-    return {**{name: value for name, value in search.items() if name != "q"}, **kept}
 
 
 def more_like(documents: Sequence[uuid.UUID], given: Given | None) -> Address:

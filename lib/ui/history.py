@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from lib.ui.links import Address, settings_words
+from lib.ui.links import Address, current_address, settings_words
 from lib.ui.text import escape
 
 MOST_KEPT = 30
@@ -21,9 +21,10 @@ class Asked:
     address: Address
 
 
-def note_asked(title: str, address: Address) -> None:
-    """Puts a search first; where it was in the list already, it moves."""
-    asked = Asked(title, address)
+def note_asked(title: str) -> None:
+    """Puts the search of this address first; where it was in the list already, it moves. After its
+    settings were drawn, which leave their defaults out of the address."""
+    asked = Asked(title, current_address(view=None, show=None))
     others = [each for each in _kept() if each != asked]
     st.session_state[_KEY] = [asked, *others][:MOST_KEPT]
 
@@ -33,14 +34,14 @@ def _kept() -> list[Asked]:
 
 
 def show_history() -> None:
-    """The menu of what was asked before what is asked now."""
+    """The menu of what was asked before."""
     with st.popover("Recent", icon=":material/history:", key="history_menu"):
-        earlier = _kept()[1:]
-        if not earlier:
+        searches = _kept()
+        if not searches:
             st.caption("What you ask on this page is listed here, until you close the browser tab.")
             return
         st.caption("Asked in this browser tab, the latest first, with the settings that were set.")
-        for asked in earlier:
+        for asked in searches:
             settings = settings_words(asked.address)
             label = f"**{escape(_short(asked.title))}**"
             st.page_link(

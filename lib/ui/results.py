@@ -195,16 +195,22 @@ def _have(number: int) -> str:
 
 
 def _no_answers(result: SearchResult, request: SearchRequest) -> None:
-    """Why there is nothing, and the next step."""
+    """Why there is nothing, and the next step, where :func:`offer_any` did not say it already."""
     if request.max_distance is not None:
         advice = (
             f"No document is nearer than {request.max_distance:g}. Move the distance up, or "
             "switch **Only near documents** off."
         )
+    elif result.index_fell_short:
+        advice = "The index brought none of the documents that there are. What helps is above."
     elif request.mode is Mode.TEXT:
+        if lacks_words(result, request):
+            return
         advice = "No document has these words. Search by **Meaning**, or with other words."
+    elif request.filtered:
+        advice = "No document passes the filter. Take a condition away."
     else:
-        advice = escape(result.truncated_because or "No document was found.")
+        advice = "No document was found."
     st.info(advice, icon=":material/search_off:")
 
 

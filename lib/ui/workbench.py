@@ -197,7 +197,7 @@ def _show_checks(diagnosis: Diagnosis) -> None:
                 st.markdown(f"{_SIGNS[False]} **{check.name.label}**: it does not hold.")
                 st.markdown(escape(check.words))
                 if check.fix:
-                    st.markdown(f":material/build: {escape(check.fix)}")
+                    st.markdown(f":material/build: What to do: {escape(check.fix)}")
     others = [check for check in diagnosis.checks if check.ok is not False]
     holding = sum(check.ok is True for check in others)
     label = f"{count(holding, 'condition')} of an index search that {_hold(holding)}"
