@@ -329,7 +329,10 @@ class Bench:
             setting=setting,
             recalls=recalls_by_distance(await self._true_distances(found), self.truth.distances),
             id_recalls=recalls_by_id(_padded(found, self.k), self.truth.ids),
-            short=sum(len(row) < there for row, there in zip(found, self.truth.found, strict=True)),
+            short=sum(
+                len(row) < there
+                for row, there in zip(found, self.truth.found.tolist(), strict=True)
+            ),
             certificate=certificate,
             plan_index=plans[0].vector_index,
             server_ms=statistics.median(

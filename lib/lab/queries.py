@@ -28,7 +28,7 @@ from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.documents import received_embedding, sent_embedding
 from lib.store.records import QueryRecord, QuerySetRecord
-from lib.vectors.distance import FloatArray, check_embedding
+from lib.vectors.distance import FloatArray, Storage, check_embedding
 from lib.vectors.tuning import Limits
 
 QUERY_COUNT = Limits(1, 10_000, 500)
@@ -40,10 +40,10 @@ _LABEL_CHARACTERS = 200
 class QueryBatch:
     """Queries of one collection.
 
-    vectors: float32 array (q, d), each of which the collection's distance is defined for. labels:
-    what to call each. own_ids: for a query that is a row of the collection that row's id, which is
-    no neighbour of it; else None. source: where they come from, for people. notes: what is to be
-    said about them, such as that there are fewer than asked for.
+    vectors: float32 array (q, d), each of which the collection's distance is defined for, to the
+    precision that it stores. labels: what to call each. own_ids: for a query that is a row of the
+    collection that row's id, which is no neighbour of it; else None. source: where they come from,
+    for people. notes: what is to be said about them, such as that there are fewer than asked for.
     """
 
     vectors: FloatArray
@@ -158,12 +158,16 @@ def _usable(vector: FloatArray, collection: Collection) -> bool:
 
 
 def _checked(vector: npt.ArrayLike, collection: Collection) -> FloatArray:
-    return check_embedding(
+    """To the precision of the collection's storage: a query meets halves as halves."""
+    array = check_embedding(
         vector,
         dimensions=collection.dimensions,
         distance=collection.distance,
         storage=collection.storage,
     )
+    if collection.storage is Storage.HALFVEC:
+        return array.astype(np.float16).astype(np.float32)
+    return array
 
 
 async def query_set_batch(

@@ -108,7 +108,7 @@ class _Session:
         finally:
             gc.enable()
         after = self._scans(loaded.index)
-        scans = None if before is None or after is None else after - before
+        scans = None if before is None or after is None else max(0, after - before)
         return Answers(started, ended, seconds, ids if message.with_ids else None, scans)
 
     def explain(self, message: Explain) -> Plans:
@@ -137,8 +137,9 @@ class _Session:
             return None
         # Counts are kept by the session for a while, unless it is told to hand them over.
         self._cursor.execute("SELECT pg_stat_force_next_flush()")
-        scans = self._scalar("SELECT pg_stat_get_numscans(to_regclass(%s))", (index,))
-        return None if scans is None else int(scans)
+        # Of an index that is gone there is no count: it is scanned no more.
+        sql = "SELECT coalesce(pg_stat_get_numscans(to_regclass(%s)), 0)"
+        return int(self._scalar(sql, (index,)))
 
     def _scalar(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         row = self._cursor.execute(sql, parameters).fetchone()

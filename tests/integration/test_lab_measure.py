@@ -1,0 +1,568 @@
+"""What the lab measures, against an independent computation; and what it says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import psycopg
+import pytest
+from candidates_fixture import DIMENSIONS, Library, clustered
+from sqlalchemy import URL
+from vectors_fixture import expected_distances, one_database
+
+from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput, NotFound
+from lib.lab.environment import find_environment
+from lib.lab.measure import EXACT_NAME, Bench, Benches, measure_all, open_bench, open_benches
+from lib.lab.measurement import Measurement, Protocol, Setting
+from lib.lab.queries import QueryBatch, given_batch, sample_queries
+from lib.lab.truth import Truth, find_truth
+from lib.search.filters import parse_filter
+from lib.store.candidates import Candidate, CandidateStorage
+from lib.store.database import Database, connect_arguments
+from lib.vectors.distance import Distance, FloatArray, Storage, vector_text
+from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.vectors.tuning import IterativeScan, Scan
+from tests.conftest import execute
+
+T = TypeVar("T")
+K = 10
+QUERIES = 60
+
+
+def with_ties() -> FloatArray:
+    """Clustered, with 40 rows that are one and the same, and each of 100 more twice."""
+    vectors = clustered(1500)
+    vectors[:40] = vectors[0]
+    vectors[100:200] = vectors[200:300]
+    return vectors
+
+
+@pytest.fixture(scope="module")
+def shared(server_url: URL, template: str) -> Iterator[Database]:
+    with one_database(server_url, template) as found:
+        yield found
+
+
+class Lab:
+    """A library, its queries and their truth."""
+
+    def __init__(self, library: Library, *filters: str, given: FloatArray | None = None) -> None:
+        self.library, self.database = library, library.database
+        self.collection = library.collection
+        self.filters = [parse_filter(each) for each in filters]
+        self.batch: QueryBatch = (
+            self.run(sample_queries(self.database, self.collection, QUERIES, 1))
+            if given is None
+            else given_batch(given, self.collection)
+        )
+        self.truth: Truth = self.run(
+            find_truth(self.database, self.collection, self.batch, K, self.filters)
+        )
+
+    def run(self, work: Awaitable[T]) -> T:
+        return self.database.run(work)  # type: ignore[arg-type]
+
+    def with_bench(
+        self, candidate: Candidate | None, use: Callable[[Bench], Awaitable[T]], **options: Any
+    ) -> T:
+        """Uses a bench on the database's loop."""
+
+        async def work() -> T:
+            async with open_benches(self.database, self.collection) as benches:
+                return await use(await self.add(benches, candidate, **options))
+
+        return self.run(work())
+
+    async def add(self, benches: Benches, candidate: Candidate | None, **options: Any) -> Bench:
+        options = {"k": K, "filters": self.filters} | options
+        return await benches.add(candidate, self.batch, self.truth, **options)
+
+
+# --- recall, to the last digit -------------------------------------------------------------------
+
+
+def asked_apart(
+    lab: Lab, candidate: Candidate, sql: str, settings: dict[str, str]
+) -> list[list[int]]:
+    """The numbers of the documents that the candidate's index gives, by plain SQL on a connection
+    of the test's own; a query's own row is taken out."""
+    found = []
+    with psycopg.connect(**connect_arguments(lab.database.url), autocommit=True) as connection:
+        for name, value in settings.items():
+            connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+        for vector, own in zip(lab.batch.vectors, lab.batch.own_ids, strict=True):
+            statement = sql.format(
+                table=candidate.table.qualified_name,
+                query=vector_text(vector),
+                limit=K if own is None else K + 1,
+            )
+            plan = connection.execute(f"EXPLAIN {statement}").fetchall()
+            assert any(str(candidate.index_name) in line for (line,) in plan)
+            ids = [row[0] for row in connection.execute(statement)]
+            found.append([id_.int for id_ in ids if id_ != own][:K])
+    return found
+
+
+def recalls_apart(lab: Lab, found: list[list[int]], rows: Sequence[int]) -> list[float]:
+    """By numpy over all the rows, sorted; the true distances are of the library's own vectors."""
+    recalls = []
+    for vector, own, numbers in zip(lab.batch.vectors, lab.batch.own_ids, found, strict=True):
+        vectors = np.asarray(lab.library.vectors)
+        distances = expected_distances(vectors, vector, lab.collection.distance)
+        there = np.sort([distances[n] for n in rows if uuid.UUID(int=n) != own])[:K]
+        hits = sum(distances[n] <= there[-1] + 1e-12 * max(1, abs(there[-1])) for n in numbers)
+        recalls.append(hits / len(there))
+    return recalls
+
+
+OPERATORS = {Distance.COSINE: "<=>", Distance.L2: "<->", Distance.INNER_PRODUCT: "<#>"}
+PLAIN = "SELECT id FROM {{table}} {where} ORDER BY embedding {operator} '{{query}}' LIMIT {{limit}}"
+BITS = (
+    "WITH a AS MATERIALIZED (SELECT id, embedding FROM {{table}} {where} "
+    f"ORDER BY binary_quantize(embedding)::bit({DIMENSIONS}) <~> "
+    "binary_quantize('{{query}}'::vector) LIMIT 10 * {{limit}}) "
+    "SELECT id FROM a ORDER BY embedding {operator} '{{query}}' LIMIT {{limit}}"
+)
+INDEXES = [(HNSW(2, 8), Setting(IndexKind.HNSW, 11)), (IVFFlat(40), Setting(IndexKind.IVFFLAT, 1))]
+
+
+@pytest.fixture(scope="module", params=Distance)
+def tied(shared: Database, request: pytest.FixtureRequest) -> Lab:
+    return Lab(Library(shared, with_ties(), distance=request.param, name=f"{uuid.uuid4()}"))
+
+
+@pytest.mark.parametrize(
+    ("storage", "spec", "setting"),
+    [
+        *((storage, *INDEXES[0]) for storage in CandidateStorage),
+        (CandidateStorage.VECTOR, *INDEXES[1]),
+    ],
+)
+def test_recall_is_that_of_numpy_to_the_last_digit(
+    tied: Lab, storage: CandidateStorage, spec: HNSW | IVFFlat, setting: Setting
+) -> None:
+    lab, distance = tied, tied.collection.distance
+    candidate = lab.library.build(spec, storage)
+    look = lab.with_bench(candidate, lambda bench: bench.look(setting))
+    form = BITS if storage is CandidateStorage.BIT else PLAIN
+    sql = form.format(operator=OPERATORS[distance], where="")
+    settings = {"enable_seqscan": "off", "enable_sort": "off"}
+    settings[f"{spec.kind.value}.{setting.parameter}"] = str(setting.value)
+    found = asked_apart(lab, candidate, sql, settings)
+    wanted = recalls_apart(lab, found, range(1500))
+    assert look.recalls.tolist() == wanted
+    assert look.figures().mean.value == math.fsum(wanted) / QUERIES
+    assert 0.1 < look.figures().mean.value < 1  # it could have been otherwise
+    assert look.short == sum(len(row) < K for row in found)
+    by_id = [
+        len(set(row) & {id_.int for id_ in ids}) / K
+        for row, ids in zip(found, lab.truth.ids, strict=True)
+    ]
+    assert look.id_recalls.tolist() == by_id
+    assert look.certificate.certified, look.certificate.reason
+    assert look.plan_index == candidate.index_name
+
+
+def test_equal_rows_are_hits_by_distance_and_not_by_id(shared: Database) -> None:
+    library = Library(shared, with_ties(), name=f"{uuid.uuid4()}")
+    candidate = library.build(HNSW(16, 64))
+    lab = Lab(library, given=with_ties()[:1])  # 40 rows are as near as can be
+    assert lab.truth.tied.tolist() == [True]
+    look = lab.with_bench(candidate, lambda bench: bench.look(Setting(IndexKind.HNSW, 100)))
+    assert look.recalls.tolist() == [1.0]
+    assert look.id_recalls[0] < 1  # which ten of the forty is chance
+
+
+@pytest.mark.parametrize("iterative", [IterativeScan.OFF, IterativeScan.RELAXED])
+def test_a_filter(shared: Database, iterative: IterativeScan) -> None:
+    library = Library(shared, with_ties(), name=f"{uuid.uuid4()}")
+    candidate = library.build(HNSW(4, 16))
+    lab = Lab(library, "category=even", "shelf=4")
+    setting = Setting(IndexKind.HNSW, 12, iterative)
+    look = lab.with_bench(candidate, lambda bench: bench.look(setting))
+    where = "WHERE category = 'even' AND (metadata ->> 'shelf')::int = 4"
+    settings = {
+        "enable_seqscan": "off",
+        "enable_sort": "off",
+        "hnsw.ef_search": "12",
+        "hnsw.iterative_scan": iterative.value,
+    }
+    sql = PLAIN.format(operator="<=>", where=where)
+    found = asked_apart(lab, candidate, sql, settings)
+    wanted = recalls_apart(lab, found, range(4, 1500, 10))
+    assert look.recalls.tolist() == wanted
+    assert look.short == sum(len(row) < K for row in found)
+    # One row in ten passes: twelve looked at leave one, and to look on is what fills up.
+    assert (look.short > QUERIES / 2) is (iterative is IterativeScan.OFF)
+
+
+def test_recall_is_by_what_there_is(shared: Database) -> None:
+    """Six rows pass the filter, so that six is all."""
+    vectors = clustered(60)
+    library = Library(shared, vectors, name=f"{uuid.uuid4()}")
+    candidate = library.build(HNSW(16, 64))
+    lab = Lab(library, "shelf=4", given=vectors[:5] + 0.01)
+    look = lab.with_bench(candidate, lambda bench: bench.look(Setting(IndexKind.HNSW, 100)))
+    assert lab.truth.found.tolist() == [6] * 5
+    assert look.recalls.tolist() == [1.0] * 5
+    assert look.short == 0
+
+
+def test_a_collection_of_halves(shared: Database) -> None:
+    vectors = with_ties()
+    library = Library(shared, vectors, storage=Storage.HALFVEC, name=f"{uuid.uuid4()}")
+    lab = Lab(library, given=vectors[300:340] + 0.003)
+    look = lab.with_bench(None, lambda bench: bench.look(Setting(None)))
+    assert look.recalls.tolist() == [1.0] * 40  # what is asked for is asked in halves too
+
+
+def test_the_exact_scan_finds_all(shared: Database) -> None:
+    library = Library(shared, with_ties(), name=f"{uuid.uuid4()}")
+    lab = Lab(library, "category=odd")
+    measured = lab.with_bench(None, lambda bench: bench.measure(Setting(None), 1))
+    assert measured.candidate == EXACT_NAME
+    assert (measured.recalls == 1).all()
+    assert (measured.certified, measured.plan_index) == (True, None)
+    assert "every row was compared" in measured.reason
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lab(shared: Database) -> Lab:
+    return Lab(Library(shared, clustered(1500), name="Measured"))
+
+
+@pytest.fixture(scope="module")
+def hnsw(lab: Lab) -> Candidate:
+    return lab.library.build(HNSW(8, 32))
+
+
+def test_several_candidates_and_settings_in_mixed_rounds(lab: Lab, hnsw: Candidate) -> None:
+    ivfflat = lab.library.build(IVFFlat(20))
+    steps: list[tuple[int, int, str]] = []
+
+    async def work() -> list[Measurement]:
+        async with open_benches(lab.database, lab.collection, (1, 3)) as benches:
+            one = await lab.add(benches, hnsw)
+            two = await lab.add(benches, ivfflat)
+
+            async def note(done: int, total: int, words: str) -> None:
+                steps.append((done, total, words))
+
+            return await measure_all(
+                [
+                    (one, Setting(IndexKind.HNSW, 11)),
+                    (two, Setting(IndexKind.IVFFLAT, 20)),
+                    (one, Setting(IndexKind.HNSW, 200)),
+                ],
+                2,
+                seed=3,
+                on_progress=note,
+            )
+
+    measured = lab.run(work())
+    assert [(m.candidate, m.setting.value) for m in measured] == [
+        (hnsw.name, 11),
+        (ivfflat.name, 20),
+        (hnsw.name, 200),
+    ]
+    assert [step[:2] for step in steps] == [(done, 9) for done in range(1, 10)]
+    orders = [[words.split(":")[0] for *_, words in steps[at : at + 3]] for at in (0, 3, 6)]
+    assert all(len(set(order)) == 3 for order in orders)
+    assert len({tuple(order) for order in orders}) > 1  # of this seed
+    first, all_lists, high = measured
+    assert all_lists.recall.mean.value == 1
+    assert first.recall.mean.value <= high.recall.mean.value
+    for each in measured:
+        assert each.certified, each.reason
+        assert (each.k, each.queries, each.rounds) == (K, QUERIES, 2)
+        assert each.recalls.shape == each.latencies_ms.shape == (QUERIES,)
+        assert 0 < each.latency.p50_ms <= each.latency.p95_ms <= each.latency.p99_ms
+        assert each.latency.server_ms is not None
+        assert each.latency.server_ms > 0
+        assert set(each.qps) == {1, 3}
+        assert min(each.qps.values()) > 0
+        assert each.short == 0
+        assert each.buffers
+    assert (high.buffers or 0) > (first.buffers or 0)
+
+
+def test_the_best_round_of_ann_benchmarks(lab: Lab, hnsw: Candidate) -> None:
+    """Of the same rounds, the best is no slower than the median of them in any figure's mean."""
+    best = lab.with_bench(
+        hnsw,
+        lambda bench: bench.measure(
+            Setting(IndexKind.HNSW, 40), 3, protocol=Protocol.ANN_BENCHMARKS
+        ),
+    )
+    assert best.rounds == 3
+    # One round counts: the latencies of the queries are those that the figures are of.
+    assert best.latency.p50_ms == pytest.approx(float(np.quantile(best.latencies_ms, 0.5)))
+    assert best.latency.p99_ms == pytest.approx(float(np.quantile(best.latencies_ms, 0.99)))
+
+
+def test_the_environment(lab: Lab, server_url: URL) -> None:
+    with psycopg.connect(**connect_arguments(server_url)) as connection:
+        version = connection.execute("SHOW server_version").fetchone()
+        memory = connection.execute("SHOW shared_buffers").fetchone()
+    found = lab.database.query(find_environment, lab.collection)
+    assert version is not None
+    assert memory is not None
+    assert version[0].startswith(found.postgres)
+    assert found.settings["shared_buffers"] == memory[0]
+    assert (found.rows, found.dimensions, found.distance) == (1500, 16, Distance.COSINE)
+    assert found.cpus == os.cpu_count()
+    assert found.local_server
+    assert found.pgvector.count(".") == 2
+
+
+# --- certificates --------------------------------------------------------------------------------
+
+
+def low(candidate: Candidate) -> Setting:
+    return Setting(candidate.kind, 11)
+
+
+def test_not_certified_where_the_planner_prefers_to_compare_every_row(shared: Database) -> None:
+    """200 rows are compared sooner than an index is looked into."""
+    library = Library(shared, clustered(200), name=f"{uuid.uuid4()}")
+    candidate = library.build(HNSW(8, 32))
+    lab = Lab(library)
+    left = lab.with_bench(candidate, lambda bench: bench.measure(low(candidate), 1), scan=Scan.AUTO)
+    assert not left.certified
+    assert left.plan_index is None
+    assert left.reason == f"The plan used no vector index, not {candidate.index_name}."
+    forced = lab.with_bench(candidate, lambda bench: bench.measure(low(candidate), 1))
+    assert forced.certified, forced.reason
+
+
+def test_not_certified_where_index_scans_are_disabled(database: Database) -> None:
+    library = Library(database, clustered(1500))
+    candidate = library.build(HNSW(8, 32))
+    lab = Lab(library)
+    name = database.url.database
+    execute(database.url, f"ALTER DATABASE {name} SET enable_indexscan = off")
+    measured = lab.with_bench(
+        candidate, lambda bench: bench.measure(low(candidate), 1), scan=Scan.AUTO
+    )
+    assert not measured.certified
+    assert "no vector index" in measured.reason
+
+
+def test_not_certified_where_the_index_is_dropped_before(database: Database) -> None:
+    library = Library(database, clustered(300))
+    candidate = library.build(HNSW(8, 32))
+    lab = Lab(library)
+    execute(database.url, f"DROP INDEX vecscope.{candidate.index_name}")
+    measured = lab.with_bench(candidate, lambda bench: bench.measure(low(candidate), 1))
+    assert not measured.certified
+    assert "no vector index" in measured.reason
+    assert (measured.recalls == 1).all()  # which is not the index's
+
+
+def test_not_certified_where_the_index_is_dropped_in_the_middle(database: Database) -> None:
+    library = Library(database, clustered(300))
+    candidate = library.build(HNSW(8, 32))
+    lab = Lab(library)
+
+    async def work() -> list[Measurement]:
+        async with open_bench(
+            database, lab.collection, candidate, lab.batch, lab.truth, K
+        ) as bench:
+
+            async def drop(done: int, _total: int, _words: str) -> None:
+                if done == 1:  # after the look
+                    await asyncio.to_thread(drop_index)
+
+            return await measure_all([(bench, low(candidate))], 1, on_progress=drop)
+
+    def drop_index() -> None:
+        with psycopg.connect(**connect_arguments(database.url), autocommit=True) as connection:
+            connection.execute(f"DROP INDEX vecscope.{candidate.index_name}")
+
+    (measured,) = lab.run(work())
+    assert not measured.certified
+    assert "scanned 0 times in 70 queries" in measured.reason  # 60, and 10 to warm up
+
+
+def test_the_exact_scan_of_a_collection_that_changes_meanwhile(database: Database) -> None:
+    library = Library(database, clustered(300))
+    candidate = library.build(HNSW(8, 32))
+    lab = Lab(library)
+
+    async def work() -> list[Measurement]:
+        async with open_benches(database, lab.collection) as benches:
+            exact, copy = await lab.add(benches, None), await lab.add(benches, candidate)
+
+            async def write(done: int, _total: int, _words: str) -> None:
+                if done == 1:
+                    await asyncio.to_thread(change)
+
+            wanted = [(exact, Setting(None)), (copy, low(candidate))]
+            return await measure_all(wanted, 1, on_progress=write)
+
+    def change() -> None:
+        with psycopg.connect(**connect_arguments(database.url), autocommit=True) as connection:
+            connection.execute("UPDATE vecscope.collections SET change_mark = change_mark + 1")
+
+    exact, copy = lab.run(work())
+    assert not exact.certified
+    assert exact.reason == "“Library” was written to meanwhile."
+    assert copy.certified  # nobody writes to a copy
+
+
+# --- what cannot be measured ---------------------------------------------------------------------
+
+
+def test_what_does_not_fit_is_refused(lab: Lab, hnsw: Candidate) -> None:
+    with pytest.raises(InvalidInput, match="has no setting probes"):
+        lab.with_bench(hnsw, lambda bench: bench.look(Setting(IndexKind.IVFFLAT, 1)))
+    other = lab.run(find_truth(lab.database, lab.collection, lab.batch.head(5), K))
+
+    async def mixed() -> None:
+        async with open_benches(lab.database, lab.collection) as benches:
+            await benches.add(hnsw, lab.batch, other, k=K)
+
+    with pytest.raises(InvalidInput, match="5 queries, not of these 60"):
+        lab.run(mixed())
+    with pytest.raises(InvalidInput, match="has 10 neighbours, not 11"):
+        lab.with_bench(hnsw, lambda bench: bench.look(low(hnsw)), k=K + 1)
+
+
+def test_a_stale_candidate_is_refused(database: Database) -> None:
+    library = Library(database, clustered(300))
+    candidate = library.build(HNSW(8, 32))
+    library.add(clustered(5), first=300)
+    lab = Lab(library)  # the truth is of now
+    with pytest.raises(InvalidInput, match="written to between the two"):
+        lab.with_bench(candidate, lambda bench: bench.look(low(candidate)))
+
+
+def test_a_dropped_table_is_said(database: Database) -> None:
+    library = Library(database, clustered(300))
+    candidate = library.build(HNSW(8, 32))
+    lab = Lab(library)
+    execute(database.url, f"DROP TABLE {candidate.table.qualified_name}")
+    with pytest.raises(NotFound):
+        lab.with_bench(candidate, lambda bench: bench.look(low(candidate)))
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def kept_busy(lab: Lab, candidate: Candidate, hurt: Callable[[Bench], Any]) -> tuple[int, ...]:
+    """Measures for as long as it takes until ``hurt`` ends it; the processes it had."""
+    pids: list[int] = []
+
+    async def work() -> None:
+        async with open_benches(lab.database, lab.collection, (1, 2)) as benches:
+            bench = await lab.add(benches, candidate)
+            pids.extend(bench.clients.pids)
+
+            async def at(done: int, _total: int, _words: str) -> None:
+                if done == 2:
+                    await asyncio.to_thread(hurt, bench)
+
+            await measure_all([(bench, low(candidate))], 20, on_progress=at)
+
+    try:
+        lab.run(work())
+    finally:
+        assert pids
+        assert all(is_gone(pid) for pid in pids)
+    raise AssertionError("nothing ended it")
+
+
+def test_the_server_goes_away_in_the_middle(lab: Lab, hnsw: Candidate) -> None:
+    def end_sessions(_bench: Bench) -> None:
+        with psycopg.connect(**connect_arguments(lab.database.url), autocommit=True) as connection:
+            ended = connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "AND query ~ 'candidate_|pg_stat_get_numscans'"
+            ).fetchall()
+            assert ended
+
+    with pytest.raises(DatabaseUnreachable):
+        kept_busy(lab, hnsw, end_sessions)
+
+
+def test_a_measuring_process_dies(lab: Lab, hnsw: Candidate) -> None:
+    with pytest.raises(DatabaseProblem, match=r"ended unexpectedly \(signal 9\)"):
+        kept_busy(lab, hnsw, lambda bench: os.kill(bench.clients.pids[1], signal.SIGKILL))
+
+
+def test_being_cancelled_ends_the_processes(lab: Lab, hnsw: Candidate) -> None:
+    """In the middle of a pass over the queries, not between two."""
+    started: list[tuple[int, ...]] = []
+
+    async def work() -> None:
+        async with open_benches(lab.database, lab.collection) as benches:
+            bench = await lab.add(benches, hnsw)
+            started.append(bench.clients.pids)
+            await bench.ask(bench.settings_of(low(hnsw)), [0] * 10_000_000)
+
+    future = lab.database.submit(work())
+    while not started:
+        time.sleep(0.01)
+    (pid,) = started[0]
+    while not busy_backends(lab):
+        time.sleep(0.01)
+    assert not is_gone(pid)
+    future.cancel()
+    while not is_gone(pid):
+        time.sleep(0.01)
+    while busy_backends(lab):  # the server notices as well
+        time.sleep(0.01)
+
+
+def busy_backends(lab: Lab) -> list[Any]:
+    return lab.library.ask(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND query ~ 'nearest|candidate_' AND query ~ 'LIMIT'"
+    )
+
+
+def test_the_process_ends_with_its_parent(lab: Lab) -> None:
+    """Its parent is killed while it works: nobody tells it, but stdin ends."""
+    code = (
+        "import subprocess, sys, time\n"
+        "p = subprocess.Popen([sys.executable, '-m', 'lib.lab.worker'], stdin=subprocess.PIPE,"
+        " stdout=subprocess.PIPE)\n"
+        "print(p.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    import subprocess
+    import sys
+
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert not is_gone(pid)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    while not is_gone(pid):
+        time.sleep(0.01)
+
+
+def test_the_password_is_no_argument(lab: Lab, hnsw: Candidate) -> None:
+    async def arguments(bench: Bench) -> list[str]:
+        return [*psutil.Process(bench.clients.pids[0]).cmdline()]
+
+    assert lab.with_bench(hnsw, arguments)[1:] == ["-P", "-m", "lib.lab.worker"]
