@@ -1,18 +1,28 @@
-"""What does each index miss, and what would have found it?"""
+"""The same question asked in several ways: what does each one find, and what does it miss?"""
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
+from lib.ingest.sample import SAMPLE_NAME, SAMPLE_QUESTIONS
 from lib.lab.candidates import default_candidates, start_candidate_builds
-from lib.search.compare import compare, index_preset
+from lib.search.compare import Preset, label_columns, needs_word_index, preset_requests, twins
+from lib.search.filters import list_fields
 from lib.search.request import SearchRequest
-from lib.search.xray import xray
+from lib.search.xray import compare_with_xray
 from lib.services import Services
 from lib.store.candidates import Candidate, list_candidates, newest_ready
-from lib.store.collections import Collection, list_collections, summarise
-from lib.ui.comparison import compare_controls, offer_candidates, show_comparison
-from lib.ui.controls import collection_picker, question_field
+from lib.store.collections import (
+    CollectionSummary,
+    example_questions,
+    list_categories,
+    list_collections,
+    summarise,
+)
+from lib.ui import comparison
+from lib.ui.controls import collection_picker, column_controls, no_word_index, question_field
+from lib.ui.memory import remember
 from lib.ui.page import COMPARE, refresh, start_page, watch_jobs
 from lib.ui.states import no_collections, nothing_embedded
 from lib.vectors.indexes import IndexKind
@@ -29,54 +39,78 @@ def body(services: Services) -> None:
         collection = collection_picker(collections)
     summary = database.query(summarise, collection)
     candidates = database.query(list_candidates, collection)
-    running = database.run(services.jobs.recent(collection_id=collection.id, active_only=True))
     missing = [kind for kind in IndexKind if newest_ready(candidates, kind) is None]
+    with settings:
+        preset = comparison.preset_picker(
+            Preset.possible(has_model=collection.has_model, has_candidates=not missing)
+        )
+        limit, shown = comparison.limit_slider(), comparison.shown_columns()
     with answer:
+        running = database.run(services.jobs.recent(collection_id=collection.id, active_only=True))
         watch_jobs(running)
         nothing_embedded(summary)
-        if summary.embedded and missing:
-            if offer_candidates(missing, summary.embedded, busy=bool(running)):
-                build(services, collection, missing, summary.embedded)
-            return
-        query = question_field()
-    if not summary.embedded:
-        return
-    with settings:
-        request = compare_controls(query, lists_of(candidates))
-    with answer:
-        if query.strip():
-            show(services, collection, request, candidates)
-        else:
-            st.info("Ask a question to see which of its true answers each index finds.")
+        if preset is Preset.INDEXES and missing:
+            if comparison.offer_candidates(missing, summary.embedded, busy=bool(running)):
+                build(services, summary, missing)
+        elif summary.documents:
+            asked = SearchRequest(question_field(), limit=limit)
+            columns = draw(services, summary, candidates, preset, shown, asked)
+            show(services, summary, candidates, columns, asked.query)
 
 
-def build(
-    services: Services, collection: Collection, kinds: Sequence[IndexKind], documents: int
-) -> None:
-    offered = default_candidates(documents, collection.dimensions, collection.storage)
-    specs = [spec for spec in offered if spec.index.kind in kinds]
-    services.database.run(
-        start_candidate_builds(services.jobs, services.database, collection, specs)
+def draw(
+    services: Services,
+    summary: CollectionSummary,
+    candidates: Sequence[Candidate],
+    preset: Preset,
+    shown: Sequence[int],
+    asked: SearchRequest,
+) -> list[comparison.Slot]:
+    """The columns with their settings."""
+    ask, collection = services.database.query, summary.collection
+    state = (collection.id, collection.change_mark)
+    categories = remember("categories", state, partial(ask, list_categories, collection))
+    fields = remember("fields", state, partial(ask, list_fields, collection))
+    return comparison.draw_columns(
+        preset_requests(preset, collection, candidates),
+        shown,
+        collection,
+        candidates,
+        lambda owner: column_controls(owner, summary, categories, fields, candidates, asked),
     )
-    refresh()
-
-
-def lists_of(candidates: Sequence[Candidate]) -> int:
-    candidate = newest_ready(candidates, IndexKind.IVFFLAT)
-    return 1 if candidate is None else candidate.spec.options["lists"]
 
 
 def show(
     services: Services,
-    collection: Collection,
-    request: SearchRequest,
+    summary: CollectionSummary,
     candidates: Sequence[Candidate],
+    slots: Sequence[comparison.Slot],
+    query: str,
 ) -> None:
-    run, database = services.database.run, services.database
-    columns = index_preset(collection, request, candidates)
-    found = run(compare(services.search, database, collection, request.query, columns))
-    assert found.embedding is not None  # each column of the preset searches by meaning
-    show_comparison(found, run(xray(database, collection, found.embedding, columns)))
+    """The answer of each column, and how they differ."""
+    database, collection = services.database, summary.collection
+    columns = label_columns([slot.request for slot in slots], candidates)
+    comparison.name_columns(slots, columns, twins(columns))
+    if not query.strip():
+        is_sample = collection.name == SAMPLE_NAME
+        comparison.offer_questions(
+            SAMPLE_QUESTIONS if is_sample else database.query(example_questions, collection)
+        )
+    elif needs_word_index(columns) and not summary.has_word_index:
+        no_word_index(collection)
+    else:
+        ask = partial(compare_with_xray, services.search, database, collection, query, columns)
+        key = (collection.id, collection.change_mark, summary.indexes, query, columns)
+        found, seen = remember("compared", key, lambda: database.run(ask()))
+        comparison.show_comparison(slots, found, seen)
+
+
+def build(services: Services, summary: CollectionSummary, kinds: Sequence[IndexKind]) -> None:
+    database, collection = services.database, summary.collection
+    offered = default_candidates(summary.embedded, collection.dimensions, collection.storage)
+    specs = [spec for spec in offered if spec.index.kind in kinds]
+    database.run(start_candidate_builds(services.jobs, database, collection, specs))
+    refresh()
 
 
 start_page(COMPARE, body)

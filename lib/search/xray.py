@@ -11,9 +11,14 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
-from lib.search.compare import ColumnSettings
+from lib.search.compare import ColumnSettings, Comparison, approximate_columns, compare
 from lib.search.request import Mode, SearchRequest
-from lib.search.service import effective_settings, filter_conditions, find_through
+from lib.search.service import (
+    SearchService,
+    effective_settings,
+    filter_conditions,
+    find_through,
+)
 from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
@@ -92,6 +97,25 @@ class XRay:
 
     columns: tuple[XRayColumn, ...]
     tolerance: float = TIE_TOLERANCE
+
+
+async def compare_with_xray(
+    search: SearchService,
+    database: Database,
+    collection: Collection,
+    query: str,
+    columns: Sequence[ColumnSettings],
+) -> tuple[Comparison, XRay]:
+    """The comparison, and the x-ray of those of its columns that search by meaning and were
+    answered by an index; it is empty where there are none.
+
+    Raises what :func:`~lib.search.compare.compare` raises.
+    """
+    found = await compare(search, database, collection, query, columns)
+    looked_at = approximate_columns(found)
+    if found.embedding is None or not looked_at:
+        return found, XRay(())
+    return found, await xray(database, collection, found.embedding, looked_at)
 
 
 async def xray(

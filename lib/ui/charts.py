@@ -3,6 +3,7 @@ the ground and the text are Streamlit's, light or dark."""
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -167,20 +168,10 @@ def comparison_chart(columns: Sequence[RankColumn], ink: str | None = None) -> g
     columns, so that they cross no label. ink: of the labels, the theme's by default."""
     figure = go.Figure()
     places = [{key: rank for rank, (key, _) in enumerate(c.documents, 1)} for c in columns]
-    for left in range(len(columns) - 1):
-        for key, rank in places[left].items():
-            other = places[left + 1].get(key)
-            if other is not None:
-                figure.add_trace(
-                    go.Scatter(
-                        x=[left + _HALF_BOX, left + 1 - _HALF_BOX],
-                        y=[rank, other],
-                        mode="lines",
-                        line={"color": HNSW if rank == other else IVFFLAT, "width": 2},
-                        hoverinfo="skip",
-                        showlegend=False,
-                    )
-                )
+    for key in dict.fromkeys(key for ranks in places for key in ranks):
+        found = [place for place, ranks in enumerate(places) if key in ranks]
+        for left, right in itertools.pairwise(found):
+            figure.add_trace(_rank_line(left, places[left][key], right, places[right][key]))
     line_characters = _ROW_CHARACTERS // max(len(columns), 1)
     for place, column in enumerate(columns):
         ranks = list(range(1, len(column.documents) + 1))
@@ -240,6 +231,27 @@ def comparison_chart(columns: Sequence[RankColumn], ink: str | None = None) -> g
         margin={"l": 0, "r": 0, "t": 40, "b": 0},
     )
     return figure
+
+
+def _rank_line(left: int, rank: int, right: int, other: int) -> go.Scatter:
+    """Between two boxes. Past columns that lack the document it is dotted, and goes through the
+    gap below its first row."""
+    x, y = [left + _HALF_BOX, right - _HALF_BOX], [float(rank), float(other)]
+    if right - left > 1:
+        x[1:1] = [left + 1 - _HALF_BOX, right - 1 + _HALF_BOX]
+        y[1:1] = [rank + 0.5, rank + 0.5]
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line={
+            "color": HNSW if rank == other else IVFFLAT,
+            "width": 2,
+            "dash": "dot" if right - left > 1 else "solid",
+        },
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def _in_lines(label: str, characters: int) -> str:

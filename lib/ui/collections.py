@@ -242,9 +242,9 @@ def _word_index(words: LexicalIndex | None, button: Callable[..., None]) -> None
     """What there is for BM25, and what can be done about it."""
     if words is None:
         st.caption(
-            "In how many documents each word occurs, and where: what ranking by BM25 needs, the "
-            "best of the three for questions. Seconds for some thousands of documents; loading "
-            f"waits meanwhile, searching does not. {_KEPT}"
+            "In how many documents each word occurs, and how often in each: what ranking by BM25 "
+            "needs, the best of the three for questions. Seconds for some thousands of documents; "
+            f"loading waits meanwhile, searching does not. {_KEPT}"
         )
         button("Build the word index", Action.BUILD_WORDS, ":material/build:")
         return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import streamlit as st
 
@@ -23,10 +23,12 @@ from lib.ui.address import (
     by_value,
     read_choice,
     read_number,
+    read_text,
     read_texts,
     unknown_choice,
     write_choice,
     write_number,
+    write_text,
     write_texts,
 )
 from lib.ui.text import escape
@@ -43,12 +45,13 @@ from lib.vectors.tuning import (
     SearchSettings,
 )
 
-URL: Literal["query-params"] = "query-params"
 DEFAULTS = SearchRequest(query="")
 
 # What a slider covers; the limits themselves are wider (lib.vectors.tuning).
 MOST_RESULTS = 100
 NEAREST, FARTHEST, USUAL_DISTANCE = 0.05, 1.5, 0.5
+# Of l2 and the inner product, which know no bound of their own.
+MOST_DISTANCE = 1e9
 MOST_SUGGESTIONS = 4
 MOST_POOL = 1000
 MOST_K1 = 3.0
@@ -179,18 +182,18 @@ def collection_picker(collections: Sequence[Collection]) -> Collection:
 
 
 def question_field() -> str:
-    return str(
-        st.text_input(
-            "Question",
-            key="q",
-            bind=URL,
-            placeholder="Ask a question, or type some words, and press Enter",
-            type="search",
-            help="All settings and the question are in the address of this page: copy it to share "
-            "what you see.",
-        )
-        or ""
+    """Not bound by Streamlit's own means: a link without a question is to empty the field."""
+    read_text("q")
+    question = st.text_input(
+        "Question",
+        key="q",
+        placeholder="Ask a question, or type some words, and press Enter",
+        type="search",
+        help="All settings and the question are in the address of this page: copy it to share what "
+        "you see.",
     )
+    write_text("q", question)
+    return question
 
 
 def search_controls(
@@ -232,17 +235,16 @@ def column_controls(
     categories: Sequence[tuple[str, int]],
     fields: Sequence[FieldFacts],
     candidates: Sequence[Candidate],
-    limit: int,
+    asked: SearchRequest,
 ) -> SearchRequest:
-    """All settings of one column of a comparison; the question and the limit are those of all.
+    """All settings of one column of a comparison; asked: the question and the limit of all.
 
     Raises InvalidInput as :func:`search_controls`.
     """
     mode = _mode(owner, has_model=summary.collection.has_model)
-    chosen = SearchRequest(
-        "",
-        mode,
-        limit=limit,
+    chosen = replace(
+        asked,
+        mode=mode,
         category=_category(owner, categories),
         filters=_filters(owner, fields),
         vector_weight=_weight(owner) if mode is Mode.HYBRID else DEFAULTS.vector_weight,
@@ -278,16 +280,14 @@ def _mode(owner: Owner, *, has_model: bool) -> Mode:
 
 def results_slider(most: int) -> int:
     """How many results; of the whole page."""
-    return int(
-        st.slider(
-            "How many results (k)",
-            1,
-            most,
-            DEFAULTS.limit,
-            key="k",
-            bind=URL,
-            help="The most documents to show.",
-        )
+    return number_slider(
+        "How many results (k)",
+        1,
+        most,
+        DEFAULTS.limit,
+        1,
+        key="k",
+        help_text="The most documents to show.",
     )
 
 
@@ -351,21 +351,26 @@ def _filters(owner: Owner, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
 
 
 def _max_distance(distance: Distance) -> float | None:
+    named = {"true": True, "false": False}
+    read_choice("near", named, default=False)
     limited = st.toggle(
         "Only near documents",
         key="near",
-        bind=URL,
         help="Leaves out what is farther from the question than a distance (threshold).",
     )
+    write_choice("near", named, limited, default=False)
     if not limited:
         return None
     label = "Farthest distance (threshold)"
     words = f"Only documents with a {distance.label} below this. {_DISTANCE_HELP[distance]}"
     if distance is Distance.COSINE:
-        return float(
-            st.slider(label, NEAREST, FARTHEST, USUAL_DISTANCE, 0.01, key="d", bind=URL, help=words)
+        return number_slider(
+            label, NEAREST, FARTHEST, USUAL_DISTANCE, 0.01, key="d", help_text=words
         )
-    return float(st.number_input(label, value=1.0, step=0.1, key="d", bind=URL, help=words))
+    read_number("d", -MOST_DISTANCE, MOST_DISTANCE, 1.0)
+    found = st.number_input(label, -MOST_DISTANCE, MOST_DISTANCE, step=0.1, key="d", help=words)
+    write_number("d", found, 1.0)
+    return found
 
 
 # --- the finer settings -------------------------------------------------------------------------
@@ -546,13 +551,13 @@ def _probes(owner: Owner, options: Mapping[str, int]) -> int:
 
 def _ef_search(owner: Owner) -> int:
     return number_slider(
-        "How many candidates to keep while searching (ef_search)",
+        "How broadly to walk the graph (ef_search)",
         EF_SEARCH.low,
         EF_SEARCH.high,
         owner.usual.settings.ef_search or POOL.default,
         1,
         key=owner.key("ef"),
-        help_text="The breadth of the walk through the graph. More finds more of the true "
+        help_text="How many documents the walk keeps in mind. More finds more of the true "
         "neighbours and takes longer; fewer than the results wanted gives fewer results.",
     )
 

@@ -67,7 +67,7 @@ SEARCH = Screen(
 COMPARE = Screen(
     "pages/compare.py",
     "Compare",
-    "What does each index miss, and what would have found it?",
+    "How do the answers differ, and what does each index miss?",
     ":material/compare_arrows:",
 )
 REEMBED = Screen(

@@ -1,0 +1,293 @@
+"""Compare: how do the answers differ, and what does each index miss?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lib.lab.candidates import start_candidate_builds
+from lib.search.bm25 import start_lexical_build
+from lib.search.compare import Preset
+from lib.search.filters import Filter, FilterOp
+from lib.search.request import Mode, SearchRequest
+from lib.store.candidates import CandidateSpec, CandidateStorage
+from lib.store.collections import Collection
+from lib.store.production import start_index_build
+from lib.ui.links import compare_address
+from lib.vectors.indexes import HNSW, IVFFlat
+from lib.vectors.statements import Fusion, TextMethod, TextQuery
+from tests.pages.conftest import FILMS, Library, go, words
+
+Visit = Callable[..., AppTest]
+
+# As many as there are films: pgvector takes each row for a centre then, and one list holds one.
+LISTS = 120
+QUESTION = "the murder of a criminal father"
+
+
+def build_candidates(library: Library, collection: Collection) -> None:
+    services = library.services
+    held = CandidateStorage.of(collection.storage)
+    specs = [CandidateSpec(IVFFlat(lists=LISTS), held), CandidateSpec(HNSW(), held)]
+    services.database.run(
+        start_candidate_builds(services.jobs, services.database, collection, specs)
+    )
+    library.wait()
+
+
+def labels(app: AppTest) -> list[str]:
+    """The names of the columns, as the chart has them."""
+    [figure] = app.get("plotly_chart")
+    names = json.loads(figure.proto.spec)["layout"]["xaxis"]["ticktext"]
+    return [name.replace("<br>", " ") for name in names]
+
+
+def column_links(app: AppTest) -> list[dict[str, list[str]]]:
+    """What stands in the links of the columns to Search."""
+    links = [link.proto for link in app.get("page_link") if link.proto.label == "Search"]
+    return [parse_qs(link.query_string) for link in links]
+
+
+def test_without_candidates_a_first_look_compares_the_two_sides(
+    visit: Visit, library: Library
+) -> None:
+    library.films()
+    app = visit("compare", q=QUESTION)
+    assert app.query_params["preset"] == "modes"
+    assert labels(app) == ["Meaning", "Words", "Both"]
+    # All four films are near in some way, and one has words of the question.
+    assert "in every column" in words(app)
+    assert "How alike the answers are" in words(app)
+    assert not app.error
+
+
+def test_without_a_question_there_are_some_to_try(visit: Visit, library: Library) -> None:
+    library.films()
+    app = visit("compare")
+    examples = [link.proto for link in app.get("page_link") if link.proto.label != "Search"]
+    assert {link.label for link in examples} == {title for title, *_ in FILMS} - {"Deep Water"}
+    assert all("preset=modes" in link.query_string for link in examples)
+    assert not app.get("plotly_chart")
+
+
+def test_indexes_are_built_compared_and_x_rayed(visit: Visit, library: Library) -> None:
+    library.many_films()
+    app = visit("compare", q=QUESTION, preset="indexes")
+    [button] = [button for button in app.button if button.label.startswith("Build IVFFlat and")]
+    assert button.label == "Build IVFFlat and HNSW for 120 documents"
+    button.click().run()
+    library.wait()
+    app.run()
+    assert labels(app) == ["Exact", "IVFFlat", "HNSW"]
+    assert len([e for e in app.markdown if "Certified" in e.value]) == 2
+    lists = int(app.slider(key="2.probes").max)
+    app.slider(key="2.probes").set_value(lists).run()
+    assert app.query_params["2.probes"] == str(lists)
+    assert f"**IVFFlat** found all 10 at probes = {lists}" in words(app)
+    assert not app.error
+
+
+def test_what_one_list_misses_is_named_and_its_probes_find_it(
+    visit: Visit, library: Library
+) -> None:
+    films = library.many_films()
+    build_candidates(library, films)
+    app = visit("compare", q=QUESTION, k="30")
+    assert app.query_params["preset"] == "indexes"
+    assert "What IVFFlat missed at probes = 1" in words(app)
+    found = re.search(r"All are found from probes = (\d+)", words(app))
+    assert found is not None
+    app.slider(key="2.probes").set_value(int(found[1])).run()
+    assert "What IVFFlat missed" not in words(app)
+    app.slider(key="2.probes").set_value(int(found[1]) - 1).run()
+    assert "What IVFFlat missed" in words(app)
+
+
+def test_each_column_has_its_own_settings_in_the_address(visit: Visit, library: Library) -> None:
+    library.films()
+    shared = {
+        "preset": "modes",
+        "1.mode": "text",
+        "1.text_text": "plain",
+        "2.category": "Movie",
+        "3.w": "0.2",
+        "3.fusion": "rrf",
+        "cols": "13",
+    }
+    app = visit("compare", q="heist", **shared)
+    assert labels(app) == ["Words · All words", "Both · Any word"]
+    assert {name: app.query_params[name] for name in shared} == shared
+    one, other = column_links(app)
+    page = {"c": ["films"], "q": ["heist"]}
+    assert one == page | {"mode": ["text"], "text_text": ["plain"]}
+    assert other == page | {"w": ["0.2"], "fusion": ["rrf"]}
+
+
+def test_columns_are_added_and_left_out(visit: Visit, library: Library) -> None:
+    library.films()
+    app = visit("compare", q=QUESTION, preset="weights")
+    assert labels(app) == ["Weight 0.3", "Weight 0.5", "Weight 0.7"]
+    press(app, "Add a column")
+    assert labels(app) == ["Weight 0.3", "Weight 0.5", "Weight 0.7", "Weight 0.9"]
+    assert app.query_params["cols"] == "1234"
+    assert button(app, "Add a column").disabled
+    app.button(key="leave_out_1").click().run()
+    app.button(key="leave_out_3").click().run()
+    assert labels(app) == ["Weight 0.5", "Weight 0.9"]
+    assert app.button(key="leave_out_2").disabled
+    go(app, "search")
+    go(app, "compare")  # as the navigation does: with nothing in the address
+    assert labels(app) == ["Weight 0.5", "Weight 0.9"]
+    assert app.query_params["preset"] == "weights"
+
+
+def test_another_preset_begins_afresh(visit: Visit, library: Library) -> None:
+    library.films()
+    app = visit("compare", q=QUESTION, preset="weights")
+    app.slider(key="2.w").set_value(0.9).run()
+    app.button(key="leave_out_1").click().run()
+    assert labels(app) == ["Weight 0.9", "Weight 0.7"]
+    app.radio(key="preset").set_value(Preset.MODES).run()
+    assert labels(app) == ["Meaning", "Words", "Both"]
+    assert app.slider(key="3.w").value == 0.5
+    assert set(app.query_params) == {"c", "q", "preset"}
+    app.radio(key="preset").set_value(Preset.WEIGHTS).run()
+    assert labels(app) == ["Weight 0.3", "Weight 0.5", "Weight 0.7"]
+    go(app, "compare", q=QUESTION, preset="weights", **{"1.w": "0.1"})
+    assert labels(app) == ["Weight 0.1", "Weight 0.5", "Weight 0.7"]
+    go(app, "search")
+    go(app, "compare", q=QUESTION, preset="weights")  # a link says all that differs
+    assert labels(app) == ["Weight 0.3", "Weight 0.5", "Weight 0.7"]
+
+
+def test_columns_with_the_same_settings_are_told(visit: Visit, library: Library) -> None:
+    library.films()
+    app = visit("compare", q=QUESTION, preset="weights", **{"2.w": "0.3"})
+    assert labels(app) == ["Weight 0.3", "Weight 0.3 (2)", "Weight 0.7"]
+    assert "have the same settings" in app.warning[0].value
+
+
+def test_bm25_needs_a_word_index_and_says_where_to_build_it(visit: Visit, library: Library) -> None:
+    films = library.films()
+    app = visit("compare", q="heist", preset="rankings")
+    assert "word index, which is not built yet" in app.warning[0].value
+    assert "Build the word index" in [link.proto.label for link in app.get("page_link")]
+    assert not app.error
+    services = library.services
+    services.database.run(start_lexical_build(services.jobs, services.database, films))
+    library.wait()
+    app.run()
+    assert labels(app) == ["ts_rank", "ts_rank_cd", "BM25"]
+    assert not app.warning
+
+
+def test_the_collections_own_index_is_certified_and_x_rayed(visit: Visit, library: Library) -> None:
+    films, services = library.many_films(), library.services
+    services.database.run(
+        start_index_build(services.jobs, services.database, films, IVFFlat(lists=LISTS))
+    )
+    library.wait()
+    own = {"1.scan": "exact", "3.mode": "similarity", "3.scan": "index", "3.probes": "1"}
+    app = visit("compare", q=QUESTION, preset="modes", k="30", **own)
+    assert labels(app) == ["Meaning · Exact", "Words", "Meaning · Own index"]
+    assert len([e for e in app.markdown if "Certified" in e.value]) == 1
+    assert "What Meaning · Own index missed at probes = 1" in words(app)
+
+
+def test_without_a_model_only_words_are_compared(visit: Visit, library: Library) -> None:
+    library.store(library.create("Given", model="none", dimensions=3))
+    app = visit("compare", q="heist")
+    assert app.query_params["preset"] == "matching"
+    assert app.radio(key="preset").options == [
+        Preset.RANKINGS.label,
+        Preset.MATCHING.label,
+    ]
+    assert labels(app) == ["Any word", "Web style", "All words"]
+    assert not app.error
+
+
+BAD: list[dict[str, Any]] = [
+    {"preset": "all", "cols": "9", "1.mode": "both", "2.w": "2", "3.fusion": "x", "k": "0"},
+    {"preset": "weights", "cols": "1", "1.w": "nan", "2.pool": "5", "3.text_hybrid": "?"},
+    {"preset": "modes", "cols": "21", "1.scan": "candidate", "2.category": "?", "3.pool": "1e9"},
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_the_address_cannot_mean_is_dropped(
+    bad: dict[str, str], visit: Visit, library: Library
+) -> None:
+    library.films()
+    app = visit("compare", q=QUESTION, **bad)
+    assert not app.error
+    assert len(labels(app)) == 3
+    left = {name for name in bad if app.query_params.get(name) == bad[name]}
+    assert left <= {"preset", "1.scan", "2.w"}  # those two are not drawn: no index, no weight
+
+
+def test_a_search_is_taken_along_to_compare(visit: Visit, library: Library) -> None:
+    library.films()
+    request = SearchRequest(
+        "heist",
+        Mode.HYBRID,
+        limit=3,
+        max_distance=0.9,
+        category="Movie",
+        vector_weight=0.25,
+        fusion=Fusion.RRF,
+        text_query=TextQuery.WEB,
+        text_method=TextMethod.TS_RANK_CD,
+        filters=(Filter("year", FilterOp.EXISTS),),
+    )
+    address = compare_address("films", request)
+    assert address == {
+        "preset": "modes",
+        "c": "films",
+        "q": "heist",
+        "k": "3",
+        "1.category": "Movie",
+        "2.category": "Movie",
+        "3.category": "Movie",
+        "1.f": ["year"],
+        "2.f": ["year"],
+        "3.f": ["year"],
+        "3.w": "0.25",
+        "3.fusion": "rrf",
+        "3.text_hybrid": "web",
+        "3.rank": "ts_rank_cd",
+    }
+    plain = {name: value for name, value in address.items() if isinstance(value, str)}
+    app = visit("compare", **plain)
+    assert not app.error
+    assert app.slider(key="3.w").value == 0.25
+    assert app.slider(key="k").value == 3
+
+
+def test_hnsw_is_offered_to_every_column(visit: Visit, library: Library) -> None:
+    build_candidates(library, library.many_films())
+    app = visit("compare", q=QUESTION, preset="indexes")
+    names = app.selectbox(key="1.scan").options
+    assert names == [
+        "Exact: compare all",
+        f"Candidate: {HNSW.kind.label} m 16, ef_construction 64",
+        f"Candidate: {IVFFlat.kind.label} lists {LISTS}",
+    ]
+    wide = {"3.ef": "100", "1.scan": names[1].partition(": ")[2], "1.ef": "20"}
+    go(app, "compare", q=QUESTION, preset="indexes", **wide)
+    assert labels(app) == ["HNSW · ef_search 20", "IVFFlat", "HNSW · ef_search 100"]
+
+
+def button(app: AppTest, label: str) -> Any:
+    [found] = [button for button in app.button if button.label == label]
+    return found
+
+
+def press(app: AppTest, label: str) -> None:
+    button(app, label).click().run()
+    assert not app.exception
