@@ -197,6 +197,7 @@ IMPORT_NAMES = {
     "python-docx": "docx",
     "python-pptx": "pptx",
     "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
     "umap-learn": "umap",
 }
 # In no import statement, and needed all the same.

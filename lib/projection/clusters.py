@@ -1,0 +1,72 @@
+"""Clusters: points that belong together, and the words that set them apart from the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lib.projection.grouping import NO_CLUSTER
+from lib.projection.neighbours import IntArray
+from lib.projection.process import no_vectors, run_task
+from lib.projection.reading import read_vectors, task_header
+from lib.projection.settings import ClusterMethod, ClusterSettings
+from lib.projection.words import name_clusters
+from lib.store.collections import Collection
+from lib.store.database import Database
+
+if TYPE_CHECKING:
+    from lib.projection.stored import Projection
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """labels: int32 (n,), NO_CLUSTER or a place in ``names`` and ``words``; the largest cluster is
+    0. words: of each cluster, what sets it apart first. names: of its first words."""
+
+    settings: ClusterSettings
+    labels: IntArray
+    names: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.names))
+        return tuple(int(count) for count in counts)
+
+    @property
+    def outside(self) -> int:
+        """How many points are in no cluster."""
+        return int(np.count_nonzero(self.labels == NO_CLUSTER))
+
+
+async def cluster(
+    database: Database,
+    collection: Collection,
+    projection: Projection,
+    settings: ClusterSettings | None = None,
+) -> Clusters:
+    """The projection's points in clusters, named by the words that set each apart.
+
+    HDBSCAN on the coordinates, or k-means on the vectors, which are read again for that; documents
+    that are gone are in no cluster then. Takes seconds, in a process of its own.
+    Raises InvalidInput where there is too little left to group.
+    """
+    settings = settings or ClusterSettings()
+    if settings.method is ClusterMethod.HDBSCAN:
+        header = task_header("clusters", collection, 0)
+        blocks = no_vectors()
+    else:
+        header = task_header("clusters", collection, len(projection.ids))
+        blocks = read_vectors(database, collection, projection.ids, _nobody)
+    header["clusters"] = settings.to_json()
+    _, arrays = await run_task(header, {"coordinates": projection.coordinates}, blocks, _nobody)
+    labels: IntArray = arrays["labels"]
+    async with database.session() as db:
+        names, words = await name_clusters(db, collection, projection.ids, labels)
+    return Clusters(settings, labels, names, words)
+
+
+async def _nobody(_phase: str, _share: float) -> None:
+    """A report that nobody waits for."""

@@ -1,0 +1,84 @@
+"""Neighbours out of an HNSW candidate, for collections too large to compare all with all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import bindparam, func, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from lib.errors import InvalidInput
+from lib.projection.neighbours import Graph
+from lib.projection.process import Report
+from lib.projection.settings import EXACT_ROWS
+from lib.store.candidates import Candidate, CandidateStorage, list_candidates
+from lib.store.collections import Collection
+from lib.vectors.indexes import IndexKind
+from lib.vectors.tuning import EF_SEARCH, Scan, SearchSettings, apply_settings
+
+_BATCH = 500
+
+
+async def graph_candidate(db: AsyncSession, collection: Collection, rows: int) -> Candidate:
+    """The HNSW candidate whose graph has just these rows.
+
+    Raises InvalidInput, with the way out, where there is none.
+    """
+    for candidate in await list_candidates(db, collection):
+        fresh = candidate.ready and not candidate.stale and candidate.rows == rows
+        in_full = candidate.storage == CandidateStorage.of(collection.storage)
+        if fresh and in_full and candidate.kind is IndexKind.HNSW:
+            return candidate
+    raise InvalidInput(
+        f"{rows:,} points are more than the {EXACT_ROWS:,} that are compared with each other, and "
+        f"“{collection.name}” has no HNSW candidate of all its documents to ask instead.",
+        hint=f"Build an HNSW candidate first, or lay out at most {EXACT_ROWS:,} points.",
+        field="limit",
+    )
+
+
+async def indexed_neighbours(
+    db: AsyncSession, collection: Collection, ids: npt.NDArray[np.object_], k: int, report: Report
+) -> Graph:
+    """The k nearest neighbours of each document, as places in ``ids``, as the candidate's index
+    finds them: not all of them are the true ones. Where there are fewer than k, the last is
+    repeated, and where there is none, the document itself."""
+    candidate = await graph_candidate(db, collection, len(ids))
+    table = candidate.table
+    place_of = {id_: place for place, id_ in enumerate(ids.tolist())}
+    settings = SearchSettings(
+        ef_search=min(EF_SEARCH.high, max(4 * k, 100)), scan=Scan.INDEX
+    ).server_settings()
+    await apply_settings(db, settings)
+    asking = table.table.alias("q")
+    near = table.table.alias("n")
+    distance = near.c[table.embedding].op(table.distance.operator)(asking.c[table.embedding])
+    nearest = (
+        select(near.c[table.id].label("id"), distance.label("distance"))
+        .order_by(distance)
+        .limit(k + 1)
+        .lateral("nearest")
+    )
+    statement = (
+        select(asking.c[table.id], nearest.c.id, nearest.c.distance)
+        .select_from(asking.join(nearest, true()))
+        .where(asking.c[table.id] == func.any(bindparam("ids", type_=ARRAY(UUID(as_uuid=True)))))
+    )
+    indices = np.full((len(ids), k), -1, dtype=np.int32)
+    distances = np.zeros((len(ids), k), dtype=np.float32)
+    for first in range(0, len(ids), _BATCH):
+        await report("neighbours", first / len(ids))
+        found: dict[Any, list[tuple[float, int]]] = {}
+        rows = await db.execute(statement, {"ids": ids[first : first + _BATCH].tolist()})
+        for asker, id_, far in rows:
+            if asker != id_ and id_ in place_of:
+                found.setdefault(asker, []).append((far, place_of[id_]))
+        for place, id_ in enumerate(ids[first : first + _BATCH].tolist(), start=first):
+            around = sorted(found.get(id_, []))[:k] or [(0.0, place)]
+            around += around[-1:] * (k - len(around))
+            indices[place] = [at for _, at in around]
+            distances[place] = [far for far, _ in around]
+    return Graph(indices, distances)

@@ -1,0 +1,128 @@
+"""What a projection and its clusters are asked for, and the limits of that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from lib.errors import InvalidInput, LimitExceeded
+from lib.vectors.tuning import Limits
+
+FEWEST = 5
+"""Documents; of fewer there is no picture to draw."""
+SAMPLE = Limits(FEWEST, 500_000, 50_000)
+NEIGHBOURS = Limits(2, 200, 15)
+EPOCHS = Limits(10, 100_000, 200)
+PLACED = Limits(1, 1_000_000, 100_000)
+"""Documents that one job puts onto a map that is there."""
+SEED = Limits(0, 2**31 - 1, 42)
+CLUSTERS = Limits(2, 100, 12)
+CLUSTER_SIZE = Limits(2, 100_000, 5)
+EXACT_ROWS = 200_000
+"""Up to so many rows all are compared with all; above, an HNSW candidate is asked instead."""
+KEPT_NEIGHBOURS = 15
+"""So many nearest neighbours of each point are kept, and fidelity is measured with them."""
+
+# Below, twice the epochs cost next to nothing; above, they change nothing that one could see
+# (bench/projection.py: 10,000 rows, trustworthiness 0.9918 with 200 as with 500).
+_SMALL_ROWS, _SMALL_EPOCHS = 2_000, 500
+
+
+class Method(StrEnum):
+    UMAP = "umap"
+    PCA = "pca"
+
+    @property
+    def label(self) -> str:
+        return self.value.upper()
+
+
+@dataclass(frozen=True)
+class ProjectionSettings:
+    """How to lay a collection out.
+
+    dimensions: 2 or 3. limit: a larger collection is sampled down to so many documents.
+    n_neighbors, min_dist, epochs: UMAP's; epochs None chooses by the number of rows. A small
+    n_neighbors shows fine structure, a large one the whole; min_dist (0–1) is how close points
+    may lie.
+    Raises LimitExceeded and InvalidInput, naming the field.
+    """
+
+    method: Method = Method.UMAP
+    dimensions: int = 2
+    seed: int = SEED.default
+    limit: int = SAMPLE.default
+    n_neighbors: int = NEIGHBOURS.default
+    min_dist: float = 0.1
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        SAMPLE.check(self.limit, "limit")
+        NEIGHBOURS.check(self.n_neighbors, "n_neighbors")
+        SEED.check(self.seed, "seed")
+        if self.epochs is not None:
+            EPOCHS.check(self.epochs, "epochs")
+        if self.dimensions not in (2, 3):
+            raise InvalidInput(
+                f"A map has 2 or 3 dimensions, not {self.dimensions}.", field="dimensions"
+            )
+        if not 0 <= self.min_dist <= 1:  # false for NaN too
+            raise LimitExceeded(f"min_dist is {self.min_dist:g}, outside 0–1.", field="min_dist")
+
+    @property
+    def label(self) -> str:
+        """Such as “UMAP, 15 neighbours, min_dist 0.1”."""
+        solid = ", 3-D" if self.dimensions == 3 else ""
+        if self.method is Method.PCA:
+            return f"PCA{solid}"
+        return f"UMAP, {self.n_neighbors} neighbours, min_dist {self.min_dist:g}{solid}"
+
+    def epochs_for(self, rows: int) -> int:
+        if self.epochs is not None:
+            return self.epochs
+        return _SMALL_EPOCHS if rows < _SMALL_ROWS else EPOCHS.default
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "method": self.method.value}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> ProjectionSettings:
+        return cls(**{**kept, "method": Method(kept["method"])})
+
+
+class ClusterMethod(StrEnum):
+    HDBSCAN = "hdbscan"
+    """Crowds on the map; what lies between them is in none."""
+    KMEANS = "kmeans"
+    """A given number of groups of the vectors themselves; each document is in one."""
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How to find clusters. min_size: HDBSCAN's smallest crowd, None chooses by the number of
+    points. count: how many groups k-means makes. Raises LimitExceeded, naming the field."""
+
+    method: ClusterMethod = ClusterMethod.HDBSCAN
+    min_size: int | None = None
+    count: int = CLUSTERS.default
+    seed: int = SEED.default
+
+    def __post_init__(self) -> None:
+        CLUSTERS.check(self.count, "count")
+        SEED.check(self.seed, "seed")
+        if self.min_size is not None:
+            CLUSTER_SIZE.check(self.min_size, "min_size")
+
+    def min_size_for(self, points: int) -> int:
+        """Half the square root: 5 of 100, 50 of 10,000, 112 of 50,000."""
+        return self.min_size or max(CLUSTER_SIZE.default, round(math.sqrt(points) / 2))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "method": self.method.value}
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> ClusterSettings:
+        return cls(**{**kept, "method": ClusterMethod(kept["method"])})
