@@ -15,7 +15,7 @@ from typing import TypeVar
 import streamlit as st
 
 from lib.search.bm25 import BM25
-from lib.search.filters import FieldFacts, Filter, FilterOp
+from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
 from lib.store.candidates import Candidate
 from lib.store.collections import NEXT_SUFFIX, Collection, CollectionSummary
@@ -31,6 +31,7 @@ from lib.ui.address import (
     write_text,
     write_texts,
 )
+from lib.ui.links import candidate_mark
 from lib.ui.text import escape
 from lib.vectors.distance import Distance
 from lib.vectors.indexes import IndexKind, recommended_probes
@@ -125,7 +126,7 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 
-def _choice(
+def choice(
     label: str,
     options: Mapping[str, T],
     labels: Callable[[T], str],
@@ -142,10 +143,20 @@ def _choice(
     return found
 
 
-def number_slider(label: str, low: N, high: N, usual: N, step: N, *, key: str, help_text: str) -> N:
+def number_slider(
+    label: str,
+    low: N,
+    high: N,
+    usual: N,
+    step: N,
+    *,
+    key: str,
+    help_text: str,
+    format: str | None = None,  # noqa: A002 — Streamlit's own name for it
+) -> N:
     """A slider of which the number is in the address."""
     read_number(key, low, high, usual)
-    found = st.slider(label, low, high, step=step, key=key, help=help_text)
+    found = st.slider(label, low, high, step=step, key=key, help=help_text, format=format)
     write_number(key, found, usual)
     return found
 
@@ -250,6 +261,15 @@ def column_controls(
         vector_weight=_weight(owner) if mode is Mode.HYBRID else DEFAULTS.vector_weight,
     )
     return _finer(owner, chosen, summary, candidates)
+
+
+def narrowing_controls(
+    owner: Owner, categories: Sequence[tuple[str, int]], fields: Sequence[FieldFacts]
+) -> tuple[Filter, ...]:
+    """The category and the other conditions, all of them as filters. Raises InvalidInput."""
+    category, others = _category(owner, categories), _filters(owner, fields)
+    own = () if category is None else (Filter(CATEGORY, FilterOp.EQUALS, category),)
+    return (*own, *others)
 
 
 def _mode(owner: Owner, *, has_model: bool) -> Mode:
@@ -399,7 +419,7 @@ def _finer(
 
 
 def _fusion(owner: Owner) -> tuple[Fusion, int]:
-    fusion = _choice(
+    fusion = choice(
         "How the two sides are joined (fusion)",
         by_value(list(Fusion)),
         lambda found: _FUSION_LABELS[found],
@@ -421,7 +441,7 @@ def _fusion(owner: Owner) -> tuple[Fusion, int]:
 
 
 def _text_query(owner: Owner, mode: Mode) -> TextQuery:
-    return _choice(
+    return choice(
         "How words are matched",
         by_value(list(TextQuery)),
         lambda found: found.label,
@@ -432,7 +452,7 @@ def _text_query(owner: Owner, mode: Mode) -> TextQuery:
 
 
 def _text_method(owner: Owner) -> tuple[TextMethod, BM25]:
-    method = _choice(
+    method = choice(
         "How matches are ranked (text method)",
         by_value(list(TextMethod)),
         lambda found: _METHOD_LABELS[found],
@@ -486,7 +506,8 @@ def _index_settings(
     filtered: bool,
 ) -> tuple[uuid.UUID | None, SearchSettings]:
     """(the candidate to go through, the settings)."""
-    index, ready = summary.index, {each.name: each for each in candidates if each.ready}
+    index = summary.index
+    ready = {candidate_mark(each.id): each for each in candidates if each.ready}
     if index is None and not ready:
         st.caption(
             "This collection has no vector index: every search compares every document, which is "
@@ -496,19 +517,26 @@ def _index_settings(
     labels = {scan.value: label for scan, label in _SCAN_LABELS.items()}
     if index is None:
         labels = {Scan.EXACT.value: _SCAN_LABELS[Scan.EXACT]}
-    labels |= {name: f"Candidate: {name}" for name in ready}
+    labels |= {mark: f"Candidate: {each.name}" for mark, each in ready.items()}
+    key = owner.key("scan")
+    unknown = unknown_choice(key, {scan.value: scan for scan in Scan} | labels)
     own = "" if index is None else f"The index is {escape(index.label)}. "
-    name = _choice(
+    name = choice(
         "How to look for neighbours",
         by_value(list(labels)),
         lambda found: labels[found],
-        key=owner.key("scan"),
+        key=key,
         help_text=f"{own}**PostgreSQL decides**: on a small "
         "collection it prefers to compare every document.  \n**Use the index**: shows what the "
         "index would find even so.  \n**Exact**: compares every document, and misses nothing."
         "  \n**Candidate**: goes through a copy of the vectors with an index of its own.",
-        usual=_usual_scan(owner, labels, ready),
+        usual=_usual_scan(owner, labels),
     )
+    if unknown is not None:
+        st.warning(
+            f"The address asks for the candidate {escape(unknown)}, which is not here (any more).",
+            icon=":material/help:",
+        )
     candidate = ready.get(name)
     if candidate is None and name == Scan.EXACT.value:
         return None, SearchSettings(scan=Scan.EXACT)
@@ -526,11 +554,10 @@ def _index_settings(
     return None if candidate is None else candidate.id, settings
 
 
-def _usual_scan(owner: Owner, labels: Mapping[str, str], ready: Mapping[str, Candidate]) -> str:
+def _usual_scan(owner: Owner, labels: Mapping[str, str]) -> str:
     usual = owner.usual.settings.scan.value
-    for name, candidate in ready.items():
-        if candidate.id == owner.usual.candidate_id:
-            usual = name
+    if owner.usual.candidate_id is not None:
+        usual = candidate_mark(owner.usual.candidate_id)
     return usual if usual in labels else next(iter(labels))
 
 
@@ -563,7 +590,7 @@ def _ef_search(owner: Owner) -> int:
 
 
 def _iterative_scan(owner: Owner) -> IterativeScan:
-    return _choice(
+    return choice(
         "Go on when the filter leaves too few (iterative scan)",
         by_value(list(_ITERATIVE_LABELS)),
         lambda found: _ITERATIVE_LABELS[found],
