@@ -455,6 +455,23 @@ class Experiment:
         return tuple(each for each in self.measurements if each.candidate == candidate)
 
     @property
+    def ordered(self) -> tuple[Measurement, ...]:
+        """The measurements by candidate, in the order of the facts, the exact scan last; then by
+        scan and rising value."""
+        places = {facts.name: place for place, facts in enumerate(self.facts)}
+        scans = list(IterativeScan)
+        return tuple(
+            sorted(
+                self.measurements,
+                key=lambda each: (
+                    places.get(each.candidate, len(places)),
+                    scans.index(each.setting.iterative_scan),
+                    each.setting.value or 0,
+                ),
+            )
+        )
+
+    @property
     def exact(self) -> Measurement | None:
         """The reference."""
         return next(iter(self.measurements_of(EXACT_NAME)), None)
