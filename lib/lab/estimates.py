@@ -45,6 +45,7 @@ _PAGE = 8192
 _ITEM = 4  # ItemIdData
 _PAGE_ROOM = _PAGE - 24  # less the page's header
 _INDEX_ROOM = _PAGE_ROOM - 8  # less what both indexes keep at a page's end
+_MOST_ON_A_PAGE = 291  # MaxHeapTuplesPerPage
 _TUPLE_HEADER = 24  # of a row, with its bitmap of NULLs
 _TOAST_THRESHOLD = 2032  # TOAST_TUPLE_THRESHOLD: longer rows move their embedding out
 _TOAST_CHUNK = 1996  # TOAST_MAX_CHUNK_SIZE
@@ -75,18 +76,24 @@ def table_bytes(rows: int, row_bytes: float, stored_bytes: int) -> int:
     A row of more than 2,032 bytes keeps its embedding in the TOAST table, in chunks of 1,996
     (PostgreSQL, "TOAST"); pgvector stores vectors uncompressed.
     """
-    size = _aligned(_TUPLE_HEADER + row_bytes + stored_bytes)
-    if size <= _TOAST_THRESHOLD:
-        return _SMALL_FILES + _pages(rows, size)
-    size = _aligned(_TUPLE_HEADER + row_bytes + _TOAST_POINTER)
+    pages = _SMALL_FILES + _pages(rows, _row_size(row_bytes, stored_bytes))
+    if not _is_moved_out(row_bytes, stored_bytes):
+        return pages
     whole, rest = divmod(stored_bytes - 4, _TOAST_CHUNK)
     chunks = [_TOAST_CHUNK] * whole + [rest] * bool(rest)
     toast = [_aligned(_TUPLE_HEADER + 12 + chunk) for chunk in chunks]
-    packed = _packed_pages(toast * math.ceil(_SIMULATED / len(toast)), _PAGE_ROOM)
-    simulated_rows = math.ceil(_SIMULATED / len(toast))
-    toast_bytes = rows * packed / simulated_rows * _PAGE
-    keys = rows * len(chunks) * _TOAST_KEY
-    return round(2 * _SMALL_FILES + _pages(rows, size) + toast_bytes + keys)
+    simulated = math.ceil(_SIMULATED / len(toast))
+    packed = _packed_pages(toast * simulated, _PAGE_ROOM) / simulated
+    return round(_SMALL_FILES + pages + rows * (packed * _PAGE + len(chunks) * _TOAST_KEY))
+
+
+def _is_moved_out(row_bytes: float, stored_bytes: int) -> bool:
+    return _aligned(_TUPLE_HEADER + row_bytes + stored_bytes) > _TOAST_THRESHOLD
+
+
+def _row_size(row_bytes: float, stored_bytes: int) -> int:
+    moved = _is_moved_out(row_bytes, stored_bytes)
+    return _aligned(_TUPLE_HEADER + row_bytes + (_TOAST_POINTER if moved else stored_bytes))
 
 
 def _pages(rows: int, size: int) -> int:
@@ -158,16 +165,21 @@ def ivfflat_index_bytes(rows: int, held: int, lists: int) -> int:
     return round((1 + centres + max(lists, rows / per_page + lists / 2)) * _PAGE)
 
 
-def ivfflat_memory_bytes(rows: int, held: int, lists: int) -> int:
+def ivfflat_memory_bytes(rows: int, held: int, lists: int, pages: int | None = None) -> int:
     """What k-means takes at once; pgvector refuses to begin where maintenance_work_mem is less
-    (ivfkmeans.c, ElkanKmeans; 50 samples a list, at least 10,000, by ivfbuild.c, ComputeCenters).
+    (ivfkmeans.c, ElkanKmeans). 50 samples a list, at least 10,000, have room, and no more than the
+    table's pages could hold rows (ivfbuild.c, ComputeCenters).
+
+    pages: of the table itself, None where they are not known.
     """
-    most = max(10_000, 50 * lists)
-    samples = min(rows, most)
+    room = max(10_000, 50 * lists)
+    if pages is not None:
+        room = min(room, max(1, pages * _MOST_ON_A_PAGE))
+    samples = min(rows, room)
     if samples <= lists:
-        return (most + lists) * _aligned(held)  # the samples are the centres
+        return (room + lists) * _aligned(held)  # the samples are the centres
     bounds = 4 * (samples * lists + 2 * samples + lists * lists + 3 * lists)
-    return (most + 2 * lists) * _aligned(held) + bounds
+    return (room + 2 * lists) * _aligned(held) + bounds
 
 
 # --- seconds --------------------------------------------------------------------------------------
@@ -439,10 +451,13 @@ def _rate(facts: Facts, spec: CandidateSpec, earlier: Built) -> float | None:
     return earlier.build_seconds / _uncalibrated(of_then, earlier.spec, had).build_seconds
 
 
-def _memory_bytes(rows: int, held: int, spec: CandidateSpec) -> int:
+def _memory_bytes(facts: Facts, spec: CandidateSpec) -> int:
+    held = held_bytes(spec.storage, facts.dimensions)
     if isinstance(spec.index, HNSW):
-        return hnsw_memory_bytes(rows, held, spec.index.m)
-    return ivfflat_memory_bytes(rows, held, spec.index.lists)
+        return hnsw_memory_bytes(facts.rows, held, spec.index.m)
+    stored = spec.storage.of_column(facts.column).bytes_per_row(facts.dimensions)
+    pages = _pages(facts.rows, _row_size(facts.sampled.row_bytes, stored)) // _PAGE
+    return ivfflat_memory_bytes(facts.rows, held, spec.index.lists, pages)
 
 
 def _uncalibrated(facts: Facts, spec: CandidateSpec, settings: BuildSettings) -> Estimate:
@@ -452,7 +467,7 @@ def _uncalibrated(facts: Facts, spec: CandidateSpec, settings: BuildSettings) ->
     copy = table_bytes(rows, facts.sampled.row_bytes, stored)
     given = settings.maintenance_work_mem_mb
     memory = facts.maintenance_work_mem_bytes if given is None else given * MIB
-    wanted = _memory_bytes(rows, held, spec)
+    wanted = _memory_bytes(facts, spec)
     allowed = facts.workers if settings.parallel_workers is None else settings.parallel_workers
     workers = max(0, min(allowed, memory // (32 * MIB) - 1))  # plan_create_index_workers
     speed = 1 + _WORKER_GAIN * workers
@@ -482,7 +497,7 @@ def chosen_settings(facts: Facts, spec: CandidateSpec) -> BuildSettings:
     """Memory for this build, where its machine is known: what it wants and a tenth, if that is more
     than the server gives by itself and no more than a quarter of the RAM. Else, and always for the
     workers, the server's own values: those of the bundled one are made for its machine."""
-    wanted = _memory_bytes(facts.rows, held_bytes(spec.storage, facts.dimensions), spec) * 11 // 10
+    wanted = _memory_bytes(facts, spec) * 11 // 10
     own = facts.maintenance_work_mem_bytes
     if facts.ram_bytes is None or wanted <= own:
         return BuildSettings()
