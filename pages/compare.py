@@ -75,7 +75,6 @@ def draw(
         preset_requests(preset, collection, candidates),
         shown,
         collection,
-        candidates,
         lambda owner: column_controls(owner, summary, categories, fields, candidates, asked),
     )
 

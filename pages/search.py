@@ -9,16 +9,18 @@ from lib.search import saved
 from lib.search.asking import Asking, cut
 from lib.search.example import Example, document_labels, parse_vector
 from lib.search.filters import list_fields
-from lib.search.service import asks_an_index, can_rerank, rerank
+from lib.search.service import answering_index, asks_an_index, can_rerank, rerank
 from lib.services import Services
 from lib.store import collections as store
-from lib.ui import example, history, results, workbench
+from lib.store.candidates import list_candidates
+from lib.ui import example, history, links, results, workbench
 from lib.ui import saved as menu
 from lib.ui.controls import collection_picker, question_field, search_controls
 from lib.ui.memory import remember
 from lib.ui.page import SEARCH, guarded, start_page
 from lib.ui.states import no_collections, nothing_embedded
 from lib.ui.workbench import WEIGHTS, View
+from lib.vectors.indexes import IndexDescription
 
 FRESH_SECONDS = 5.0
 
@@ -45,15 +47,18 @@ def body(services: Services) -> None:
     with settings:
         categories = remember("categories", state, partial(ask, store.list_categories, collection))
         fields = remember("fields", state, partial(ask, list_fields, collection))
-        request = search_controls(summary, categories, fields, query)
+        find = partial(ask, list_candidates, collection)
+        candidates = remember("candidates", state, find, most_seconds=FRESH_SECONDS)
+        request = search_controls(summary, categories, fields, query, candidates)
+    index = answering_index(request, summary.index, candidates)
     asking = Asking(services.database, services.search, collection, request)
     with answer:
         show_menus(asking)
         if given is not None:
-            show_like(asking, given, summary)
+            show_like(asking, given, index)
         elif query.strip():
             history.note_asked(query)
-            show_answer(asking, summary, None)
+            show_answer(asking, index, None)
         else:
             is_sample = collection.name == SAMPLE_NAME
             questions = SAMPLE_QUESTIONS if is_sample else ask(store.example_questions, collection)
@@ -67,9 +72,10 @@ def show_menus(asking: Asking) -> None:
         kept = (saved.list_saved, saved.save_search, saved.delete_saved)
         guarded(menu.saved_menu)(asking.request, *(partial(ask, each, collection) for each in kept))
         history.show_history()
+        links.compare_link(collection.address, asking.request)
 
 
-def show_like(asking: Asking, given: example.Given, summary: store.CollectionSummary) -> None:
+def show_like(asking: Asking, given: example.Given, index: IndexDescription | None) -> None:
     collection = asking.collection
     labels = asking.database.query(document_labels, collection, given.documents)
     example.show_example(given, labels)
@@ -77,19 +83,19 @@ def show_like(asking: Asking, given: example.Given, summary: store.CollectionSum
     wanted = Example(given.like, given.unlike, given.text, vector)
     history.note_asked(example.example_title(given, labels))
     key = (collection, asking.request, wanted)
-    show_answer(remember("like", key, lambda: asking.like(wanted)), summary, given)
+    show_answer(remember("like", key, lambda: asking.like(wanted)), index, given)
 
 
 def show_answer(
-    asking: Asking, summary: store.CollectionSummary, given: example.Given | None
+    asking: Asking, index: IndexDescription | None, given: example.Given | None
 ) -> None:
-    request, state = asking.request, (asking.collection, summary.indexes)
+    request, state = asking.request, (asking.collection, index)
     asked = (*state, asking.pool_key)
     pool = remember("pool", asked, asking.pool)
     result, plan = rerank(pool, request), None
-    if asks_an_index(request, has_index=summary.index is not None):
+    if asks_an_index(request, has_index=index is not None):
         plan = remember("plan", (*state, asking.shape_key), lambda: asking.plan(pool))
-    results.show_summary(result, plan, request, summary.index)
+    results.show_summary(result, plan, request, index)
     if results.lacks_words(result, request):
         results.offer_any(result, request, remember("any", asked, asking.matches_with_any))
     if request.max_distance is not None:

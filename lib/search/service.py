@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +19,11 @@ from lib.search.filters import conditions
 from lib.search.fusion import fuse
 from lib.search.request import Mode, SearchRequest
 from lib.settings import Settings
-from lib.store.candidates import get_candidate
+from lib.store.candidates import Candidate, get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.vectors.distance import FloatArray
+from lib.vectors.indexes import IndexDescription
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import (
     SearchResult,
@@ -367,6 +369,26 @@ def without_example(request: SearchRequest, example: Example) -> SearchRequest:
 def asks_an_index(request: SearchRequest, *, has_index: bool) -> bool:
     """Whether a vector index could answer: otherwise what answers is known without its plan."""
     return has_index and request.mode.uses_vectors and request.settings.scan is not Scan.EXACT
+
+
+def answering_index(
+    request: SearchRequest, own: IndexDescription | None, candidates: Sequence[Candidate]
+) -> IndexDescription | None:
+    """The index that may answer: that of the candidate which the request names, else the
+    collection's own."""
+    for each in candidates:
+        if each.id == request.candidate_id and each.index_name is not None:
+            table = each.table
+            operator_class = table.distance.operator_class(table.storage)
+            return IndexDescription(
+                name=each.index_name,
+                kind=each.kind,
+                options=each.spec.options,
+                operator_class="bit_hamming_ops" if table.bits else operator_class,
+                size_bytes=each.index_bytes or 0,
+                valid=each.ready,
+            )
+    return own
 
 
 def filter_conditions(table: VectorTable, request: SearchRequest) -> list[ColumnElement[bool]]:

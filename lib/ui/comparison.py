@@ -26,7 +26,7 @@ from lib.store.collections import Collection
 from lib.ui.address import by_value, clear_address, forget, read_choice, visit, write_choice
 from lib.ui.charts import RankColumn, comparison_chart
 from lib.ui.controls import Owner, results_slider
-from lib.ui.links import Address, column_prefix, current_address, search_address
+from lib.ui.links import column_prefix, current_address, search_address
 from lib.ui.text import count, escape, milliseconds, size
 from lib.vectors.indexes import IndexKind
 
@@ -125,7 +125,6 @@ def draw_columns(
     usual: Sequence[SearchRequest],
     shown: Sequence[int],
     collection: Collection,
-    candidates: Sequence[Candidate],
     settings: Callable[[Owner], SearchRequest],
 ) -> list[Slot]:
     """The cards of the columns, with their settings; the figures come later.
@@ -157,19 +156,11 @@ def draw_columns(
                     "pages/search.py",
                     label="Search",
                     icon=":material/search:",
-                    query_params=_search_address(collection, request, candidates),
+                    query_params=search_address(collection.address, request),
                     help="Opens this column on the Search page, with its settings.",
                 )
         slots.append(Slot(number, head, request))
     return slots
-
-
-def _search_address(
-    collection: Collection, request: SearchRequest, candidates: Sequence[Candidate]
-) -> Address:
-    address = dict(search_address(collection.address, request))
-    names = [each.name for each in candidates if each.id == request.candidate_id]
-    return address | {"scan": names[0]} if names else address
 
 
 # --- before there is an answer ------------------------------------------------------------------

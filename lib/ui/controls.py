@@ -7,6 +7,7 @@ the address, and one that cannot be is dropped from it.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ MOST_DISTANCE = 1e9
 MOST_SUGGESTIONS = 4
 MOST_POOL = 1000
 MOST_K1 = 3.0
+_MARK = re.compile("[0-9a-f]{8}")  # of a candidate, in the address
 
 
 @dataclass(frozen=True)
@@ -508,6 +510,13 @@ def _index_settings(
     """(the candidate to go through, the settings)."""
     index = summary.index
     ready = {candidate_mark(each.id): each for each in candidates if each.ready}
+    key = owner.key("scan")
+    unknown = unknown_choice(key, ready)
+    if unknown is not None and _MARK.fullmatch(unknown):
+        st.warning(
+            f"The address asks for the candidate {unknown}, which is not here (any more).",
+            icon=":material/help:",
+        )
     if index is None and not ready:
         st.caption(
             "This collection has no vector index: every search compares every document, which is "
@@ -518,8 +527,6 @@ def _index_settings(
     if index is None:
         labels = {Scan.EXACT.value: _SCAN_LABELS[Scan.EXACT]}
     labels |= {mark: f"Candidate: {each.name}" for mark, each in ready.items()}
-    key = owner.key("scan")
-    unknown = unknown_choice(key, {scan.value: scan for scan in Scan} | labels)
     own = "" if index is None else f"The index is {escape(index.label)}. "
     name = choice(
         "How to look for neighbours",
@@ -532,11 +539,6 @@ def _index_settings(
         "  \n**Candidate**: goes through a copy of the vectors with an index of its own.",
         usual=_usual_scan(owner, labels),
     )
-    if unknown is not None:
-        st.warning(
-            f"The address asks for the candidate {escape(unknown)}, which is not here (any more).",
-            icon=":material/help:",
-        )
     candidate = ready.get(name)
     if candidate is None and name == Scan.EXACT.value:
         return None, SearchSettings(scan=Scan.EXACT)

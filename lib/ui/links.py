@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,8 +61,8 @@ def current_address(**changes: str | None) -> Address:
 def search_address(collection: str, request: SearchRequest) -> Address:
     """Of the Search page with this request in its widgets; what is the default is left out.
 
-    collection: its address. What no widget shows (a candidate, documents left out, the limit of
-    rows of an iterative scan) is in no address.
+    collection: its address. What no widget shows (documents left out, the limit of rows of an
+    iterative scan) is in no address.
     """
     found: dict[str, str | list[str]] = {"c": collection, "q": request.query}
 
@@ -89,11 +90,19 @@ def search_address(collection: str, request: SearchRequest) -> Address:
         if request.max_distance is not None:
             found["near"] = "true"
             add("d", request.max_distance)
-        add("scan", settings.scan, _USUAL.settings.scan)
+        if request.candidate_id is None:
+            add("scan", settings.scan, _USUAL.settings.scan)
+        else:
+            add("scan", candidate_mark(request.candidate_id))
         add("probes", settings.probes)
         add("ef", settings.ef_search)
         add("iterative", settings.iterative_scan)
     return found
+
+
+def candidate_mark(candidate_id: uuid.UUID) -> str:
+    """What stands for a candidate in an address."""
+    return candidate_id.hex[:8]
 
 
 def settings_words(address: Address) -> str:
@@ -157,3 +166,16 @@ def compare_address(collection: str, request: SearchRequest) -> Address:
             if name in _NARROWING or (mode is request.mode and name not in ("near", "d", "mode")):
                 found[f"{column_prefix(number)}{name}"] = value
     return found
+
+
+def compare_link(collection: str, request: SearchRequest) -> None:
+    """From a question to its comparison; nothing where there is none. collection: its address."""
+    if request.query.strip():
+        st.page_link(
+            "pages/compare.py",
+            label="Compare",
+            icon=":material/compare_arrows:",
+            query_params=compare_address(collection, request),
+            help="The same question by meaning, by words and by both, side by side.",
+            width="content",
+        )

@@ -278,9 +278,25 @@ def test_hnsw_is_offered_to_every_column(visit: Visit, library: Library) -> None
         f"Candidate: {HNSW.kind.label} m 16, ef_construction 64",
         f"Candidate: {IVFFlat.kind.label} lists {LISTS}",
     ]
-    wide = {"3.ef": "100", "1.scan": names[1].partition(": ")[2], "1.ef": "20"}
+    one, other, third = column_links(app)
+    assert one["scan"] == ["exact"]
+    assert (other["probes"], third["ef"]) == (["1"], ["40"])
+    wide = {"3.ef": "100", "1.scan": third["scan"][0], "1.ef": "20"}
     go(app, "compare", q=QUESTION, preset="indexes", **wide)
     assert labels(app) == ["HNSW · ef_search 20", "IVFFlat", "HNSW · ef_search 100"]
+
+
+def test_search_goes_through_a_candidate_too(visit: Visit, library: Library) -> None:
+    build_candidates(library, library.many_films())
+    _, one_list, _ = column_links(visit("compare", q=QUESTION, preset="indexes"))
+    app = visit("search", **{name: values[0] for name, values in one_list.items()})
+    assert app.selectbox(key="scan").value == one_list["scan"][0]
+    assert app.slider(key="probes").value == 1
+    [badge] = [element for element in app.markdown if "Approximate" in element.value]
+    assert "ivfflat" in str(badge.help)
+    assert "**1 document**" in words(app)
+    app = visit("search", q=QUESTION, scan="0123abcd")
+    assert r"asks for the candidate 0123abcd" in app.warning[0].value
 
 
 def button(app: AppTest, label: str) -> Any:
