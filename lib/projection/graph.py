@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import bindparam, func, select, true
+from sqlalchemy import ColumnElement, Double, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -55,7 +55,9 @@ async def indexed_neighbours(
     await apply_settings(db, settings)
     asking = table.table.alias("q")
     near = table.table.alias("n")
-    distance = near.c[table.embedding].op(table.distance.operator)(asking.c[table.embedding])
+    distance: ColumnElement[Any] = near.c[table.embedding].op(
+        table.distance.operator, return_type=Double()
+    )(asking.c[table.embedding])
     nearest = (
         select(near.c[table.id].label("id"), distance.label("distance"))
         .order_by(distance)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import bindparam, func
+from sqlalchemy import cast, func
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -158,9 +158,7 @@ async def _vectors(
     db: AsyncSession, candidate: Candidate, ids: list[uuid.UUID]
 ) -> tuple[list[Any], FloatArray]:
     table = candidate.table
-    wanted = table.column(table.id) == func.any(
-        bindparam("ids", ids, type_=ARRAY(UUID(as_uuid=True)))
-    )
+    wanted = table.column(table.id) == func.any(cast(ids, ARRAY(UUID(as_uuid=True))))
     found: list[Any] = []
     blocks: list[FloatArray] = []
     async for block_ids, vectors in stream_vectors(db, table, where=[wanted]):

@@ -93,6 +93,10 @@ class ProjectionSettings:
         return cls(**{**kept, "method": Method(kept["method"])})
 
 
+FIRST_MAPS = (ProjectionSettings(method=Method.PCA), ProjectionSettings())
+"""Of a collection that has none: the quick picture, and the map that takes longer."""
+
+
 class ClusterMethod(StrEnum):
     HDBSCAN = "hdbscan"
     """Crowds on the map; what lies between them is in none."""

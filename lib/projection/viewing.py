@@ -1,10 +1,10 @@
-"""A map that is looked at: what a page shows of it, each thing fetched only where it is asked for."""
+"""A map that is looked at: what a page shows of it, fetched only where it is asked for."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
+from lib.projection.coloring import ColorBy, Coloring, coloring_of, possible_colors
 from lib.projection.facts import DocumentFacts, document_facts
 from lib.projection.finds import near_duplicates, outliers, strangers
+from lib.projection.lost import LostDocuments
 from lib.projection.placing import QueryPlace, place_query
 from lib.projection.settings import KEPT_NEIGHBOURS
 from lib.projection.stored import Projection, get_projection
@@ -46,6 +48,20 @@ class Question:
     hits: tuple[int, ...]
     missing: int
 
+    @property
+    def at(self) -> tuple[float, ...] | None:
+        """Its place, None where it has none."""
+        return None if self.place is None else tuple(float(x) for x in self.place.position)
+
+
+@dataclass(frozen=True)
+class ClusterName:
+    """at: the middle of the cluster on the map. points: how many it has."""
+
+    text: str
+    at: tuple[float, ...]
+    points: int
+
 
 @dataclass(frozen=True)
 class Apart:
@@ -57,6 +73,17 @@ class Apart:
     drawn: float
     true_rank: int | None
     drawn_rank: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One document of a list. kept: the share of its true neighbours that stand near it."""
+
+    title: str
+    category: str | None
+    cluster: str | None
+    kept: float
+    beginning: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +123,11 @@ class Viewing:
         projection, facts = database.query(work)
         return cls(database, service, collection, projection, facts)
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for the same map of the same state of the collection."""
+        return self.collection, self.projection.id, self.projection.points
+
     def places(self, ids: Sequence[str]) -> IntArray:
         """Of documents by their ids; those that are not on the map are left out."""
         known = {id_.hex: place for id_, place in self.projection.place_of.items()}
@@ -105,7 +137,30 @@ class Viewing:
         """What :meth:`places` takes, short enough for an address."""
         return [self.projection.ids[place].hex for place in places]
 
+    # --- colours ---------------------------------------------------------------------------------
+
+    def colors(self, *, asked: bool, tried: bool) -> list[str]:
+        """What the points can be coloured by. asked: whether a question was placed; tried: whether
+        an index was."""
+        extra = [ColorBy.DISTANCE] * asked + [ColorBy.LOST] * tried
+        return [*possible_colors(self.projection, self.facts), *extra]
+
+    def coloring(
+        self, by: str, question: str | None = None, lost: LostDocuments | None = None
+    ) -> Coloring:
+        """question: for DISTANCE; lost: for LOST. Raises InvalidInput for what is not there."""
+        values = None
+        if by == ColorBy.DISTANCE and question is not None:
+            values = self.distances(question)
+        elif by == ColorBy.LOST and lost is not None:
+            values = lost.lost_share.astype(np.float64)
+        return coloring_of(by, self.projection, self.facts, values)
+
     # --- questions ------------------------------------------------------------------------------
+
+    def ask_all(self, request: SearchRequest, texts: Sequence[str]) -> list[Question]:
+        """Several questions with the same settings, in their order."""
+        return [self.ask(replace(request, query=text)) for text in texts]
 
     def ask(self, request: SearchRequest) -> Question:
         """The request's hits, and the question's place by its exact nearest neighbours."""
@@ -123,14 +178,7 @@ class Viewing:
             )
             nearest = run(self.service.search(self.collection, near))
             try:
-                place = place_query(
-                    self.projection,
-                    [
-                        (hit.document.id, hit.distance)
-                        for hit in nearest
-                        if hit.distance is not None
-                    ],
-                )
+                place = place_query(self.projection, [(d.id, far) for d, far in nearest.pairs])
                 why_not = ""
             except InvalidInput as exc:
                 why_not = exc.message
@@ -157,6 +205,23 @@ class Viewing:
         return found
 
     # --- what was selected ----------------------------------------------------------------------
+
+    def rows(self, places: Sequence[int]) -> list[Row]:
+        """What is known of these documents."""
+        facts, clusters = self.facts, self.projection.clusters
+        found = []
+        for place in places:
+            label = int(clusters.labels[place])
+            found.append(
+                Row(
+                    facts.titles[place],
+                    facts.categories[place],
+                    clusters.names[label] if label >= 0 else None,
+                    float(self.projection.local_fidelity[place]),
+                    facts.snippets[place],
+                )
+            )
+        return found
 
     def words(self, places: Sequence[int]) -> tuple[str, ...]:
         """That set these documents apart from the others."""
@@ -218,6 +283,12 @@ class Viewing:
 
     # --- what stands out ------------------------------------------------------------------------
 
+    @property
+    def usual_distance(self) -> float:
+        """Between a document and its nearest neighbours, the median; 0 without neighbours."""
+        graph = self.projection.neighbours
+        return 0.0 if graph is None else float(np.median(graph.distances))
+
     def near_duplicates(self, max_distance: float) -> list[Line]:
         titles = self.facts.titles
         return [
@@ -242,13 +313,14 @@ class Viewing:
             for found in strangers(self.projection, self.facts.categories)
         ]
 
-    def cluster_middles(self) -> list[tuple[str, tuple[float, ...], int]]:
-        """(name, middle, points) of each cluster: the median, which no straggler moves."""
+    def cluster_names(self) -> list[ClusterName]:
+        """Each at the median of its points, which no straggler moves."""
         clusters, at = self.projection.clusters, self.projection.coordinates
-        found: list[tuple[str, tuple[float, ...], int]] = []
+        found = []
         for label, name in enumerate(clusters.names):
             members = at[clusters.labels == label]
             if len(members):
                 middle: Any = np.median(members, axis=0)
-                found.append((name, tuple(float(each) for each in middle), len(members)))
+                at_middle = tuple(float(each) for each in middle)
+                found.append(ClusterName(name, at_middle, len(members)))
         return found

@@ -27,7 +27,7 @@ from sqlalchemy import (
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR, UUID, distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
@@ -221,7 +221,7 @@ async def _readable(
     )
     rows = await db.execute(
         select(lexeme.c.lexeme, forms.c.form)
-        .distinct(lexeme.c.lexeme)
+        .ext(distinct_on(lexeme.c.lexeme))
         .select_from(forms)
         .join(lexeme, literal_column("true"))
         .where(lexeme.c.lexeme == func.any(bindparam("lexemes", lexemes, type_=ARRAY(Text))))
