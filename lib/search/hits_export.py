@@ -43,7 +43,7 @@ def hits_csv(hits: Sequence[Hit]) -> bytes:
     writer.writerow(COLUMNS)
     for row in _rows(hits):
         row["metadata"] = json.dumps(row["metadata"], ensure_ascii=False, default=str)
-        writer.writerow([_harmless(row[name]) for name in COLUMNS])
+        writer.writerow([harmless(row[name]) for name in COLUMNS])
     return stream.getvalue().encode("utf-8-sig", "replace")
 
 
@@ -68,7 +68,8 @@ def _plain(key: Any) -> Any:
     return key if isinstance(key, str | int) else str(key)
 
 
-def _harmless(value: Any) -> Any:
+def harmless(value: Any) -> Any:
+    """A cell that no spreadsheet runs: one like a formula has an apostrophe before it."""
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return f"'{value}"
     return value
