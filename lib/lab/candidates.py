@@ -150,11 +150,13 @@ async def start_candidate_builds(
         await context.progress(units, units, f"Built in {seconds:.1f} s", force=True)
         return {"candidates": built, "warnings": list(warnings)}
 
-    names = [candidate_name(collection, spec) for spec in specs]
-    title = "the candidate" if len(names) == 1 else f"{len(names)} candidates,"
+    names = "; ".join(candidate_name(collection, spec) for spec in specs)
+    title = f"Building the candidate {names} of {collection.name}"
+    if len(specs) > 1:
+        title = f"Building {len(specs)} candidates of {collection.name}: {names}"
     return await jobs.start(
         JobKind.CANDIDATE,
-        f"Building {title} {' and '.join(names)} of {collection.name}",
+        title,
         work,
         collection_id=collection.id,
         exclusive_key=f"candidate:{collection.id}",
@@ -248,15 +250,15 @@ async def build_candidate(
     table = candidate_table(collection, f"candidate_{secrets.token_hex(4)}", spec.storage)
     name = candidate_name(collection, spec)
     candidate_id = await _announce(database, collection, spec, table, name, job_id)
-    console = _Console(name, spec, estimate(facts, spec, settings), report)
+    expected = estimate(facts, spec, settings)
+    console = _Console(name, spec, expected, report)
     try:
         await _copy(database, collection, table, candidate_id, console)
         await console.say("Collecting statistics", 1.0, 0.0)
-        workers = facts.workers if settings.parallel_workers is None else settings.parallel_workers
         async with database.session() as db:
             connection = await db.connection()
             await connection.exec_driver_sql(f"ANALYZE {quoted_name(table.table)}")
-            await _allow_workers(db, table, workers)
+            await _set_workers(db, table, expected.workers)
         built = await build_index(
             database.engine,
             table,
@@ -341,7 +343,7 @@ def pace(seen: Sequence[tuple[float, int]]) -> float | None:
     return (last - first) / (now - began)
 
 
-async def _allow_workers(db: AsyncSession, table: VectorTable, workers: int) -> None:
+async def _set_workers(db: AsyncSession, table: VectorTable, workers: int) -> None:
     """PostgreSQL plans workers by the pages of the table itself, few where its vectors are in its
     TOAST table; said at the table, the number holds. The copy is read by nobody yet, and the
     setting is taken away when it is built: it would change the plans of searches."""

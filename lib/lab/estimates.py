@@ -36,6 +36,7 @@ from lib.vectors.statements import available_statement
 from lib.vectors.tuning import BuildSettings
 
 MIB = 1024 * 1024
+FEW_BITS = 512  # docs/decisions, "Bits find, full vectors rank"
 SAMPLE_ROWS = 1000  # that are looked at for their sizes, norms and signs
 NEARLY_FULL_BYTES = 1024 * MIB  # that should stay free on a disk
 
@@ -194,6 +195,7 @@ _KMEANS_NS, _KMEANS_PASSES = 120.0, 4.0  # for each sample and list, and distanc
 _SORTED_NS_PER_BYTE = 7.0
 _COPIED_NS_PER_BYTE = 5.0
 _BEGIN_SECONDS = 0.1
+_PARALLEL_FROM_SECONDS = 2.0  # less is not worth starting processes and sharing memory for
 _WORKER_GAIN = 0.5  # of a process, that one more parallel worker is worth
 
 
@@ -279,8 +281,8 @@ class Facts:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Of one candidate. memory_bytes: what its build wants at once, of
-    maintenance_work_mem_bytes that it has. build_seconds: the index alone. calibrated_by: how many
-    earlier candidates of its kind set the seconds right."""
+    maintenance_work_mem_bytes that it has. workers: processes that are to help. build_seconds: the
+    index alone. calibrated_by: how many earlier candidates of its kind set the seconds right."""
 
     spec: CandidateSpec
     rows: int
@@ -470,16 +472,17 @@ def _uncalibrated(facts: Facts, spec: CandidateSpec, settings: BuildSettings) ->
     wanted = _memory_bytes(facts, spec)
     allowed = facts.workers if settings.parallel_workers is None else settings.parallel_workers
     workers = max(0, min(allowed, memory // (32 * MIB) - 1))  # plan_create_index_workers
-    speed = 1 + _WORKER_GAIN * workers
     if isinstance(index, HNSW):
         size = hnsw_index_bytes(max(rows, 1), held, index.m)
         outside = max(0.0, 1 - memory / wanted) if wanted else 0.0
         slower = 1 - outside + outside * _HNSW_OUT_OF_MEMORY
-        seconds = _hnsw_seconds(rows, dimensions, spec.storage, index) * slower / speed
+        alone, shared = 0.0, _hnsw_seconds(rows, dimensions, spec.storage, index) * slower
     else:
         size = ivfflat_index_bytes(rows, held, index.lists)
-        kmeans, rest = _ivfflat_seconds(rows, dimensions, spec.storage, held, index)
-        seconds = kmeans + rest / speed
+        alone, shared = _ivfflat_seconds(rows, dimensions, spec.storage, held, index)
+    if shared < _PARALLEL_FROM_SECONDS:
+        workers = 0
+    seconds = alone + shared / (1 + _WORKER_GAIN * workers)
     return Estimate(
         spec=spec,
         rows=rows,
@@ -568,6 +571,11 @@ def _about_bits(facts: Facts) -> list[str]:
             f"The bits tell little: {sampled.ones:.0%} of the values are above 0, and "
             f"{sampled.different:,} different vectors have {sampled.different_bits:,} different "
             "bit patterns. Expect a low recall, or subtract the mean vector first."
+        )
+    if facts.dimensions < FEW_BITS:
+        warnings.append(
+            f"{facts.dimensions:,} dimensions are {facts.dimensions:,} bits a row, which is few: "
+            "expect to need a high oversampling."
         )
     if facts.distance is not Distance.COSINE and sampled.norm_spread > 0.1:
         warnings.append(

@@ -197,9 +197,9 @@ def test_vectors_without_a_change_of_sign_are_refused(database: Database) -> Non
 def test_bits_that_tell_little_are_warned_of(database: Database) -> None:
     vectors = np.abs(clustered(200)) + 0.1
     vectors[::20, 0] *= -1
-    (warning, _disk) = check(Library(database, vectors), "hnsw@bit")
-    assert "The bits tell little" in warning
-    assert "200 different vectors have 2 different bit patterns" in warning
+    little, few, _disk = check(Library(database, vectors), "hnsw@bit")
+    assert "200 different vectors have 2 different bit patterns" in little
+    assert f"{DIMENSIONS} bits a row, which is few" in few
 
 
 @pytest.mark.parametrize("distance", list(Distance))
@@ -209,9 +209,8 @@ def test_lengths_that_differ_matter_to_all_but_cosine(
     vectors = clustered(200)
     vectors[::2] *= 3
     warnings = check(Library(database, vectors, distance=distance), "hnsw@bit")
-    assert ["lengths differ" in warning for warning in warnings] == (
-        [False] if distance is Distance.COSINE else [True, False]
-    )
+    told = [warning for warning in warnings if "lengths differ" in warning]
+    assert len(told) == (0 if distance is Distance.COSINE else 1)
 
 
 def test_bits_are_the_way_out_for_what_is_too_wide(database: Database) -> None:

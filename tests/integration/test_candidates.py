@@ -423,8 +423,15 @@ def test_they_go_with_their_collection(database: Database) -> None:
 
 def test_down_and_up_with_a_candidate(migrated_url: URL, database: Database) -> None:
     library = Library(database, clustered(30))
-    library.build(HNSW())
+    kept = library.build(HNSW())
+    library.build(HNSW(), CandidateStorage.BIT)
     database.close()
+    migrations.downgrade(migrated_url, "008")  # which knows no bits
+    with psycopg.connect(**connect_arguments(migrated_url)) as connection:
+        left = connection.execute(
+            "SELECT array_agg(tablename) FROM pg_tables WHERE tablename ~ '^candidate_'"
+        ).fetchone()
+    assert left == ([kept.table.name],)
     migrations.downgrade(migrated_url, "004")
     with psycopg.connect(**connect_arguments(migrated_url)) as connection:
         left = connection.execute(

@@ -140,16 +140,22 @@ def test_bits_keep_the_full_vectors_in_the_table() -> None:
 
 
 def test_more_of_anything_takes_longer() -> None:
-    base = estimate(FACTS, spec("hnsw:m=8,ef_construction=32")).build_seconds
-    assert estimate(FACTS, spec("hnsw:m=16,ef_construction=32")).build_seconds > base
-    assert estimate(FACTS, spec("hnsw:m=8,ef_construction=64")).build_seconds > base
-    wide = replace(FACTS, dimensions=1024)
-    assert estimate(wide, spec("hnsw:m=8,ef_construction=32")).build_seconds > base
-    alone = estimate(FACTS, spec("hnsw:m=8,ef_construction=32"), BuildSettings(None, 0))
-    assert alone.build_seconds > base
-    short = estimate(FACTS, spec("hnsw:m=8,ef_construction=32"), BuildSettings(8, 0))
+    many = replace(FACTS, rows=100_000, maintenance_work_mem_bytes=512 * MIB)
+    usual = spec("hnsw:m=8,ef_construction=32")
+    base = estimate(many, usual)
+    assert base.workers == 1
+    for text in ("hnsw:m=16,ef_construction=32", "hnsw:m=8,ef_construction=64"):
+        assert estimate(many, spec(text)).build_seconds > base.build_seconds
+    assert estimate(replace(many, dimensions=1024), usual).build_seconds > base.build_seconds
+    alone = estimate(many, usual, BuildSettings(None, 0))
+    assert alone.build_seconds > base.build_seconds
+    short = estimate(many, usual, BuildSettings(32, 0))
     assert not short.fits_memory
     assert short.build_seconds > 2 * alone.build_seconds
+
+
+def test_no_process_is_started_for_a_short_build() -> None:
+    assert estimate(replace(FACTS, rows=1000), spec("hnsw")).workers == 0
 
 
 def test_earlier_builds_set_the_seconds_right() -> None:
