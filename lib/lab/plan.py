@@ -59,8 +59,9 @@ class PlannedCandidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """All candidates. disk_refusal, disk_warning: of what they take together."""
+    """All candidates, by what facts. disk_refusal, disk_warning: of what they take together."""
 
+    facts: Facts
     candidates: tuple[PlannedCandidate, ...]
     disk_warning: str | None = None
     disk_refusal: VecscopeError | None = None
@@ -92,8 +93,8 @@ def plan_candidates(
     try:
         warning = disk_warning(facts, wanted) if wanted else None
     except IndexRefused as refusal:
-        return Plan(planned, disk_refusal=refusal)
-    return Plan(planned, disk_warning=warning)
+        return Plan(facts, planned, disk_refusal=refusal)
+    return Plan(facts, planned, disk_warning=warning)
 
 
 def _planned(
@@ -124,12 +125,13 @@ async def count_matching(
 # --- seconds --------------------------------------------------------------------------------------
 
 
-def experiment_seconds(facts: Facts, plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> float:
+def experiment_seconds(plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> float:
     """All of it, from the queries to the last measurement. pace: by :func:`pace_of`.
 
     Settings above a recall of SATURATED are left out of a run, which cannot be known before: of
     values that the lab chooses the last third is reckoned with once, not in rounds.
     """
+    facts = plan.facts
     queries = min(spec.queries.count, facts.rows)
     product = 2.0 * queries * facts.rows * facts.dimensions
     row_bytes = facts.column.bytes_per_row(facts.dimensions)

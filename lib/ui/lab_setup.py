@@ -479,35 +479,26 @@ def setup_address(spec: ExperimentSpec) -> Address:
 # --- what it takes, and the button --------------------------------------------------------------
 
 
-def show_cost(plan: Plan, warnings: Sequence[str] = ()) -> None:
-    """What all candidates take together, and what is to be said of that."""
-    if plan.disk_refusal is not None:
-        refusal = plan.disk_refusal
-        st.error(f"{escape(refusal.message)} {escape(refusal.hint)}", icon=":material/hard_drive:")
-    for warning in filter(None, (plan.disk_warning, *warnings)):
-        st.warning(escape(warning), icon=":material/hard_drive:")
-
-
 def run_button(plan: Plan, spec: ExperimentSpec, seconds: float, *, busy: bool) -> bool:
-    """True once it was pressed."""
+    """True once it was pressed. seconds: all of it."""
     pressed = st.button(
         f"Run: about {duration(max(seconds, 1.0))}",
         key="lab:run",
         type="primary",
         icon=":material/play_arrow:",
         disabled=busy or not plan.possible,
-        help="A job is running on this collection."
+        help="A job is running: wait for it, or cancel it."
         if busy
-        else "Builds what is not built yet, "
-        "finds the true neighbours, measures every setting and looks for the target. It can be "
-        "cancelled and gone on with at any time; leaving this page changes nothing.",
+        else "Builds what is not built yet, finds the true neighbours, measures every setting and "
+        "looks for the target. It can be cancelled and gone on with at any time; leaving this page "
+        "changes nothing.",
     )
+    build_seconds = plan.build_seconds
     parts = [
-        f"{duration(plan.build_seconds)} to build" if plan.build_seconds else "nothing to build",
-        f"{duration(max(seconds - plan.build_seconds, 0.0))} to measure",
-        spec.queries.words,
+        f"{duration(build_seconds)} to build" if build_seconds else "nothing to build",
+        f"{duration(max(seconds - build_seconds, 0.0))} to measure",
     ]
     if plan.disk_bytes:
         parts.insert(1, f"{size(plan.disk_bytes)} on disk")
-    st.caption(escape(" · ".join(parts)))
+    st.caption(f"{' · '.join(parts)} · by {escape(spec.queries.words)}")
     return pressed

@@ -85,23 +85,32 @@ class Refused:
     why: VecscopeError
 
 
-def read_candidates(
-    usual: Sequence[CandidateSpec], rows: int
-) -> tuple[tuple[CandidateSpec | Refused, ...], list[str]]:
-    """What the table holds, by the address, and what of the address cannot be read.
+@dataclass(frozen=True)
+class Table:
+    """What the table holds. unread: what of the address cannot be read."""
 
-    usual: to begin with.
-    """
+    entries: tuple[CandidateSpec | Refused, ...]
+    unread: tuple[str, ...] = ()
+
+    @property
+    def specs(self) -> tuple[CandidateSpec, ...]:
+        """Those that can be."""
+        return tuple(each for each in self.entries if not isinstance(each, Refused))
+
+    @property
+    def whole(self) -> bool:
+        return len(self.specs) == len(self.entries)
+
+
+def read_candidates(usual: Sequence[CandidateSpec], rows: int) -> Table:
+    """By the address. usual: to begin with. rows: of the collection, with an embedding."""
     read_texts(KEY)
-    texts: list[str] = st.session_state[KEY]
-    read = {text: Row.from_text(text) for text in texts}
-    found = [row for text in texts if (row := read[text]) is not None]
+    read = {text: Row.from_text(text) for text in st.session_state[KEY]}
+    unread = tuple(text for text, row in read.items() if row is None)
+    found = [row for row in read.values() if row is not None][:MOST_CANDIDATES]
     if not found:
-        return tuple(usual), [text for text in texts if read[text] is None]
-    return (
-        tuple(_spec_or_why(row, rows) for row in found[:MOST_CANDIDATES]),
-        [text for text in texts if read[text] is None],
-    )
+        return Table(tuple(usual), unread)
+    return Table(tuple(_spec_or_why(row, rows) for row in found), unread)
 
 
 def _spec_or_why(row: Row, rows: int) -> CandidateSpec | Refused:
@@ -169,7 +178,7 @@ def _take(rows: Sequence[Row]) -> None:
 
 
 def show_candidates(
-    entries: Sequence[CandidateSpec | Refused],
+    table: Table,
     plan: Plan,
     usual: Sequence[CandidateSpec],
     documents: int,
@@ -178,11 +187,16 @@ def show_candidates(
 ) -> None:
     """The table, with what each row will take, and below it what is to be said of them.
 
-    plan: of the entries that can be candidates, in their order. usual: to begin with.
+    plan: of the table's specs. usual: to begin with.
     """
-    rows = [_row_of(entry) for entry in entries]
+    if table.unread:
+        st.warning(
+            f"The address names candidates that cannot be read: {escape(', '.join(table.unread))}.",
+            icon=":material/help:",
+        )
+    rows = [_row_of(entry) for entry in table.entries]
     planned = iter(plan.candidates)
-    beside = [None if isinstance(entry, Refused) else next(planned) for entry in entries]
+    beside = [None if isinstance(entry, Refused) else next(planned) for entry in table.entries]
     key = f"{_EDITOR}:{st.session_state.get(_TURN, 0)}"
     storage = usual[0].storage
     st.data_editor(
@@ -208,8 +222,9 @@ def show_candidates(
             type="tertiary",
             help="The candidates that pgvector's guidelines name for this many rows.",
         )
-    for entry, found in zip(entries, beside, strict=True):
+    for entry, found in zip(table.entries, beside, strict=True):
         _say(entry, found)
+    _show_disk(plan)
 
 
 def _frame(rows: Sequence[Row], beside: Sequence[PlannedCandidate | None]) -> pd.DataFrame:
@@ -249,6 +264,15 @@ def _figures(found: PlannedCandidate | None) -> dict[str, str]:
     elif found.warnings:
         figures[_STATE] = "to build, see below"
     return figures
+
+
+def _show_disk(plan: Plan) -> None:
+    """What is to be said of all candidates together."""
+    if plan.disk_refusal is not None:
+        refusal = plan.disk_refusal
+        st.error(f"{escape(refusal.message)} {escape(refusal.hint)}", icon=":material/hard_drive:")
+    if plan.disk_warning is not None:
+        st.warning(escape(plan.disk_warning), icon=":material/hard_drive:")
 
 
 def _say(entry: CandidateSpec | Refused, found: PlannedCandidate | None) -> None:

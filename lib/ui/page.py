@@ -70,6 +70,12 @@ COMPARE = Screen(
     "How do the answers differ, and what does each index miss?",
     ":material/compare_arrows:",
 )
+INDEX_LAB = Screen(
+    "pages/index_lab.py",
+    "Index Lab",
+    "Which index, which settings?",
+    ":material/science:",
+)
 REEMBED = Screen(
     "pages/reembed.py",
     "Embed again",
@@ -77,7 +83,7 @@ REEMBED = Screen(
     ":material/swap_horiz:",
     is_hidden=True,
 )
-SCREENS = (COLLECTIONS, UPLOAD, BROWSE, SEARCH, COMPARE, REEMBED)
+SCREENS = (COLLECTIONS, UPLOAD, BROWSE, SEARCH, COMPARE, INDEX_LAB, REEMBED)
 
 _run = threading.local()
 
