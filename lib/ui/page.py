@@ -76,6 +76,12 @@ INDEX_LAB = Screen(
     "Which index, which settings?",
     ":material/science:",
 )
+MAP = Screen(
+    "pages/map.py",
+    "Map",
+    "What is in there, and where does a question land?",
+    ":material/scatter_plot:",
+)
 REEMBED = Screen(
     "pages/reembed.py",
     "Embed again",
@@ -83,7 +89,7 @@ REEMBED = Screen(
     ":material/swap_horiz:",
     is_hidden=True,
 )
-SCREENS = (COLLECTIONS, UPLOAD, BROWSE, SEARCH, COMPARE, INDEX_LAB, REEMBED)
+SCREENS = (COLLECTIONS, UPLOAD, BROWSE, SEARCH, COMPARE, INDEX_LAB, MAP, REEMBED)
 
 _run = threading.local()
 

@@ -1,0 +1,345 @@
+"""The map as a figure: points, names of clusters, questions with their hits.
+
+Coordinates and colours go as arrays, never point by point: 50,000 points are drawn in a second
+(bench/map_figure.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+from lib.projection.coloring import NO_KIND, Coloring, Kinds, Numbers
+from lib.projection.facts import DocumentFacts
+from lib.projection.viewing import ClusterName, Question
+from lib.ui.charts import EXACT, FUSED, SERIES, shortened
+
+HEIGHT = 720
+MOST_SNIPPETS = 20_000
+"""On larger maps a point says its title only: the beginnings of all texts would be megabytes."""
+
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up")
+_COLORS = tuple(color for color in SERIES if color not in (EXACT, FUSED))
+_MARGIN = 0.04  # of the map's width, around it
+_LABEL_CHARACTERS = 34
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class MapPoints:
+    """coordinates: float32 (n, 2 or 3). hover: n texts."""
+
+    coordinates: npt.NDArray[np.float32]
+    hover: npt.NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The part of the map that is shown, as (low, high) of each axis."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def holds(self, at: Sequence[float]) -> bool:
+        return self.x[0] <= at[0] <= self.x[1] and self.y[0] <= at[1] <= self.y[1]
+
+
+def map_points(coordinates: npt.NDArray[np.float32], facts: DocumentFacts) -> MapPoints:
+    """With what each point says when the mouse is over it: title, category, beginning."""
+    hover = np.empty(len(coordinates), dtype=object)
+    with_text = len(coordinates) <= MOST_SNIPPETS
+    told = zip(facts.titles, facts.categories, facts.snippets, strict=True)
+    for place, (title, category, snippet) in enumerate(told):
+        lines = [f"<b>{shortened(title, 70)}</b>"]
+        if category:
+            lines.append(shortened(category, 70))
+        if with_text and snippet:
+            lines.append(shortened(snippet, 90))
+        hover[place] = "<br>".join(lines)
+    return MapPoints(coordinates, hover)
+
+
+def frame_of(coordinates: npt.NDArray[np.float32], places: IntArray | None = None) -> Frame:
+    """Around these points, or around all."""
+    shown = coordinates if places is None or not len(places) else coordinates[places]
+    low, high = shown[:, :2].min(axis=0), shown[:, :2].max(axis=0)
+    room = np.maximum((high - low) * _MARGIN, float(np.ptp(coordinates[:, :2])) * _MARGIN / 2)
+    low, high = low - room, high + room
+    return Frame((float(low[0]), float(high[0])), (float(low[1]), float(high[1])))
+
+
+def names_within(names: Sequence[ClusterName], frame: Frame, most: int) -> list[ClusterName]:
+    """Those of the largest clusters whose middle is to be seen: the nearer one looks, the more of
+    the smaller ones have their turn."""
+    seen = [name for name in names if frame.holds(name.at)]
+    return sorted(seen, key=lambda name: -name.points)[:most]
+
+
+def picture(
+    points: MapPoints,
+    coloring: Coloring,
+    names: Sequence[ClusterName],
+    most_names: int,
+    asked: Sequence[Question],
+    chosen: IntArray,
+    *,
+    zoom: bool,
+    revision: str,
+    height: int = HEIGHT,
+) -> go.Figure:
+    """:func:`map_figure` of what is to be seen. zoom: to the chosen points."""
+    frame = frame_of(points.coordinates, chosen if zoom else None)
+    return map_figure(
+        points,
+        coloring,
+        names=names_within(names, frame, most_names),
+        asked=asked,
+        chosen=chosen,
+        frame=frame,
+        revision=f"{revision}:{zoom and chosen.tolist()}",
+        height=height,
+    )
+
+
+def map_figure(
+    points: MapPoints,
+    coloring: Coloring,
+    *,
+    names: Sequence[ClusterName] = (),
+    asked: Sequence[Question] = (),
+    chosen: IntArray | None = None,
+    frame: Frame | None = None,
+    revision: str = "",
+    height: int = HEIGHT,
+) -> go.Figure:
+    """asked: questions in their order, the last one is the one that is asked now. chosen: places of
+    points that stand out, the others fade. frame: what is shown, by default all. revision: as long
+    as it is the same, the browser keeps the part of the map that one has moved to."""
+    figure = go.Figure()
+    solid = points.coordinates.shape[1] == 3
+    fading = chosen is not None and len(chosen) > 0
+    for trace in _traces(points, coloring, chosen if fading else None, solid=solid):
+        figure.add_trace(trace)
+    for trace in _questions(points, asked, solid=solid):
+        figure.add_trace(trace)
+    if solid:
+        hidden = {"visible": False, "showspikes": False}
+        scene = {"xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data"}
+        figure.update_layout(scene=scene)
+    else:
+        shown = frame or frame_of(points.coordinates)
+        axis = {"visible": False, "zeroline": False, "showgrid": False}
+        figure.update_xaxes(**axis, range=list(shown.x))
+        figure.update_yaxes(**axis, range=list(shown.y), scaleanchor="x")
+        for name in names:
+            figure.add_annotation(
+                x=name.at[0],
+                y=name.at[1],
+                text=shortened(name.text, _LABEL_CHARACTERS),
+                showarrow=False,
+                font={"size": 12, "color": "white"},
+                bgcolor="rgba(45,45,55,0.78)",  # to be read on points of any colour, by day and night
+                borderpad=2,
+                captureevents=False,
+            )
+    figure.update_layout(
+        height=height,
+        margin={"l": 0, "r": 0, "t": 6, "b": 0},
+        uirevision=revision or "map",
+        selectionrevision=revision or "map",
+        dragmode="pan",
+        hoverlabel={"align": "left"},
+        legend={
+            "title": {"text": shortened(coloring.title, 30)},
+            "itemsizing": "constant",
+            "font": {"size": 12},
+        },
+    )
+    return figure
+
+
+def marker_size(count: int) -> float:
+    """Points shrink as they become more, so that crowds stay apart."""
+    return float(np.clip(60 / max(count, 1) ** 0.3, 2.5, 11))
+
+
+def marker_opacity(count: int) -> float:
+    return float(np.clip(1.15 - 0.13 * np.log10(max(count, 1)), 0.5, 0.95))
+
+
+def _traces(
+    points: MapPoints, coloring: Coloring, chosen: IntArray | None, *, solid: bool
+) -> list[Any]:
+    size, opacity = marker_size(len(points)), marker_opacity(len(points))
+    common = {"size": size, "opacity": opacity, "line": {"width": 0}}
+    if isinstance(coloring, Numbers):
+        known = ~np.isnan(coloring.values)
+        marker = {
+            **common,
+            "color": coloring.values[known],
+            "colorscale": "Viridis",
+            "reversescale": coloring.bad_is_high,
+            "cmin": coloring.low,
+            "cmax": coloring.high,
+            "colorbar": {"title": {"text": shortened(coloring.title, 24)}, "thickness": 14},
+        }
+        traces = []
+        if not known.all():
+            grey = {**common, "color": EXACT, "opacity": opacity / 2}
+            traces.append(
+                _scatter(points, np.flatnonzero(~known), grey, "not known", chosen, solid=solid)
+            )
+        traces.append(
+            _scatter(points, np.flatnonzero(known), marker, coloring.title, chosen, solid=solid)
+        )
+        for trace in traces:
+            trace.showlegend = False
+        return traces
+    return [
+        _scatter(
+            points,
+            np.flatnonzero(coloring.codes == code),
+            {**common, **_look(code, opacity, solid=solid)},
+            shortened(label, 30),
+            chosen,
+            solid=solid,
+        )
+        for code, label in _kinds_last_first(coloring)
+    ]
+
+
+def _kinds_last_first(coloring: Kinds) -> list[tuple[int, str]]:
+    """Grey lies below all others. A kind that no point has is left out."""
+    there = set(np.unique(coloring.codes).tolist())
+    kinds = [(NO_KIND, "none"), *enumerate(coloring.labels)]
+    return [(code, label) for code, label in kinds if code in there]
+
+
+def _look(code: int, opacity: float, *, solid: bool) -> dict[str, Any]:
+    """A colour and, when the colours have had their turn, another sign."""
+    if code == NO_KIND:
+        return {"color": EXACT, "opacity": opacity / 2}
+    sign = _SYMBOLS[(code // len(_COLORS)) % len(_SYMBOLS)]
+    if solid and sign == "triangle-up":
+        sign = "x"
+    return {"color": _COLORS[code % len(_COLORS)], "symbol": sign}
+
+
+def _scatter(
+    points: MapPoints,
+    places: IntArray,
+    marker: dict[str, Any],
+    name: str,
+    chosen: IntArray | None,
+    *,
+    solid: bool,
+) -> Any:
+    at = points.coordinates[places]
+    common: dict[str, Any] = {
+        "x": at[:, 0],
+        "y": at[:, 1],
+        "mode": "markers",
+        "marker": marker,
+        "name": name,
+        "hovertext": points.hover[places],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "customdata": places.astype(np.int32),
+    }
+    if solid:
+        return go.Scatter3d(z=at[:, 2], **common)
+    if chosen is not None:
+        common["selectedpoints"] = np.flatnonzero(np.isin(places, chosen))
+        common["unselected"] = {"marker": {"opacity": 0.12}}
+        common["selected"] = {"marker": {"opacity": 1.0}}
+    return go.Scattergl(**common)
+
+
+def _questions(points: MapPoints, asked: Sequence[Question], *, solid: bool) -> list[Any]:
+    """The path through the questions, then the last one with lines to its hits."""
+    if not asked:
+        return []
+    kind = go.Scatter3d if solid else go.Scatter
+    axes = "xyz" if solid else "xy"
+
+    def along(rows: Sequence[Sequence[float | None]]) -> dict[str, list[float | None]]:
+        return {axis: [row[place] for row in rows] for place, axis in enumerate(axes)}
+
+    traces: list[Any] = []
+    path = [each.at for each in asked if each.at is not None]
+    if len(path) > 1:
+        traces.append(
+            kind(
+                **along(path),
+                mode="lines",
+                line={"color": FUSED, "width": 2, "dash": "dot"},
+                hoverinfo="skip",
+                name="path of the questions",
+                showlegend=False,
+            )
+        )
+    now = asked[-1]
+    hits = [tuple(map(float, points.coordinates[place])) for place in now.hits]
+    nowhere = (None,) * len(axes)
+    if now.at is not None and hits:
+        spokes: list[Sequence[float | None]] = []
+        for hit in hits:
+            spokes += [now.at, hit, nowhere]
+        traces.append(
+            kind(
+                **along(spokes),
+                mode="lines",
+                line={"color": FUSED, "width": 1},
+                opacity=0.6,
+                hoverinfo="skip",
+                showlegend=False,
+                name="from the question to its hits",
+            )
+        )
+    if hits:
+        traces.append(
+            kind(
+                **along(hits),
+                mode="markers+text",
+                marker={
+                    "size": 13 if not solid else 7,
+                    "color": FUSED,
+                    "symbol": "circle-open",
+                    "line": {"width": 3},
+                },
+                text=[str(rank) for rank in range(1, len(hits) + 1)],
+                textposition="top center",
+                hovertext=[points.hover[place] for place in now.hits],
+                hovertemplate="hit %{text}<br>%{hovertext}<extra></extra>",
+                customdata=np.asarray(now.hits, dtype=np.int32),
+                name="hits",
+                showlegend=False,
+            )
+        )
+    stars = [each for each in asked if each.at is not None]
+    if stars:
+        traces.append(
+            kind(
+                **along([each.at for each in stars if each.at is not None]),
+                mode="markers",
+                marker={
+                    "size": [16 if each is now else 10 for each in stars],
+                    "color": FUSED,
+                    "symbol": "diamond" if solid else "star",
+                    "line": {"width": 1, "color": "white"},
+                },
+                hovertext=[shortened(each.text, 90) for each in stars],
+                hovertemplate="question: %{hovertext}<extra></extra>",
+                name="question",
+                showlegend=False,
+            )
+        )
+    return traces

@@ -1,0 +1,118 @@
+"""What is in there, and where does a question land?"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from lib.projection.build import estimated_seconds, start_projection
+from lib.projection.coloring import finding
+from lib.projection.lost import lost_documents
+from lib.projection.placing import place_documents
+from lib.projection.settings import FIRST_MAPS, ProjectionSettings
+from lib.projection.stored import delete_projection, list_projections
+from lib.projection.viewing import Viewing
+from lib.search.filters import list_fields
+from lib.services import Services
+from lib.store import candidates as copies
+from lib.store import collections as store
+from lib.store.jobs import JobKind
+from lib.ui import map as ui
+from lib.ui.controls import collection_picker, search_controls
+from lib.ui.map_below import kept_lost, show_below
+from lib.ui.map_chart import map_points, picture
+from lib.ui.memory import remember
+from lib.ui.page import MAP, refresh, start_page, watch_jobs
+from lib.ui.states import no_collections, nothing_embedded
+
+
+def body(services: Services) -> None:
+    ask, run, jobs = services.database.query, services.database.run, services.jobs
+    collections = ask(store.list_collections)
+    if not collections:
+        no_collections()
+        return
+    settings, answer = ui.page_columns()
+    with settings:
+        collection = collection_picker(collections)
+    summary, maps = ask(store.summarise, collection), ask(list_projections, collection)
+    active = run(jobs.recent(collection_id=collection.id, active_only=True))
+    running = [job for job in active if job.kind is JobKind.PROJECTION]
+    with answer:
+        watch_jobs(running)
+        nothing_embedded(summary)
+    if not summary.embedded:
+        return
+    seconds = partial(estimated_seconds, summary.embedded, collection.dimensions)
+    wanted: Sequence[ProjectionSettings] = ()
+    if maps:
+        with settings:
+            shown = ui.map_pickers(maps)
+            wanted = ui.build_form(seconds)
+        with answer:
+            if ui.show_stale(shown[0], busy=bool(running)):
+                run(place_documents(jobs, services.database, collection, shown[0]))
+                refresh()
+        opened = partial(Viewing.open, services.database, services.search, collection)
+        views = [
+            remember(f"map {n}", (collection, each), partial(opened, each.id))
+            for n, each in enumerate(shown)
+        ]
+        candidates = ask(copies.list_candidates, collection)
+        show_maps(services, summary, views, candidates, (settings, answer))
+        lose = partial(lost_documents, services.database)
+        with answer:
+            show_below(
+                views[0], maps, candidates, lambda *a, **k: run(lose(*a, **k)),
+                partial(ask, delete_projection),
+            )  # fmt: skip
+    else:
+        with answer:
+            needs = sum(map(seconds, FIRST_MAPS))
+            if ui.offer_map(summary.embedded, needs, busy=bool(running)):
+                wanted = FIRST_MAPS
+    for each in wanted:
+        run(start_projection(jobs, services.database, collection, each))
+    if wanted:
+        refresh()
+
+
+def show_maps(
+    services: Services,
+    summary: store.CollectionSummary,
+    views: Sequence[Viewing],
+    candidates: Sequence[copies.Candidate],
+    columns: Sequence[ui.Place],
+) -> None:
+    """The picture, and perhaps another map beside it."""
+    ask, collection, id_ = services.database.query, summary.collection, views[0].projection.id
+    lost = kept_lost(id_)
+    with columns[0]:
+        questions = ui.questions_field()
+        by = ui.color_picker(views[0].colors(asked=bool(questions.now), tried=lost is not None))
+        names = ui.names_slider()
+        with ui.search_menu():
+            kinds = ask(store.list_categories, collection), ask(list_fields, collection)
+            request = search_controls(summary, *kinds, questions.now, candidates)
+    for number, (view, place) in enumerate(zip(views, ui.places(columns[1], views), strict=True)):
+        key = (*view.key, questions.asked, request)
+        asked = remember(f"asked {number}", key, partial(view.ask_all, request, questions.asked))
+        tried = lost if number == 0 else None
+        colors = partial(view.coloring, by, questions.now, tried)
+        coloring = remember(f"colors {number}", (*view.key, by, questions.now, tried), colors)
+        points = partial(map_points, view.projection.coordinates, view.facts)
+        with place:
+            figure = picture(
+                remember(f"points {number}", view.key, points),
+                coloring,
+                view.cluster_names(),
+                names,
+                asked,
+                view.places(ui.chosen_ids(id_)),
+                zoom=ui.zoomed(),
+                revision=str(view.projection.id),
+            )
+            ui.show_chart(figure, view.projection, view.ids if number == 0 else None)
+            ui.caption(view.projection, finding(coloring, view.projection))
+            ui.show_question(asked)
+
+
+start_page(MAP, body)
