@@ -42,6 +42,8 @@ COMMANDS = {
         "lib.cli.candidates:candidates",
         "Build, list and drop copies with an index of their own, to compare.",
     ),
+    "lab": ("lib.cli.lab:lab", "Measure indexes and settings, and find those to take."),
+    "map": ("lib.cli.map:map_", "Lay a collection out in two dimensions, and export that."),
     "status": ("lib.cli.status:status", "Show the server, the collections and the running work."),
 }
 

@@ -55,6 +55,7 @@ from lib.store.collections import Collection, summarise
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import CandidateRecord
+from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import BuildSettings, IterativeScan
 
 EXACT_QUERIES = 50
@@ -494,14 +495,18 @@ class _Run:
     def _is_saturated(self, name: str, setting: Setting) -> bool:
         """Whether a smaller value finds all there is to find already. What the user named is
         measured all the same."""
-        named = self.spec.probes if setting.parameter == "probes" else self.spec.ef_search
-        return named is None and any(
+        return not self._named(setting.kind) and any(
             each.candidate == name
             and each.setting.iterative_scan is setting.iterative_scan
             and (each.setting.value or 0) < (setting.value or 0)
             and each.recall.mean.value >= SATURATED
             for each in self.measured
         )
+
+    def _named(self, kind: IndexKind | None) -> bool:
+        """Whether the user named the values of the parameter."""
+        spec = self.spec
+        return (spec.probes if kind is IndexKind.IVFFLAT else spec.ef_search) is not None
 
     # --- the target -------------------------------------------------------------------------
 
@@ -536,21 +541,23 @@ class _Run:
     async def _smallest(
         self, bench: Bench, candidate: Candidate, scan: IterativeScan
     ) -> Setting | None:
-        """The smallest value whose recall reaches the target; None where none does."""
+        """The smallest value whose recall reaches the target, among those that the user named where
+        there are such; None where none does."""
         assert self.spec.target is not None
         level, protocol = self.spec.target.recall, self.spec.protocol
         limits = limits_of(candidate.spec, self.spec.asked)
+        named = self._named(candidate.kind)
         figures = self.looked.setdefault((candidate.name, scan), {})
         for each in self.measured:
             if each.candidate == candidate.name and each.setting.iterative_scan is scan:
                 figures[each.setting.value or 0] = each.recall
         while True:
             known = {value: reaches(each, level, protocol) for value, each in figures.items()}
-            value = next_value(known, limits.low, limits.high)
+            value = None if named else next_value(known, limits.low, limits.high)
             if value is None:
                 break
             figures[value] = await bench.recall_only(Setting(candidate.kind, value, scan))
-        found = smallest({value: ok for value, ok in known.items() if value >= limits.low})
+        found = smallest(known)
         if found is None:
             await self.console.say(f"{candidate.name}: no setting reaches {percent(level)}")
             return None
