@@ -130,7 +130,8 @@ async def find_truth(
         now = await current_mark(db, collection)
         mark = now if change_mark is None else change_mark
         fingerprint = fingerprint_of(collection, batch, filters, mark)
-        kept = await _kept(db, fingerprint, k)
+        # Vectors that grow beside the collection's own do not move its mark: never kept.
+        kept = None if collection.is_next else await _kept(db, fingerprint, k)
         if kept is None and mark != now:
             raise InvalidInput(
                 f"“{collection.name}” was written to since, and the truth of that state was not "
@@ -138,10 +139,10 @@ async def find_truth(
                 hint="Start a new experiment.",
             )
         found = kept or await _compute(db, collection, batch, k, filters, mark, fingerprint)
-    if kept is None:
-        await _keep(database, collection, found)
-    else:
+    if kept is not None:
         await _note_use(database, fingerprint)
+    elif not collection.is_next:
+        await _keep(database, collection, found)
     return found.nearest(k)
 
 
@@ -188,9 +189,17 @@ async def _compute(
     started = time.perf_counter()
     search = ExactSearch(batch.vectors, k, collection.distance, batch.own_ids)
     rows = 0
-    async for ids, vectors in stream_vectors(db, table, where=conditions(table, filters)):
-        rows += len(ids)
-        await asyncio.to_thread(search.add, ids, vectors)
+    comparing: asyncio.Task[None] | None = None
+    try:
+        async for ids, vectors in stream_vectors(db, table, where=conditions(table, filters)):
+            rows += len(ids)
+            if comparing is not None:
+                await comparing
+            # The next block is read meanwhile.
+            comparing = asyncio.create_task(asyncio.to_thread(search.add, ids, vectors))
+    finally:
+        if comparing is not None:
+            await comparing
     total = rows
     if filters:
         total = int(

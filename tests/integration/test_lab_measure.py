@@ -539,7 +539,7 @@ def busy_backends(lab: Lab) -> list[Any]:
 
 
 def test_the_process_ends_with_its_parent(lab: Lab) -> None:
-    """Its parent is killed while it works: nobody tells it, but stdin ends."""
+    """Its parent is killed: nobody tells it, but stdin ends."""
     code = (
         "import subprocess, sys, time\n"
         "p = subprocess.Popen([sys.executable, '-m', 'lib.lab.worker'], stdin=subprocess.PIPE,"

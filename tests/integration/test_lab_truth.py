@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -250,3 +251,15 @@ def test_every_write_that_is_marked_makes_it_stale(database: Database) -> None:
     truth_of(library, batch, 3)
     database.query(mark_changed, library.collection)
     assert not truth_of(library, batch, 3).from_cache
+
+
+def test_vectors_that_still_grow_have_a_truth_that_is_not_kept(database: Database) -> None:
+    """The collection's change mark says nothing of them."""
+    library = Library(database, clustered(60))
+    library.collection = replace(library.collection, is_next=True)
+    # By the column it has: what matters is that nothing is remembered.
+    library.collection.__dict__["table"] = replace(library.collection.table, embedding="embedding")
+    batch = sampled(library, 5)
+    assert not truth_of(library, batch, 3).from_cache
+    assert not truth_of(library, batch, 3).from_cache
+    assert library.ask("SELECT count(*) FROM vecscope.truths") == [(0,)]

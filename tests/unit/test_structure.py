@@ -192,6 +192,7 @@ def session_state_problems(source: str) -> list[str]:
 _PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==([0-9][A-Za-z0-9.!+]*)(?: ; .+)?")
 # Where the name to import is not the name to install.
 IMPORT_NAMES = {
+    "faiss-cpu": "faiss",
     "markdown-it-py": "markdown_it",
     "python-dotenv": "dotenv",
     "python-docx": "docx",
