@@ -45,6 +45,7 @@ _SCANS = {
     IterativeScan.STRICT: "iterative scan, strict",
 }
 _MOST_BARS = 50
+_LABEL_ROOM = 0.08  # of an axis, that a label takes
 _HOLLOW = "hollow: not certified"
 _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}}
@@ -83,6 +84,10 @@ def setting_words(setting: Setting) -> str:
     return ", ".join(filter(None, words))
 
 
+def label_of(measurement: Measurement) -> str:
+    return f"{measurement.candidate}, {setting_words(measurement.setting)}"
+
+
 def recall_words(recall: float) -> str:
     """Such as 95.3 %; 100 % only where nothing is missing."""
     shown = min(99.9, round(100 * recall, 1)) if recall < 1 else 100
@@ -93,6 +98,11 @@ def latency_words(latency_ms: float) -> str:
     """Two or three digits that mean something."""
     digits = 2 if latency_ms < 1 else 1 if latency_ms < 10 else 0
     return f"{latency_ms:,.{digits}f} ms"
+
+
+def seconds_words(seconds: float) -> str:
+    """Two digits that mean something, since builds of seconds are compared."""
+    return f"{seconds:.1f} s" if 1 <= seconds < 10 else duration(seconds)
 
 
 def rate_words(qps: float) -> str:
@@ -182,7 +192,7 @@ def _name_hollow(figure: go.Figure, measurements: Iterable[Measurement]) -> None
         )
 
 
-def _log_ticks(values: Iterable[float], number: str = ",.10g") -> dict[str, Any]:
+def _log_ticks(values: Iterable[float]) -> dict[str, Any]:
     """1, 2, 5, 10 … written out, since Plotly leaves the zeros to the reader; powers of ten alone
     where there are many of them."""
     there = [value for value in values if value > 0]
@@ -191,7 +201,18 @@ def _log_ticks(values: Iterable[float], number: str = ",.10g") -> dict[str, Any]
     low, high = math.floor(math.log10(min(there))), math.ceil(math.log10(max(there)))
     steps = (1, 2, 5) if high - low <= 4 else (1,)
     ticks = [step * 10.0**power for power in range(low, high + 1) for step in steps]
-    return {"tickvals": ticks, "ticktext": [format(tick, number) for tick in ticks]}
+    return {"tickvals": ticks, "ticktext": [f"{tick:,.10g}" for tick in ticks]}
+
+
+def _value_ticks(values: Iterable[int]) -> dict[str, Any]:
+    """The values that were measured, as far as their labels have room beside each other."""
+    there = sorted(set(values))
+    room = _LABEL_ROOM * math.log(there[-1] / there[0]) if there else 0.0
+    shown: list[int] = []
+    for value in there:
+        if not shown or math.log(value / shown[-1]) >= room:
+            shown.append(value)
+    return {"tickvals": shown, "ticktext": [f"{value:,}" for value in shown]}
 
 
 def _measured_row(measurement: Measurement) -> dict[str, object]:
@@ -276,19 +297,7 @@ def recall_qps(
                 name=shortened(line.name),
                 line={"color": line.color, "width": 1.5, "dash": line.dash},
                 marker=line.marker(line.points, 14 if line.kind is None else 10),
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [
-                        each.recall.mean.high - each.recall.mean.value for each in line.points
-                    ],
-                    "arrayminus": [
-                        each.recall.mean.value - each.recall.mean.low for each in line.points
-                    ],
-                    "color": line.color,
-                    "thickness": 1,
-                    "width": 0,
-                },
+                error_x=_intervals(line),
                 customdata=[_hover(each) for each in line.points],
                 hovertemplate=_HOVER_TEMPLATE,
             )
@@ -369,7 +378,7 @@ def _ends(line: _Series) -> str:
 
 def by_parameter(measurements: Sequence[Measurement], target: Target | None = None) -> Picture:
     """Recall and latency as the parameter grows: a column for each kind of index, recall above,
-    latency (p50 whole, p95 faint) below."""
+    latency (p50 with points, p95 a thin line) below."""
     kinds = [kind for kind in IndexKind if any(each.setting.kind is kind for each in measurements)]
     columns = max(len(kinds), 1)
     figure = make_subplots(
@@ -387,23 +396,25 @@ def by_parameter(measurements: Sequence[Measurement], target: Target | None = No
         column = kinds.index(line.kind) + 1
         x = [each.setting.value for each in line.points]
         hover = [_hover(each) for each in line.points]
-        shape = {"color": line.color, "width": 2, "dash": line.dash}
-        for row, values, opacity, words in (
-            (1, [each.recall.mean.value for each in line.points], 1.0, "recall"),
-            (2, [each.latency.p50_ms for each in line.points], 1.0, "p50"),
-            (2, [each.latency.p95_ms for each in line.points], 0.45, "p95"),
+        for row, values, words in (
+            (1, [each.recall.mean.value for each in line.points], "recall"),
+            (2, [each.latency.p50_ms for each in line.points], "p50"),
+            (2, [each.latency.p95_ms for each in line.points], "p95"),
         ):
             figure.add_trace(
                 go.Scatter(
                     x=x,
                     y=values,
-                    mode="lines+markers",
-                    name=shortened(line.name) if words != "p95" else f"{shortened(line.name)}, p95",
+                    mode="lines" if words == "p95" else "lines+markers",
+                    name=shortened(line.name),
                     legendgroup=line.name,
                     showlegend=words == "recall",
-                    line=shape,
+                    line={
+                        "color": line.color,
+                        "width": 1.2 if words == "p95" else 2,
+                        "dash": line.dash,
+                    },
                     marker=line.marker(line.points),
-                    opacity=opacity,
                     error_y=_intervals(line) if words == "recall" else None,
                     customdata=hover,
                     hovertemplate=f"{words}<br>{_HOVER_TEMPLATE}",
@@ -418,8 +429,8 @@ def by_parameter(measurements: Sequence[Measurement], target: Target | None = No
         if target.p95_ms is not None:
             figure.add_hline(y=target.p95_ms, line=goal, row=2)
     for column, kind in enumerate(kinds, 1):
-        values = [each.setting.value or 0 for each in of_an_index if each.setting.kind is kind]
-        ticks = _log_ticks(values, ",.0f")
+        settings = [each.setting for each in of_an_index if each.setting.kind is kind]
+        ticks = _value_ticks(each.value or 1 for each in settings)
         figure.update_xaxes(type="log", **ticks, col=column)
         figure.update_xaxes(title=f"{PARAMETERS[kind]}, log", row=2, col=column)
     latencies = [
@@ -465,7 +476,7 @@ def latency_shares(measurements: Sequence[Measurement]) -> Picture:
         for each in line.points:
             times = np.sort(each.latencies_ms)
             shares = np.arange(1, len(times) + 1) / len(times)
-            name = f"{each.candidate}, {setting_words(each.setting)}"
+            name = label_of(each)
             figure.add_trace(
                 go.Scatter(
                     x=times,
@@ -554,8 +565,7 @@ def recall_histogram(measurement: Measurement) -> Picture:
     )
     return Picture(
         title,
-        f"Queries by their recall with {measurement.candidate}, "
-        f"{setting_words(measurement.setting)}. {title}.",
+        f"Queries by their recall with {label_of(measurement)}. {title}.",
         figure,
         tuple(
             {"recall": value, "queries": number}
@@ -579,7 +589,7 @@ def by_clients(measurements: Sequence[Measurement]) -> Picture:
     for line in _series(measurements):
         for each in line.points:
             clients = sorted(each.qps)
-            name = f"{each.candidate}, {setting_words(each.setting)}"
+            name = label_of(each)
             figure.add_trace(
                 go.Scatter(
                     x=clients,
@@ -633,7 +643,7 @@ def costs(facts: Sequence[CandidateFacts]) -> Picture:
         (
             1,
             [each.build_seconds for each in facts],
-            [duration(f.build_seconds) for f in facts],
+            [seconds_words(f.build_seconds) for f in facts],
             "s",
         ),
         (2, megabytes, [size(each.index_bytes) for each in facts], "MB"),
@@ -660,7 +670,7 @@ def costs(facts: Sequence[CandidateFacts]) -> Picture:
         _cost_title(facts),
         "Build time and size. "
         + " ".join(
-            f"{each.name}: {duration(each.build_seconds)}, {size(each.index_bytes)}."
+            f"{each.name}: {seconds_words(each.build_seconds)}, {size(each.index_bytes)}."
             for each in facts
         ),
         figure,
@@ -685,8 +695,8 @@ def _cost_title(facts: Sequence[CandidateFacts]) -> str:
     small, large = (pick(facts, key=lambda each: each.index_bytes) for pick in (min, max))
     quick = min(facts, key=lambda each: each.build_seconds)
     if small.index_bytes == large.index_bytes:
-        return f"{quick.name} is the quickest to build ({duration(quick.build_seconds)})"
+        return f"{quick.name} is the quickest to build ({seconds_words(quick.build_seconds)})"
     words = f"{small.name} is the smallest ({size(small.index_bytes)})"
     if quick is small:
-        return f"{words} and the quickest to build ({duration(quick.build_seconds)})"
-    return f"{words}, {quick.name} the quickest to build ({duration(quick.build_seconds)})"
+        return f"{words} and the quickest to build ({seconds_words(quick.build_seconds)})"
+    return f"{words}, {quick.name} the quickest to build ({seconds_words(quick.build_seconds)})"

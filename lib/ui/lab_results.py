@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from lib.errors import VecscopeError
-from lib.lab.compared import Compared, Difference
+from lib.lab.compared import Compared
 from lib.lab.experiment import RULES, Experiment, ExperimentState, QueryKind, Target
 from lib.lab.kept import ExperimentSummary
 from lib.lab.measurement import Measurement, Protocol
@@ -23,8 +22,8 @@ from lib.lab.queries import QueryBatch
 from lib.lab.recommend import Recommendation, ScoreRow
 from lib.lab.takeaway import Takeaway
 from lib.search.request import Mode, SearchRequest
-from lib.store.collections import Collection, CollectionKind
-from lib.store.jobs import Job, JobStatus
+from lib.store.collections import Collection
+from lib.store.jobs import Job
 from lib.ui import lab_charts
 from lib.ui.address import by_value, read_choice, write_choice
 from lib.ui.example import LIKE
@@ -32,20 +31,23 @@ from lib.ui.lab_charts import (
     Picture,
     in_order,
     key_of,
+    label_of,
     latency_words,
     measurement_rows,
     rate_words,
     recall_words,
+    seconds_words,
     setting_words,
 )
+from lib.ui.lab_compared import Exports, pick_other, show_compared, show_exports
+from lib.ui.lab_leave import Leaving, show_leaving
 from lib.ui.links import Address, search_address
-from lib.ui.text import count, duration, escape, size
+from lib.ui.text import count, escape, size
 from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import IterativeScan, SearchSettings
 
 WORST = 12
-_SHOW, _PICKED, _WITH, _TAKEN = "show", "m", "with", "take"
-_CODE_HEIGHT = 380
+_SHOW, _PICKED = "show", "m"
 _PROTOCOLS_HELP = "  \n".join(f"**{each.value}**: {RULES[each].words}." for each in Protocol)
 
 
@@ -105,7 +107,7 @@ class Doors:
     takeaway: Callable[[Recommendation], Takeaway] | None = None
     check: Callable[[Recommendation], object] | None = None
     build: Callable[[Recommendation], object] | None = None
-    exports: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    exports: Exports = field(default_factory=dict)
     others: Sequence[ExperimentSummary] = ()
     compare: Callable[[uuid.UUID], Compared] | None = None
 
@@ -129,7 +131,9 @@ def show_experiment(results: Results, doors: Doors) -> None:
             case View.TABLE:
                 _show_table(results, picked)
             case View.TAKE:
-                _show_takeaway(results, doors, picked)
+                assert doors.takeaway is not None  # else the view is not offered
+                leaving = Leaving(doors.takeaway, doors.check, doors.build, results.last_build)
+                show_leaving(results.collection, experiment, results.advice, picked, leaving)
             case View.COMPARE:
                 _show_compare(results, doors)
     elif experiment.state is not ExperimentState.RUNNING:
@@ -246,7 +250,7 @@ def _answer(results: Results) -> None:
                 ("Index size", size(facts.index_bytes), "On disk (pg_relation_size)."),
                 (
                     "Build",
-                    duration(facts.build_seconds),
+                    seconds_words(facts.build_seconds),
                     "The index alone, on a table that is filled already.",
                 ),
             )
@@ -297,10 +301,12 @@ def _view_picker(doors: Doors) -> View:
 
 def _picked(results: Results) -> Measurement:
     """The measurement that is looked at: the recommended one, until another is chosen."""
-    options = _options(results)
-    usual = _usual(results)
-    read_choice(_PICKED, by_value(list(options)), usual)
-    return options[st.session_state[_PICKED]]
+    options, usual = _options(results), _usual(results)
+    named = by_value(list(options))
+    read_choice(_PICKED, named, usual)
+    key: str = st.session_state[_PICKED]
+    write_choice(_PICKED, named, key, usual)  # here: not each view has the box
+    return options[key]
 
 
 def _options(results: Results) -> dict[str, Measurement]:
@@ -321,22 +327,16 @@ def _usual(results: Results) -> str:
     return key_of(best)
 
 
-def _pick(results: Results) -> Measurement:
+def _pick(results: Results) -> None:
     """The box to choose it by; a click into a picture or a table moves it."""
     options = _options(results)
-    key = st.selectbox(
+    st.selectbox(
         "The setting to look at",
         list(options),
-        format_func=lambda found: _label(options[found]),
+        format_func=lambda found: label_of(options[found]),
         key=_PICKED,
-        help="Or click a point of the picture, or a row of **All measurements**.",
+        help="Or click a point of **Recall and speed**, or a row of **All measurements**.",
     )
-    write_choice(_PICKED, by_value(list(options)), key, _usual(results))
-    return options[key]
-
-
-def _label(measurement: Measurement) -> str:
-    return f"{measurement.candidate}, {setting_words(measurement.setting)}"
 
 
 def _take_point(key: str) -> None:
@@ -372,7 +372,7 @@ def _draw(picture: Picture, name: str, **options: Any) -> None:
 def _download_rows(rows: Sequence[Mapping[str, object]], name: str) -> None:
     st.download_button(
         "Data (csv)",
-        pd.DataFrame(list(rows)).to_csv(index=False),
+        partial(_csv, rows),
         file_name=f"{name}.csv",
         mime="text/csv",
         key=f"lab_results:csv:{name}",
@@ -381,6 +381,10 @@ def _download_rows(rows: Sequence[Mapping[str, object]], name: str) -> None:
         on_click="ignore",
         help="The figures that this is drawn from.",
     )
+
+
+def _csv(rows: Sequence[Mapping[str, object]]) -> str:
+    return str(pd.DataFrame(list(rows)).to_csv(index=False))
 
 
 # --- recall and speed ---------------------------------------------------------------------------
@@ -403,10 +407,11 @@ def _show_trade(results: Results, picked: Measurement) -> None:
         selection_mode="points",
     )
     st.caption(
-        "Right and up is better. Each point is a setting: click one to look at it below. The bars "
-        "are 95 % intervals, the dashed line is the target."
+        "Right and up is better. Each point is a setting: click one to look at it below. Its bar "
+        "is the 95 % interval, the dashed line the target."
     )
-    _show_detail(_pick(results))
+    _pick(results)
+    _show_detail(picked)
     _show_board(results)
 
 
@@ -414,7 +419,7 @@ def _show_detail(measurement: Measurement) -> None:
     recall, latency = measurement.recall, measurement.latency
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(f"**{escape(_label(measurement))}**", width="content")
+            st.markdown(f"**{escape(label_of(measurement))}**", width="content")
             _certified_badge(certified=measurement.certified, reason=measurement.reason)
         server = (
             ""
@@ -464,39 +469,22 @@ def _show_board(results: Results) -> None:
         "the protocol's own rule.",
     )
     target = results.target
-    rows = [
-        {
-            "Recall": f"≥ {recall_words(row.level)}",
-            "Candidate": row.candidate,
-            "Best": row.wins,
-            "Setting": "not reached"
-            if row.measurement is None
-            else setting_words(row.measurement.setting),
-            "p50, ms": row.measurement and row.measurement.latency.p50_ms,
-            "p95, ms": row.measurement and row.measurement.latency.p95_ms,
-            "Queries/s": row.measurement and row.measurement.qps.get(1),
-            "Index": "–" if row.facts is None else size(row.facts.index_bytes),
-            "Build, s": row.facts and row.facts.build_seconds,
-            "Certified": row.measurement and row.measurement.certified,
-        }
-        for row in sorted(results.board, key=lambda row: row.level)
-    ]
+    rows = [_board_row(row) for row in sorted(results.board, key=lambda row: row.level)]
     best = "Quickest answers (p95)" if target is None else target.priority.label
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
         column_config={
-            "Recall": st.column_config.TextColumn(width="small"),
-            "Candidate": st.column_config.TextColumn(width="medium"),
-            "Best": st.column_config.CheckboxColumn(help=f"By: {best}", width="small"),
+            "Best": st.column_config.TextColumn(help=f"By: {best}"),
             **{
-                name: st.column_config.NumberColumn(format="%.2f", width="small")
-                for name in ("p50, ms", "p95, ms", "Build, s")
+                name: st.column_config.NumberColumn(format="%.2f")
+                for name in ("p50, ms", "p95, ms")
             },
-            "Queries/s": st.column_config.NumberColumn(format="%.0f", width="small"),
-            "Index": st.column_config.TextColumn(width="small"),
-            "Certified": st.column_config.CheckboxColumn(
-                help="The plan used the candidate's index.", width="small"
+            "Queries/s": st.column_config.NumberColumn(
+                format="%.0f", help="With one client that asks one after the other."
+            ),
+            "Certified": st.column_config.TextColumn(
+                help="Whether the plan used the candidate's index."
             ),
         },
         alt="For each candidate and level of recall the quickest setting, its latency, size and "
@@ -505,15 +493,35 @@ def _show_board(results: Results) -> None:
     st.caption(f"Protocol **{protocol.value}**: {escape(RULES[protocol].words)}.")
 
 
+def _board_row(row: ScoreRow) -> dict[str, object]:
+    found, facts = row.measurement, row.facts
+    shown: dict[str, object] = {
+        "Recall": f"≥ {recall_words(row.level)}",
+        "Best": "★" if row.wins else "",
+        "Candidate": row.candidate,
+        "Setting": "not reached" if found is None else setting_words(found.setting),
+        "p50, ms": None if found is None else found.latency.p50_ms,
+        "p95, ms": None if found is None else found.latency.p95_ms,
+        "Queries/s": None if found is None else found.qps.get(1),
+        "Index": "–" if facts is None else size(facts.index_bytes),
+        "Build": "–" if facts is None else seconds_words(facts.build_seconds),
+        "Certified": "–" if found is None else "yes" if found.certified else "NO",
+    }
+    return shown
+
+
 # --- by setting ---------------------------------------------------------------------------------
 
 
 def _show_settings(results: Results, picked: Measurement) -> None:
     experiment = results.experiment
     _draw(lab_charts.by_parameter(experiment.measurements, results.target), "by-parameter")
-    st.caption("Below, p50 is the strong line and p95 the faint one.")
+    st.caption(
+        "In the lower half the line with points is p50, the thin one above it p95. Dashed: the "
+        "target."
+    )
     chosen = _at_target(results, picked)
-    names = ", ".join(_label(each) for each in chosen)
+    names = ", ".join(label_of(each) for each in chosen)
     _draw(lab_charts.latency_shares(chosen), "latencies")
     st.caption(
         "The setting of each candidate that reaches the target, and the one that is looked at: "
@@ -718,290 +726,12 @@ _MS_COLUMNS = (
 )
 
 
-# --- to leave with ------------------------------------------------------------------------------
-
-
-def _show_takeaway(results: Results, doors: Doors, picked: Measurement) -> None:
-    assert doors.takeaway is not None
-    advice = _advice_to_take(results, picked)
-    if advice is None:
-        st.info(
-            "The exact scan needs no index. Choose a setting of a candidate to leave with it.",
-            icon=":material/inbox:",
-        )
-        return
-    taken = doors.takeaway(advice)
-    st.markdown(f"**{escape(advice.headline)}**")
-    for note in taken.notes:
-        st.caption(f":material/info: {escape(note)}")
-    parts = (
-        ("Alembic migration", taken.migration, "python", "add_vector_index.py", _MIGRATION_WORDS),
-        ("SQL", taken.sql, "sql", "create_index.sql", _SQL_WORDS),
-        ("SQLAlchemy", taken.sqlalchemy, "python", "index.py", _SQLALCHEMY_WORDS),
-        ("Each query", f"{taken.set_local}\n{taken.query}", "sql", "query.sql", _QUERY_WORDS),
-        ("In words", taken.words, None, "recommendation.txt", _WORDS_WORDS),
-    )
-    for tab, (label, text, language, file_name, words) in zip(
-        st.tabs([label for label, *_ in parts], key="lab_results:tabs"), parts, strict=True
-    ):
-        with tab:
-            st.caption(words)
-            st.code(
-                text,
-                language=language,
-                wrap_lines=language is None,
-                height=_CODE_HEIGHT if text.count("\n") > 18 else "content",
-            )
-            st.download_button(
-                f"Download ({label})",
-                text,
-                file_name=file_name,
-                key=f"lab_results:download:{file_name}",
-                icon=":material/download:",
-                on_click="ignore",
-            )
-    if doors.check is not None and doors.build is not None:
-        _offer_build(results, doors, advice, taken)
-
-
-_MIGRATION_WORDS = (
-    "For `migrations/versions`: builds without locking the table (CONCURRENTLY, outside of a "
-    "transaction), and can be taken back. Set `down_revision` to your last revision."
-)
-_SQL_WORDS = "For psql. CONCURRENTLY: reading and writing go on while it builds."
-_SQLALCHEMY_WORDS = "The same index beside your own table definitions."
-_QUERY_WORDS = "The settings hold for one transaction: a pooled connection keeps nothing of them."
-_WORDS_WORDS = "For the pull request, or for who asks why."
-
-
-def _advice_to_take(results: Results, picked: Measurement) -> Recommendation | None:
-    """The recommendation, or where another setting is looked at, that one."""
-    recommended = results.recommended
-    if recommended is not None and not _take_picked(recommended, picked):
-        return results.advice
-    facts = results.experiment.facts_of(picked.candidate)
-    if facts is None:
-        return None
-    found = (
-        f"Recall@{picked.k} {recall_words(picked.recall.mean.value)}, p95 "
-        f"{latency_words(picked.latency.p95_ms)}."
-    )
-    headline = f"{facts.name} with {setting_words(picked.setting)}, chosen by hand."
-    return Recommendation(results.target or Target(), facts, picked, headline, (found,))
-
-
-def _take_picked(recommended: Measurement, picked: Measurement) -> bool:
-    if picked is recommended:
-        return False
-    return (
-        st.segmented_control(
-            "Leave with",
-            [False, True],
-            format_func=lambda mine: _label(picked) if mine else "The recommendation",
-            default=False,
-            required=True,
-            key="lab_results:take_picked",
-        )
-        is True
-    )
-
-
-def _offer_build(results: Results, doors: Doors, advice: Recommendation, taken: Takeaway) -> None:
-    """On the collection itself: what will be done first, then the second yes."""
-    assert doors.check is not None
-    assert doors.build is not None
-    collection = results.collection
-    st.divider()
-    st.markdown(f"**Build it on {escape(collection.name)} itself**")
-    _show_last_build(results.last_build)
-    if collection.kind is not CollectionKind.MANAGED:
-        st.caption(
-            "This collection is a table of your own, and is not touched from here: take the SQL or "
-            "the migration."
-        )
-        return
-    try:
-        doors.check(advice)
-    except VecscopeError as exc:
-        st.caption(f"{escape(exc.message)} {escape(exc.hint)}")
-        return
-    st.caption(
-        "Searches go on meanwhile. The index that is there now is dropped once this one is ready. "
-        "Afterwards queries of this experiment are asked of the collection itself, to see whether "
-        "it finds there what it found here."
-    )
-    st.code(taken.sql, language="sql", wrap_lines=True)
-    sure = st.checkbox(
-        f"Yes, replace the index of {escape(collection.name)} by this one",
-        key=f"lab_results:sure:{results.experiment.id}",
-    )
-    if st.button(
-        "Build it there",
-        type="primary",
-        icon=":material/build:",
-        disabled=not sure,
-        help=None if sure else "Tick the box first.",
-        key="lab_results:build",
-    ):
-        doors.build(advice)
-
-
-def _show_last_build(job: Job | None) -> None:
-    """What the collection itself was found to answer."""
-    found = ((job.result if job is not None else None) or {}).get("certified")
-    if job is None or job.status is not JobStatus.DONE or found is None:
-        return
-    words = escape(str(found["words"]))
-    when = f"{job.finished_at:%d %b %Y %H:%M} UTC" if job.finished_at is not None else ""
-    if found["certified"]:
-        st.success(f"{words} ({when})", icon=":material/verified:")
-    else:
-        st.warning(f"{words} ({when})", icon=":material/warning:")
-
-
-# --- compare and export -------------------------------------------------------------------------
-
-_EXPORTS = {
-    "json": ("JSON, for programs", "application/json"),
-    "csv": ("Measurements (csv)", "text/csv"),
-    "html": ("One page (HTML)", "text/html"),
-}
-
-
 def _show_compare(results: Results, doors: Doors) -> None:
-    if doors.exports:
-        st.markdown("**Take the experiment along**")
-        with st.container(horizontal=True, gap="small"):
-            for ending, make in doors.exports.items():
-                label, mime = _EXPORTS[ending]
-                st.download_button(
-                    label,
-                    make,
-                    file_name=f"{_file_stem(results.experiment.name)}.{ending}",
-                    mime=mime,
-                    key=f"lab_results:export:{ending}",
-                    icon=":material/download:",
-                    on_click="ignore",
-                )
-        st.caption(
-            "The HTML page holds all of it, its pictures too, and needs neither Vecscope nor the "
-            "network: for people without access."
-        )
-    others = {str(each.id): each for each in doors.others if each.id != results.experiment.id}
-    if doors.compare is None:
-        return
-    st.markdown("**Compare with an earlier or later experiment**")
-    if not others:
-        st.caption("There is no other experiment on this collection yet.")
-        return
-    read_choice(_WITH, by_value(list(others)), None)
-    other = st.selectbox(
-        "The other experiment",
-        list(others),
-        format_func=lambda found: f"{others[found].name} ({others[found].created_at:%d %b %H:%M})",
-        index=None,
-        key=_WITH,
-        placeholder="Choose one",
-    )
-    write_choice(_WITH, by_value(list(others)), other, None)
-    if other is not None:
-        _show_compared(doors.compare(others[other].id))
-
-
-def _file_stem(name: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in name).split()) or "experiment"
-
-
-def _show_compared(compared: Compared) -> None:
-    before, after = escape(compared.before.name), escape(compared.after.name)
-    st.caption(f"Before: **{before}** · after: **{after}**")
-    if compared.comparable:
-        st.markdown("The same was asked of the same data.")
-    else:
-        st.warning(
-            "Not the same was asked, or not of the same data: a difference below may come of that.",
-            icon=":material/compare_arrows:",
-        )
-    for title, differences in (
-        ("What was asked", compared.asked),
-        ("The data", compared.data),
-        ("The environment", compared.environment),
-    ):
-        if differences:
-            st.markdown(f"**{title}**")
-            _table_of_differences(differences, title)
-    only = [
-        f"only {which}: {escape(', '.join(texts))}"
-        for which, texts in (("before", compared.only_before), ("after", compared.only_after))
-        if texts
-    ]
-    if only:
-        st.caption("Candidates " + "; ".join(only))
-    if not compared.measurements:
-        st.info("No setting was measured in both.", icon=":material/inbox:")
-        return
-    apart = sum(each.recall_apart for each in compared.measurements)
-    st.markdown(f"**{_compared_title(compared, apart)}**")
-    st.dataframe(
-        pd.DataFrame(
-            [
-                {
-                    "Candidate": each.candidate,
-                    "Setting": setting_words(each.setting),
-                    "Recall before": each.before.recall.mean.value,
-                    "after": each.after.recall.mean.value,
-                    "Change": each.recall_change,
-                    "Beyond chance": each.recall_apart,
-                    "p50 before, ms": each.before.latency.p50_ms,
-                    "p50 after, ms": each.after.latency.p50_ms,
-                    "p50 ratio": each.p50_ratio,
-                    "p95 ratio": each.p95_ratio,
-                }
-                for each in compared.measurements
-            ]
-        ),
-        hide_index=True,
-        column_config={
-            **{
-                name: st.column_config.NumberColumn(format="%.4f")
-                for name in ("Recall before", "after")
-            },
-            "Change": st.column_config.NumberColumn(format="%+.4f"),
-            "Beyond chance": st.column_config.CheckboxColumn(
-                help="The two 95 % intervals do not meet."
-            ),
-            **{
-                name: st.column_config.NumberColumn(format="%.3f")
-                for name in ("p50 before, ms", "p50 after, ms")
-            },
-            **{
-                name: st.column_config.NumberColumn(format="%.2f ×", help="After / before.")
-                for name in ("p50 ratio", "p95 ratio")
-            },
-        },
-        alt="Settings that were measured in both experiments, with recall and latency",
-    )
-    st.markdown("**What is advised**")
-    st.markdown(
-        f"- before: {escape(compared.advice.before)}\n- after: {escape(compared.advice.after)}"
-    )
-
-
-def _compared_title(compared: Compared, apart: int) -> str:
-    both = count(len(compared.measurements), "setting")
-    ratio = float(np.median([each.p50_ratio for each in compared.measurements]))
-    recall = "recall differs beyond chance in none" if not apart else f"recall differs in {apart:,}"
-    return f"Of {both} in both, {recall}; the median latency is {ratio:.2f} × that of before"
-
-
-def _table_of_differences(differences: Sequence[Difference], title: str) -> None:
-    st.dataframe(
-        pd.DataFrame(
-            [{"": each.name, "Before": each.before, "After": each.after} for each in differences]
-        ),
-        hide_index=True,
-        alt=f"{title}: what differs",
-    )
+    show_exports(results.experiment.name, doors.exports)
+    if doors.compare is not None:
+        other = pick_other(results.experiment, doors.others)
+        if other is not None:
+            show_compared(doors.compare(other.id))
 
 
 # --- the environment ----------------------------------------------------------------------------
