@@ -185,7 +185,7 @@ def ivfflat_memory_bytes(rows: int, held: int, lists: int, pages: int | None = N
 
 # --- seconds --------------------------------------------------------------------------------------
 
-# Measured on two busy cores, pgvector 0.8.5: bench/lab_estimates.py prints how far off they are.
+# Measured on two busy cores, pgvector 0.8.5; bench/lab_estimates.py prints how far off they are.
 _HNSW_ROW_US = {"vector": (30.0, 0.03), "halfvec": (30.0, 0.03), "bit": (20.0, 0.013)}
 _HNSW_STEP_US = {"vector": (0.20, 1.0e-4), "halfvec": (0.23, 1.15e-4), "bit": (0.13, 1.0e-5)}
 _HNSW_STEP_ROWS = 20_000  # that the steps were measured with: a graph grows by its logarithm
