@@ -31,6 +31,8 @@ class Clients:
 
     def __init__(self, count: int) -> None:
         self._processes = [_Process() for _ in range(count)]
+        self.backend_pids: tuple[int, ...] = ()
+        """Of their sessions on the server, once they are connected."""
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -70,7 +72,8 @@ async def open_clients(url: URL, count: int) -> AsyncGenerator[Clients]:
     """Starts them and connects. Raises DatabaseUnreachable, LoginFailed and the like."""
     clients = Clients(count)
     try:
-        await clients.tell_all(wire.Connect(connect_arguments(url)))
+        connected = await clients.ask([wire.Connect(connect_arguments(url))] * count)
+        clients.backend_pids = tuple(each.backend_pid for each in connected)
         yield clients
     finally:
         clients.close()

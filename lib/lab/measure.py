@@ -316,8 +316,8 @@ class Bench:
         """All queries once, untimed, and the plans of some."""
         settings = self.settings_of(setting)
         count = len(self.batch)
-        plans = await self.plans(settings, EXPLAINED_QUERIES)
         answers = await self.ask(settings, range(count), with_ids=True)
+        plans = await self.plans(settings, EXPLAINED_QUERIES)  # of warm caches
         found = [
             [id_ for id_ in row if id_ != own][: self.k]
             for row, own in zip(answers.ids or [], self.batch.own_ids, strict=True)

@@ -488,18 +488,20 @@ def kept_busy(lab: Lab, candidate: Candidate, hurt: Callable[[Bench], Any]) -> t
     raise AssertionError("nothing ended it")
 
 
+def sessions(lab: Lab, pids: Sequence[int]) -> list[Any]:
+    """(pid,) of those that the server still has."""
+    known = ",".join(map(str, pids))
+    return lab.library.ask(f"SELECT pid FROM pg_stat_activity WHERE pid IN ({known})")
+
+
 def test_the_server_goes_away_in_the_middle(lab: Lab, hnsw: Candidate) -> None:
-    def end_sessions(_bench: Bench) -> None:
+    def end_a_session(bench: Bench) -> None:
         with psycopg.connect(**connect_arguments(lab.database.url), autocommit=True) as connection:
-            ended = connection.execute(
-                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
-                "AND query ~ 'candidate_|pg_stat_get_numscans'"
-            ).fetchall()
-            assert ended
+            pid = bench.clients.backend_pids[0]
+            connection.execute("SELECT pg_terminate_backend(%s, 60000)", (pid,))
 
     with pytest.raises(DatabaseUnreachable):
-        kept_busy(lab, hnsw, end_sessions)
+        kept_busy(lab, hnsw, end_a_session)
 
 
 def test_a_measuring_process_dies(lab: Lab, hnsw: Candidate) -> None:
@@ -509,33 +511,29 @@ def test_a_measuring_process_dies(lab: Lab, hnsw: Candidate) -> None:
 
 def test_being_cancelled_ends_the_processes(lab: Lab, hnsw: Candidate) -> None:
     """In the middle of a pass over the queries, not between two."""
-    started: list[tuple[int, ...]] = []
+    started: list[Bench] = []
 
     async def work() -> None:
         async with open_benches(lab.database, lab.collection) as benches:
             bench = await lab.add(benches, hnsw)
-            started.append(bench.clients.pids)
-            await bench.ask(bench.settings_of(low(hnsw)), [0] * 10_000_000)
+            started.append(bench)
+            await bench.ask(bench.settings_of(low(hnsw)), [0] * 2_000_000)
 
     future = lab.database.submit(work())
     while not started:
         time.sleep(0.01)
-    (pid,) = started[0]
-    while not busy_backends(lab):
+    clients = started[0].clients
+    while not lab.library.ask(
+        "SELECT 1 FROM pg_stat_activity WHERE query ~ 'LIMIT 11' "
+        f"AND pid = {clients.backend_pids[0]}"
+    ):
         time.sleep(0.01)
-    assert not is_gone(pid)
+    assert not is_gone(clients.pids[0])
     future.cancel()
-    while not is_gone(pid):
+    while not is_gone(clients.pids[0]):
         time.sleep(0.01)
-    while busy_backends(lab):  # the server notices as well
+    while sessions(lab, clients.backend_pids):  # the server notices as well
         time.sleep(0.01)
-
-
-def busy_backends(lab: Lab) -> list[Any]:
-    return lab.library.ask(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-        "AND pid <> pg_backend_pid() AND query ~ 'nearest|candidate_' AND query ~ 'LIMIT'"
-    )
 
 
 def test_the_process_ends_with_its_parent(lab: Lab) -> None:
