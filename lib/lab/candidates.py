@@ -297,14 +297,13 @@ class _Console:
 
     async def on_index(self, progress: BuildProgress) -> None:
         self.notices = progress.notices
-        share = progress.share or 0.0
-        done = progress.rows_done
+        done = min(progress.rows_done, self._expected.rows)
         if isinstance(self._spec.index, IVFFlat):
             begin, end = _IVFFLAT_SHARES.get(progress.phase, (0.0, 0.0))
-            share = begin + (end - begin) * share
-        elif done and self._expected.rows:
-            share = min(1.0, done / self._expected.rows)
-        await self.say(progress.phase, 1.0, share, min(done, self._expected.rows) or None)
+            share = begin + (end - begin) * (progress.share or 0.0)
+        else:
+            share = done / max(1, self._expected.rows)
+        await self.say(progress.phase, 1.0, share, done or None)
 
     async def say(
         self, phase: str, copied: float, indexed: float, rows_done: int | None = None
