@@ -136,10 +136,10 @@ class _Epochs:
 def import_umap() -> Any:
     """``umap.umap_``, imported so that it takes 2 s and not 20: for a process of its own.
 
-    Two things are changed for that (docs/decisions/017). umap-learn imports pynndescent, which
-    compiles its search for neighbours at import; we bring the neighbours, so it gets an empty
-    module. And most of umap-learn's own functions are compiled anew in each process; here numba
-    keeps what it compiled, in NUMBA_CACHE_DIR.
+    umap-learn imports pynndescent, which compiles its search for neighbours at import; we bring the
+    neighbours, so it gets an empty module. And most of umap-learn's own functions are compiled anew
+    in each process; here numba keeps what it compiled, in NUMBA_CACHE_DIR
+    (docs/decisions/021-umap-is-imported-lean.md).
     """
     import numba
 

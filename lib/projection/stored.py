@@ -1,7 +1,7 @@
 """Projections as they are kept: one row each, its arrays as bytes.
 
 A row is written when its projection is whole, and never before: a build that was cancelled, failed
-or killed leaves nothing (docs/decisions/017).
+or killed leaves nothing (docs/decisions/020-a-map-is-one-row.md).
 """
 
 from __future__ import annotations

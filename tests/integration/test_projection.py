@@ -257,15 +257,16 @@ def workers() -> list[int]:
 
 
 def wait_for(atlas: Atlas, job: Job, message: str) -> None:
-    while message not in (now := atlas.database.run(atlas.jobs.get(job.id))).message:
+    while message not in (now := atlas.database.run(atlas.jobs.wait(job.id, 0.1))).message:
         assert now.active, (now.status, now.error)
 
 
 ENDLESS = ProjectionSettings(epochs=100_000)
+"""Minutes for 3,000 points: nobody can look away for so long."""
 
 
 def test_two_builds_at_once_and_one_that_is_cancelled(database: Database) -> None:
-    atlas = Atlas(database, clustered(200))
+    atlas = Atlas(database, clustered(3000))
     job = atlas.begin(ENDLESS)
     with pytest.raises(Busy, match="Mapping Library by UMAP"):
         atlas.begin(ProjectionSettings(n_neighbors=5))
@@ -278,11 +279,11 @@ def test_two_builds_at_once_and_one_that_is_cancelled(database: Database) -> Non
     assert atlas.ended(job).status is JobStatus.CANCELLED
     assert workers() == []
     assert atlas.maps() == ["PCA"]
-    assert atlas.map(ProjectionSettings(epochs=10)).points == 200
+    assert atlas.map(ProjectionSettings(epochs=10, limit=50)).points == 50
 
 
 def test_a_worker_that_is_killed_fails_the_job_in_words(database: Database) -> None:
-    atlas = Atlas(database, clustered(200))
+    atlas = Atlas(database, clustered(3000))
     job = atlas.begin(ENDLESS)
     wait_for(atlas, job, "of 100,000)")
     for pid in workers():
