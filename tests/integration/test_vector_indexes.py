@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,8 @@ from lib.vectors.indexes import (
     list_indexes,
     migration_text,
 )
-from lib.vectors.plans import explain
-from lib.vectors.search import search_similar_documents
-from lib.vectors.statements import nearest_statement
+from lib.vectors.plans import Plan, explain
+from lib.vectors.statements import candidate_statement, nearest_statement
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
     EF_SEARCH,
@@ -50,6 +50,7 @@ from lib.vectors.tuning import (
     BuildSettings,
     Scan,
     SearchSettings,
+    apply_settings,
 )
 from tests.integration.vectors_fixture import (
     Fixture,
@@ -388,12 +389,15 @@ def migrations_of(folder: Path, source: str) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("held", ["vectors", "bits", "halves"])
 @pytest.mark.parametrize("spec", [IVFFlat(lists=20), HNSW(m=8, ef_construction=40)])
 def test_the_migration_builds_an_index_that_answers(
-    database: Database, spec: IndexSpec, tmp_path: Path
+    database: Database, spec: IndexSpec, held: str, tmp_path: Path
 ) -> None:
     found = filled(database, random_vectors(1000), distance=Distance.INNER_PRODUCT)
-    source = migration_text(found.table, spec, revision="abc")
+    table = replace(found.table, bits=held == "bits", halves=held == "halves")
+    found = replace(found, table=table)
+    source = migration_text(table, spec, revision="abc")
     config = Config(attributes={})
     config.set_main_option("script_location", str(migrations_of(tmp_path / "alembic", source)))
 
@@ -408,20 +412,21 @@ def test_the_migration_builds_an_index_that_answers(
     migrate(command.upgrade, "head")
     (listed,) = indexes(found)
     assert (listed.name, listed.options, listed.valid) == (
-        index_name(found.table, spec),
+        index_name(table, spec),
         spec.options,
         True,
     )
-    result = found.run(
-        search_similar_documents,
-        found.vectors[0],
-        5,
-        settings=SearchSettings(probes=20, ef_search=200, scan=Scan.INDEX),
-        with_plan=True,
-    )
-    assert result.plan is not None
-    assert result.plan.certify(listed.name).certified
-    assert len(result) == 5
+    statement = candidate_statement(table, found.vectors[0], 5)
+    settings = SearchSettings(probes=20, ef_search=200, scan=Scan.INDEX).server_settings()
+
+    async def search() -> tuple[int, Plan]:
+        async with database.session() as db:
+            await apply_settings(db, settings)
+            return len((await db.execute(statement)).all()), await explain(db, statement)
+
+    rows, plan = database.run(search())
+    assert plan.certify(listed.name).certified
+    assert rows == 5
 
     migrate(command.downgrade, "base")
     assert indexes(found) == []
