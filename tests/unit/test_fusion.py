@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import InvalidInput
-from lib.search.fusion import fuse, ranks_by_weight, reigns
+from lib.search.fusion import contributions, fuse, ranks_by_weight, reigns
 from lib.vectors.search import Document, Hit
 from lib.vectors.statements import Fusion
 
@@ -51,6 +51,18 @@ def test_weighted_by_hand(weight: float, expected: dict[str, float]) -> None:
     fused = fuse(POOL, weight, Fusion.WEIGHTED)
     assert names(fused) == list(expected)
     assert [found.fused for found in fused] == pytest.approx(list(expected.values()))
+
+
+def test_what_each_side_adds_by_hand() -> None:
+    # 0.7 · (1, 0.5, 0, 0) and 0.3 · (0, 1, 0, 0.5), in the order of the hits: a, b, d, c
+    fused = fuse(POOL, 0.7, Fusion.WEIGHTED)
+    parts = contributions(POOL, fused[:3], 0.7, Fusion.WEIGHTED)
+    assert [part for pair in parts for part in pair] == pytest.approx([0.7, 0, 0.35, 0.3, 0, 0.15])
+    for fusion in Fusion:
+        pool = [found for found in POOL if found.distance is not None and found.text_rank]
+        fused = fuse(pool, 0.4, fusion)
+        parts = contributions(pool, fused, 0.4, fusion)
+        assert [sum(pair) for pair in parts] == pytest.approx([found.fused for found in fused])
 
 
 def test_rrf_by_hand() -> None:

@@ -14,6 +14,7 @@ import pytest
 from lib.cli.search import _request, search
 from lib.errors import InvalidInput
 from lib.search.bm25 import BM25
+from lib.search.example import Example
 from lib.search.filters import Filter, FilterOp
 from lib.search.printing import command_line, request_from_json, request_to_json, sql_text
 from lib.search.request import Mode, SearchRequest
@@ -118,6 +119,7 @@ def test_what_is_no_search(document: Any, said: str) -> None:
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_the_command_line_asks_the_same(request_: SearchRequest) -> None:
     line = command_line(request_, "My 'films'")
+    assert line is not None
     program, arguments = shlex.split(line)[:4], shlex.split(line)[4:]
     assert program == ["python", "-m", "lib", "search"]
     options = search.make_context("search", arguments).params
@@ -135,6 +137,18 @@ def test_the_command_line_asks_the_same(request_: SearchRequest) -> None:
         assert not options.pop(name)
     assert options.pop("name") == "My 'films'"
     assert replace(_request(**options), with_plan=False) == request_
+
+
+def test_an_example_on_the_command_line() -> None:
+    like, unlike = uuid.UUID(int=1), uuid.UUID(int=2)
+    request = SearchRequest("", Mode.SIMILARITY, limit=3)
+    line = command_line(request, "Films", Example((like,), (unlike,), vector=(0.5, -1.0)))
+    assert line is not None
+    options = search.make_context("search", shlex.split(line)[4:]).params
+    assert options["query"] is None
+    assert (options["like"], options["unlike"]) == ((str(like),), (str(unlike),))
+    assert (options["vector"], options["limit"]) == ("[0.5, -1.0]", 3)
+    assert command_line(request, "Films", Example(text="a text")) is None
 
 
 def test_a_vector_is_folded_for_reading_alone() -> None:
