@@ -32,7 +32,7 @@ from lib.lab.queries import QUERY_COUNT, QueryBatch, file_batch
 from lib.lab.recommend import ms, percent, recommend, scoreboard, seconds, size
 from lib.lab.report import experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page
-from lib.lab.run import resume_experiment, start_experiment
+from lib.lab.run import check_experiment, resume_experiment, start_experiment
 from lib.lab.takeaway import takeaway
 from lib.search.filters import CATEGORY, Filter, FilterOp, parse_filter
 from lib.services import Services
@@ -173,6 +173,10 @@ def run(
         else:
             spec = _spec(services, collection, query_file, **asked)
             given = _given(services, collection, query_file, spec)
+            for warning in services.database.run(
+                check_experiment(services.database, collection, spec, build_settings)
+            ):
+                note(one_line(warning))
             started = start_experiment(
                 *common, spec, name=title, given=given, build_settings=build_settings
             )

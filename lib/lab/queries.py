@@ -204,6 +204,11 @@ async def query_set_batch(
     return taken.batch(f"the query set “{name}”", count)
 
 
+async def check_query_set(database: Database, collection: Collection, name: str) -> None:
+    """Raises as :func:`query_set_batch` where there is no such query set, or no query in it."""
+    await _query_records(database, collection, name, 1)
+
+
 async def _query_records(
     database: Database, collection: Collection, name: str, count: int
 ) -> list[QueryRecord]:
