@@ -147,7 +147,7 @@ def map_figure(
                 text=shortened(name.text, _LABEL_CHARACTERS),
                 showarrow=False,
                 font={"size": 12, "color": "white"},
-                bgcolor="rgba(45,45,55,0.78)",  # to be read on points of any colour, by day and night
+                bgcolor="rgba(45,45,55,0.78)",  # readable on any colour, by day and night
                 borderpad=2,
                 captureevents=False,
             )

@@ -1,0 +1,129 @@
+"""The map as a figure: every point is drawn once, where it lies, in the colour that it has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.projection.coloring import MOST_KINDS, NO_KIND, Kinds, Numbers, kinds_of
+from lib.projection.facts import DocumentFacts
+from lib.projection.placing import QueryPlace
+from lib.projection.viewing import ClusterName, Question
+from lib.ui.map_chart import MOST_SNIPPETS, MapPoints, frame_of, map_points, names_within, picture
+from lib.vectors.search import SearchResult
+
+COUNT = 50
+RNG = np.random.default_rng(2)
+AT = RNG.standard_normal((COUNT, 2)).astype(np.float32)
+
+
+def facts(count: int) -> DocumentFacts:
+    return DocumentFacts(
+        there=np.ones(count, dtype=bool),
+        titles=tuple(f"Title <{n}>" for n in range(count)),
+        categories=("a",) * count,
+        snippets=("It begins",) * count,
+        metadata={},
+    )
+
+
+def question(at: tuple[float, ...] | None, hits: tuple[int, ...]) -> Question:
+    place = None
+    if at is not None:
+        place = QueryPlace(np.array(at, np.float32), np.array(hits), np.ones(1, np.float32), 0.0)
+    nothing = SearchResult(hits=(), statement=None, asked=0)  # type: ignore[arg-type]
+    return Question("what?", nothing, place, "", hits, 0)
+
+
+def draw(coloring: Kinds | Numbers, points: MapPoints | None = None, **given: object) -> list[dict]:
+    options = {"names": (), "most_names": 9, "asked": (), "chosen": np.arange(0), "zoom": False}
+    figure = picture(
+        points or map_points(AT, facts(COUNT)), coloring, revision="1", **{**options, **given}
+    )
+    return [trace.to_plotly_json() for trace in figure.data]
+
+
+def kinds() -> Kinds:
+    codes = np.arange(COUNT, dtype=np.int32) % 4 - 1
+    return Kinds("Category", codes, ("x", "y", "z"))
+
+
+def drawn_places(traces: list[dict]) -> list[int]:
+    return [int(place) for trace in traces for place in trace["customdata"]]
+
+
+def test_each_point_is_drawn_once_where_it_lies() -> None:
+    traces = draw(kinds())
+    assert sorted(drawn_places(traces)) == list(range(COUNT))
+    for trace in traces:
+        places = np.asarray(trace["customdata"])
+        np.testing.assert_array_equal(np.stack([trace["x"], trace["y"]], axis=1), AT[places])
+    assert [trace["name"] for trace in traces] == ["none", "x", "y", "z"]
+    colors = [trace["marker"]["color"] for trace in traces]
+    assert len(set(colors)) == 4
+
+
+def test_numbers_that_are_not_known_are_grey() -> None:
+    values = RNG.random(COUNT)
+    values[:7] = np.nan
+    grey, colored = draw(Numbers("Year", values))
+    assert sorted(grey["customdata"].tolist()) == list(range(7))
+    np.testing.assert_array_equal(colored["marker"]["color"], values[7:])
+    assert isinstance(grey["marker"]["color"], str)
+
+
+def test_selected_points_stand_out_in_every_trace() -> None:
+    chosen = np.array([1, 2, 30])
+    found = [
+        int(trace["customdata"][n])
+        for trace in draw(kinds(), chosen=chosen)
+        for n in trace["selectedpoints"]
+    ]
+    assert sorted(found) == chosen.tolist()
+    assert all("selectedpoints" not in trace for trace in draw(kinds()))
+
+
+def test_a_question_has_lines_to_its_hits_and_a_path_to_the_one_before() -> None:
+    first, second = question((0.0, 0.0), (1,)), question((1.0, 1.0), (3, 5))
+    path, spokes, hits, stars = draw(kinds(), asked=[first, second])[4:]
+    assert list(zip(path["x"], path["y"], strict=True)) == [(0.0, 0.0), (1.0, 1.0)]
+    ends = [at for at in zip(spokes["x"], spokes["y"], strict=True) if at[0] is not None][1::2]
+    np.testing.assert_allclose(ends, AT[[3, 5]])
+    assert hits["text"] == ["1", "2"] or tuple(hits["text"]) == ("1", "2")
+    assert len(stars["x"]) == 2
+
+
+def test_a_question_without_a_place_shows_its_hits() -> None:
+    (hits,) = draw(kinds(), asked=[question(None, (4,))])[4:]
+    assert (hits["x"][0], hits["y"][0]) == pytest.approx(tuple(AT[4]))
+
+
+def test_texts_are_shown_as_they_are_and_left_out_where_they_are_too_many() -> None:
+    few = map_points(AT, facts(COUNT))
+    assert few.hover[3] == "<b>Title &lt;3&gt;</b><br>a<br>It begins"
+    many = MOST_SNIPPETS + 1
+    assert map_points(np.zeros((many, 2), np.float32), facts(many)).hover[0].endswith("<br>a")
+
+
+def test_three_dimensions() -> None:
+    solid = map_points(RNG.standard_normal((COUNT, 3)).astype(np.float32), facts(COUNT))
+    traces = draw(kinds(), solid, asked=[question((0.0, 0.0, 0.0), (1, 2))])
+    assert {trace["type"] for trace in traces} == {"scatter3d"}
+    assert sorted(drawn_places(traces[:4])) == list(range(COUNT))
+
+
+def test_the_nearer_one_looks_the_more_names_there_are() -> None:
+    names = [ClusterName(f"c{n}", (float(n), 0.0), 100 - n) for n in range(10)]
+    everywhere = np.array([[0.0, -1.0], [9.0, 1.0]], np.float32)
+    assert [n.text for n in names_within(names, frame_of(everywhere), 2)] == ["c0", "c1"]
+    right = frame_of(np.vstack([everywhere, [[7.0, 0.0], [9.0, 0.0]]]), np.array([2, 3]))
+    assert [n.text for n in names_within(names, right, 2)] == ["c7", "c8"]
+
+
+def test_kinds_are_ordered_by_how_frequent_they_are_and_the_rest_is_one() -> None:
+    few = kinds_of("Colour", ["b", "a", None, "b"])
+    assert (few.labels, few.codes.tolist()) == (("b", "a"), [0, 1, NO_KIND, 0])
+    many = kinds_of("Colour", [str(n) for n in range(MOST_KINDS + 5)])
+    assert len(many.labels) == MOST_KINDS
+    assert many.labels[-1] == "6 others"
+    assert np.bincount(many.codes)[-1] == 6
