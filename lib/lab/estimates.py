@@ -260,9 +260,10 @@ class Built:
 class Facts:
     """What an estimate stands on.
 
-    rows: with an embedding. usable: of those not zero under cosine, counted no further than was
-    asked. free_bytes, ram_bytes: of the machine that the bundled server runs on; None of another
-    server, which cannot be asked. workers: the most that the server lets help with one build.
+    rows: with an embedding. usable: those that are not zero under cosine, where they are fewer than
+    was asked for; else all. free_bytes, ram_bytes: of the machine that the bundled server runs on;
+    None of another server, which cannot be asked. workers: the most that the server lets help with
+    one build.
     """
 
     rows: int
@@ -320,7 +321,7 @@ async def look_at(
 ) -> Facts:
     """One look at the collection, at its server and at what was built there before.
 
-    specs: which are thought of; usable rows are counted as far as their lists need them.
+    specs: which are thought of; zero vectors are counted as far as their lists need to know.
     """
     enough = max([1, *(s.index.lists for s in specs if isinstance(s.index, IVFFlat))])
     table = collection.table
@@ -329,14 +330,14 @@ async def look_at(
         rows = (
             await db.execute(select(func.count(embedding)).select_from(table.rows))
         ).scalar_one()
-        usable = (await db.execute(available_statement(table, enough))).scalar_one()
+        counted = (await db.execute(available_statement(table, enough))).scalar_one()
         memory, workers = (await db.execute(_SERVER)).one()
         sampled = await _sample(db, collection)
         built = await _earlier(db)
     folder = database.data_folder
     return Facts(
         rows=rows,
-        usable=usable,
+        usable=counted if counted < enough else rows,
         dimensions=collection.dimensions,
         column=collection.storage,
         distance=collection.distance,

@@ -142,9 +142,13 @@ def test_what_is_of_no_use_is_refused(database: Database) -> None:
     assert "all equal" in check(same, "hnsw")[0]
     assert "fewer than ten rows each" in check(few, "ivfflat:lists=10")[0]
     assert [warning for warning in check(few, "hnsw") if "disk" not in warning] == []
-    facts = database.run(look_at(database, few.collection))
+    facts = database.run(look_at(database, few.collection))  # without knowing what is asked
     assert facts.free_bytes is None  # this server is not the bundled one, as far as we know
     assert check_spec(facts, few.collection, spec_of(few, "hnsw")) == ()
+    assert check_spec(facts, few.collection, spec_of(few, "ivfflat:lists=3")) == ()
+    few.add(np.zeros((20, DIMENSIONS), np.float32), first=30)
+    with pytest.raises(IndexRefused, match="30 rows cannot give 31 lists"):
+        check(few, "ivfflat:lists=31")
 
 
 # --- while it runs --------------------------------------------------------------------------------
