@@ -257,7 +257,8 @@ def _figures(column: ComparedColumn, xray: XRayColumn | None) -> None:
     if xray is not None:
         hit = len(xray.truth) - len(xray.missed)
         found = f"**{hit:,} of {len(xray.truth):,}** true nearest"
-    st.markdown(f"{found} · {milliseconds(column.result.database_ms)}")
+    time = milliseconds(column.result.database_ms).replace(" ", "\N{NO-BREAK SPACE}")
+    st.markdown(f"{found} · {time}")
     words = [_candidate_words(column.candidate)] if column.candidate is not None else []
     if column.result.matches is not None and column.request.mode.uses_text:
         words.append(f"{count(column.result.matches, 'match', 'matches')} of the words")
