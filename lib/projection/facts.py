@@ -58,12 +58,10 @@ async def document_facts(
         for name in (table.title, table.external_id)
         if name is not None
     ]
-    snippet = (
+    beginning = (
         literal("")
         if table.content is None
-        else func.regexp_replace(
-            func.left(table.column(table.content), SNIPPET_CHARACTERS), r"\s+", " ", "g"
-        )
+        else func.left(table.column(table.content), SNIPPET_CHARACTERS)
     )
     rows = (
         await db.execute(
@@ -71,19 +69,19 @@ async def document_facts(
                 id_.is_not(None),
                 func.coalesce(*names, cast(id_, Text), ""),
                 null() if table.category is None else table.column(table.category),
-                func.coalesce(snippet, ""),
+                func.coalesce(beginning, ""),
                 null() if table.metadata is None else table.column(table.metadata),
             )
             .select_from(wanted.outerjoin(table.rows, id_ == wanted.c.id))
             .order_by(wanted.c.place)
         )
     ).all()
-    there, titles, categories, snippets, metadata = zip(*rows, strict=True) if rows else [()] * 5
+    there, titles, categories, beginnings, metadata = zip(*rows, strict=True) if rows else [()] * 5
     return DocumentFacts(
         there=np.array(there, dtype=bool),
         titles=titles,
         categories=categories,
-        snippets=tuple(snippet.strip() for snippet in snippets),
+        snippets=tuple(" ".join(beginning.split()) for beginning in beginnings),
         metadata=_columns(metadata),
     )
 

@@ -28,7 +28,9 @@ Report = Callable[[str, float], Awaitable[None]]
 """Told a phase, and which share (0–1) of it is done."""
 Answer = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
 
-_FIXED_BYTES = 6 * 1024**3  # address space for Python, numba, BLAS and what is compared at once
+# Address space for Python, numba and what is compared at once; and what each thread of BLAS reserves
+# for its stack, heap and buffer without using it.
+_FIXED_BYTES, _THREAD_BYTES = 6 * 1024**3, 256 * 1024**2
 _ROW_BYTES = 4096  # a point's neighbours, graph and cluster tree
 # A provider's key is nothing for it; where it runs is.
 _NOT_FOR_IT = ("_API_KEY", "DATABASE_URL")
@@ -77,7 +79,8 @@ async def no_vectors() -> AsyncIterable[Block]:
 
 def _memory_bytes(rows: int, dimensions: int) -> int:
     """The vectors, their unit copy, and one more for the library that clusters them."""
-    return _FIXED_BYTES + rows * (3 * 4 * dimensions + _ROW_BYTES)
+    threads = (os.cpu_count() or 1) * _THREAD_BYTES
+    return _FIXED_BYTES + threads + rows * (3 * 4 * dimensions + _ROW_BYTES)
 
 
 class _Worker:

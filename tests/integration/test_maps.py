@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections import Counter
@@ -28,7 +30,9 @@ from lib.projection.stored import (
     get_projection,
     list_projections,
 )
+from lib.projection.wire import read_message, write_message
 from lib.projection.words import words_apart
+from lib.settings import PROJECT_ROOT
 from lib.store.collections import drop_collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobStatus
@@ -292,6 +296,37 @@ def test_a_worker_that_is_killed_fails_the_job_in_words(database: Database) -> N
     assert ended.status is JobStatus.FAILED
     assert "not enough memory" in (ended.error or "")  # who kills by 9 is mostly the kernel
     assert atlas.maps() == []
+
+
+def test_a_worker_does_not_outlive_its_parent() -> None:
+    """What a parent that was killed leaves behind is a pipe that ends."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "lib.projection.worker", str(64 * 1024**3)],
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    vectors = clustered(3000)
+    header = {
+        "task": "layout",
+        "rows": len(vectors),
+        "dimensions": DIMENSIONS,
+        "distance": "cosine",
+        "settings": ENDLESS.to_json(),
+        "clusters": ClusterSettings().to_json(),
+    }
+    write_message(worker.stdin, header)
+    write_message(worker.stdin, {}, {"places": np.arange(len(vectors)), "vectors": vectors})
+    write_message(worker.stdin, {"end": True})
+    while (said := read_message(worker.stdout)) != ({"phase": "layout", "share": 0.0}, {}):
+        assert said is not None
+    worker.stdin.close()
+    while read_message(worker.stdout) is not None:
+        continue
+    assert worker.wait(timeout=60) == 1
+    worker.stdout.close()
 
 
 def test_a_collection_that_is_dropped_meanwhile(
