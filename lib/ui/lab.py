@@ -140,7 +140,7 @@ def experiment_picker(experiments: Sequence[ExperimentSummary]) -> uuid.UUID:
 
 def open_experiment(experiment_id: object) -> None:
     """At the next run of the page."""
-    address = _with_collection({_OPEN: str(experiment_id)})
+    address = _with_collection({_OPEN: str(experiment_id), _PART: Part.RESULTS.value})
     st.query_params.from_dict(dict(address))
 
 

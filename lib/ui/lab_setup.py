@@ -25,7 +25,7 @@ from lib.lab.measure import ROUNDS
 from lib.lab.measurement import Protocol
 from lib.lab.plan import Plan
 from lib.lab.queries import QUERY_COUNT
-from lib.search.filters import FieldFacts, Filter
+from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
 from lib.store.candidates import CandidateSpec
 from lib.store.collections import CollectionSummary
 from lib.ui.address import (
@@ -82,12 +82,13 @@ _SCAN_LABELS = {
 @dataclass(frozen=True)
 class Draft:
     """What was chosen for an experiment, its candidates apart. source: a file of queries, opened
-    anew at each reading. count: queries at most."""
+    anew at each reading. count: queries at most. matching: rows that the filters leave."""
 
     kind: QueryKind
     count: int
     k: int
     filters: tuple[Filter, ...]
+    matching: int
     seed: int = 0
     query_set: str = ""
     source: Source | None = None
@@ -103,6 +104,11 @@ class Draft:
 
     def spec(self, candidates: Sequence[CandidateSpec]) -> ExperimentSpec:
         """Raises InvalidInput, LimitExceeded."""
+        if self.filters and not self.matching:
+            raise InvalidInput(
+                "No row passes this filter, so there is nothing to find.",
+                hint="Take a part of it away.",
+            )
         if self.kind is QueryKind.QUERY_SET and not self.query_set:
             raise InvalidInput(
                 "This collection has no query set yet.",
@@ -155,11 +161,17 @@ def setup_controls(
     draft = replace(draft, protocol=protocol, k=_k(protocol))
     st.caption(f"Neighbours by {summary.collection.distance.label}, as the collection compares.")
     filters = narrowing_controls(Owner(PREFIX), categories, fields)
+    left = matching(filters) if filters else summary.embedded
     if filters:
-        _selectivity(matching(filters), summary.embedded)
+        _selectivity(left, summary.embedded)
     st.markdown("**How**")
     draft = replace(
-        draft, filters=filters, target=_target(), rounds=_rounds(), clients=_clients(protocol)
+        draft,
+        filters=filters,
+        matching=left,
+        target=_target(),
+        rounds=_rounds(),
+        clients=_clients(protocol),
     )
     with st.expander("More", icon=":material/tune:"):
         return _more(draft)
@@ -207,7 +219,7 @@ def _queries(summary: CollectionSummary, query_sets: Sequence[QuerySetSummary]) 
     )
     if asked > most:
         st.caption(f"There are {most:,}: all of them are asked.")
-    return Draft(kind, asked, K.default, (), query_set=query_set, source=source)
+    return Draft(kind, asked, K.default, (), 0, query_set=query_set, source=source)
 
 
 def _query_set(query_sets: Sequence[QuerySetSummary]) -> tuple[str, int]:
@@ -263,12 +275,6 @@ def _k(protocol: Protocol) -> int:
 
 
 def _selectivity(matching: int, rows: int) -> None:
-    if not matching:
-        st.error(
-            "No row passes this filter, so there is nothing to find. Take a part of it away.",
-            icon=":material/filter_alt_off:",
-        )
-        return
     st.caption(
         f"The filter leaves {matching:,} of {count(rows, 'row')}, {share(matching / max(rows, 1))} "
         "(its selectivity)."
@@ -446,6 +452,9 @@ def _number(label: str, limits: Limits, usual: int, *, key: str, help_text: str)
 def setup_address(spec: ExperimentSpec) -> Address:
     """The settings of an experiment as they stand in the address; a file is not among them."""
     usual_target, target = Target(), spec.target
+    category = spec.category
+    own = None if category is None else Filter(CATEGORY, FilterOp.EQUALS, category)
+    others = [each for each in spec.filters if each != own]
     found: dict[str, Any] = {
         "index": [str(candidate) for candidate in spec.candidates],
         "from": "" if spec.queries.kind is QueryKind.SAMPLE else spec.queries.kind.value,
@@ -453,7 +462,8 @@ def setup_address(spec: ExperimentSpec) -> Address:
         "n": str(spec.queries.count),
         "seed": str(spec.queries.seed) if spec.queries.seed else "",
         "k": "" if spec.rules.k is not None or spec.k == K.default else str(spec.k),
-        "f": [str(each) for each in spec.filters],
+        "category": category or "",
+        "f": [str(each) for each in others],
         "protocol": "" if spec.protocol is Protocol.VECSCOPE else spec.protocol.value,
         "rounds": "" if spec.rounds == ROUNDS.default else str(spec.rounds),
         "probes": ", ".join(map(str, spec.probes or ())),

@@ -299,61 +299,58 @@ def _refusal(label: str, why: VecscopeError) -> None:
 _COLUMNS: dict[str, Any] = {
     _KIND: st.column_config.SelectboxColumn(
         "Index",
+        width=90,
         options=list(_KINDS),
-        width="small",
         help="IVFFlat sorts rows into lists and looks into some of them: quick to build, small. "
         "HNSW walks a graph: quicker and more exact to search, slower to build, larger.",
     ),
     _STORAGE: st.column_config.SelectboxColumn(
-        "Holds (storage)",
+        "Holds",
+        width=120,
         options=list(_STORAGES),
-        width="small",
-        help="What the index holds. vector: 4 bytes a dimension, up to 2,000 of them. halfvec: 2 "
-        "bytes, up to 4,000. bit: one bit a dimension; more rows are taken by their bits, and "
-        "ranked again by the full vector.",
+        help="What the index holds (storage). vector: 4 bytes a dimension, up to 2,000 of them. "
+        "halfvec: 2 bytes, up to 4,000. bit: one bit a dimension; more rows are taken by their "
+        "bits, and ranked again by the full vector.",
     ),
     _LISTS: st.column_config.NumberColumn(
         "Lists",
+        width=75,
         min_value=LISTS.low,
         max_value=LISTS.high,
         step=1,
-        width="small",
         help="IVFFlat only: into how many lists the rows are sorted (lists). The guideline is one "
         "for each 1,000 rows, √rows above a million, at least 10.",
     ),
     _M: st.column_config.NumberColumn(
         "Links (m)",
+        width=90,
         min_value=M.low,
         max_value=M.high,
         step=1,
-        width="small",
         help="HNSW only: links of a row (m). More find more, and take more memory and time.",
     ),
     _EF: st.column_config.NumberColumn(
-        "Breadth (ef_construction)",
+        "Breadth (ef)",
+        width=105,
         min_value=EF_CONSTRUCTION.low,
         max_value=EF_CONSTRUCTION.high,
         step=1,
-        width="small",
         help="HNSW only: how many rows are looked at to find a row's links (ef_construction), at "
         "least twice the links. More make a better graph and take longer.",
     ),
     _MEMORY: st.column_config.TextColumn(
         "Memory",
-        width="small",
         help="What the build wants at once. An HNSW graph that outgrows maintenance_work_mem goes "
         "on several times slower.",
     ),
     _DISK: st.column_config.TextColumn(
         "On disk",
-        width="small",
         help="The copy of the vectors and the index together; of what is built already, as it is.",
     ),
     _SECONDS: st.column_config.TextColumn(
         "Build",
-        width="small",
         help="To copy the vectors and to build the index. By measured rates, set right by what was "
         "built on this server before. What is there already is used again.",
     ),
-    _STATE: st.column_config.TextColumn("State", width="small"),
+    _STATE: st.column_config.TextColumn("State"),
 }

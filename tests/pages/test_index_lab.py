@@ -1,0 +1,379 @@
+"""Index Lab: which index, which settings?"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from lib.ingest.incoming import IncomingDocument
+from lib.ingest.load import store_documents
+from lib.lab.desk import Desk
+from lib.lab.experiment import (
+    Experiment,
+    ExperimentSpec,
+    ExperimentState,
+    Priority,
+    QueryKind,
+    QuerySource,
+    Target,
+)
+from lib.lab.kept import get_experiment, list_experiments, make_experiment
+from lib.lab.measurement import Protocol
+from lib.search.filters import parse_filter
+from lib.store.candidates import CandidateSpec, CandidateStorage, list_candidates
+from lib.store.collections import Collection, summarise
+from lib.store.jobs import JobKind
+from lib.ui.lab_setup import setup_address
+from lib.ui.lab_table import Row, edited
+from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.vectors.tuning import IterativeScan
+from tests.pages.conftest import FILMS, Library, endless, words
+
+Visit = Callable[..., AppTest]
+
+VECTOR, HALFVEC = CandidateStorage.VECTOR, CandidateStorage.HALFVEC
+# As little as can be measured.
+QUICK = {
+    "lab.index": "ivfflat:lists=4@vector",
+    "lab.n": "5",
+    "lab.rounds": "1",
+    "lab.clients": "1",
+    "lab.probes": "1, 4",
+}
+
+
+@pytest.fixture
+def films(library: Library) -> Collection:
+    """120 of them, 30 of each category, with a year to filter by."""
+    collection = library.create()
+    documents = [
+        IncomingDocument(
+            external_id=f"{title} {number}",
+            title=f"{title} {number}",
+            category=category,
+            content=text,
+            metadata={"year": 1990 + number},
+        )
+        for number in range(30)
+        for title, category, text in FILMS
+    ]
+    library.services.database.query(store_documents, collection, documents)
+    library.embed(collection)
+    return collection
+
+
+def desk(library: Library, collection: Collection) -> Desk:
+    services = library.services
+    summary = services.database.query(summarise, collection)
+    return Desk(services.database, services.jobs, services.settings, summary)
+
+
+def run_buttons(app: AppTest) -> list[Any]:
+    return [button for button in app.button if button.label.startswith("Run: about")]
+
+
+def newest(library: Library, collection: Collection) -> Experiment:
+    return library.services.database.query(get_experiment, collection)
+
+
+def table(app: AppTest) -> pd.DataFrame:
+    [found] = app.dataframe
+    return found.value
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    [button] = [button for button in app.button if button.label == label]
+    return button.click().run()
+
+
+# --- before there is anything to measure --------------------------------------------------------
+
+
+def test_without_a_collection_there_is_one_next_step(visit: Visit) -> None:
+    app = visit("index_lab")
+    assert "no collection yet" in app.info[0].value
+    assert not app.error
+
+
+def test_an_empty_collection_asks_for_documents(visit: Visit, library: Library) -> None:
+    library.create()
+    app = visit("index_lab")
+    assert "no documents yet" in words(app)
+    assert not run_buttons(app)
+
+
+def test_one_row_is_too_few(visit: Visit, library: Library) -> None:
+    collection = library.create()
+    library.store(collection, FILMS[:1])
+    library.embed(collection)
+    app = visit("index_lab")
+    assert "must be at least 2" in words(app)
+    assert not run_buttons(app)
+
+
+def test_without_embeddings_that_is_said(visit: Visit, library: Library) -> None:
+    library.store(library.create())
+    app = visit("index_lab")
+    assert "4 documents of 4 have no embedding" in words(app)
+    assert not run_buttons(app)
+
+
+# --- what is to be found out --------------------------------------------------------------------
+
+
+def test_a_first_look_has_two_candidates_with_their_estimates(
+    visit: Visit, films: Collection
+) -> None:
+    app = visit("index_lab")
+    found = table(app)
+    assert list(found["Index"]) == ["IVFFlat", "HNSW"]
+    assert found["Lists"][0] == 10
+    assert list(found["State"]) == ["to build", "to build"]
+    for figure in ("Memory", "On disk", "Build"):
+        assert all(re.match(r"[\d.,]+ \w+", cell) for cell in found[figure])
+    assert len(run_buttons(app)) == 1
+    assert not app.error
+    assert not any(name.startswith("lab.") for name in app.query_params)
+
+
+@pytest.mark.parametrize(
+    ("index", "why"),
+    [
+        ("hnsw:m=64,ef_construction=64@vector", "below 2"),
+        ("ivfflat:lists=500@vector", "500"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_beside_its_row(
+    visit: Visit, films: Collection, index: str, why: str
+) -> None:
+    app = visit("index_lab", **{"lab.index": index})
+    assert table(app)["State"][0] in ("refused", "cannot be")
+    [error] = app.error
+    assert "cannot be built" in error.value
+    assert why in error.value
+    assert not run_buttons(app)
+
+
+def test_a_candidate_that_the_address_does_not_spell_is_said(
+    visit: Visit, films: Collection
+) -> None:
+    app = visit("index_lab", **{"lab.index": "btree:fill=3"})
+    assert "cannot be read" in app.warning[0].value
+    assert len(table(app)) == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ({"lab.k": "120"}, "k is 120"),
+        ({"lab.probes": "one, two"}, "no list of whole numbers"),
+        ({"lab.probes": "0"}, "probes is 0"),
+        ({"lab.from": "query_set"}, "no query set"),
+        ({"lab.from": "file"}, "no file of queries"),
+        ({"lab.f": "="}, "field"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(
+    visit: Visit, films: Collection, address: dict[str, str], why: str
+) -> None:
+    app = visit("index_lab", **address)
+    [error] = app.error
+    assert why in error.value.replace("\\", "")
+    assert not run_buttons(app)
+
+
+def test_a_filter_shows_what_it_leaves(visit: Visit, films: Collection) -> None:
+    app = visit("index_lab", **{"lab.category": "Movie"})
+    assert "leaves 30 of 120 rows, 25 %" in words(app)
+    assert len(run_buttons(app)) == 1
+    app = visit("index_lab", **{"lab.category": "Movie", "lab.f": "year>=3000"})
+    assert "No row passes this filter" in app.error[0].value
+    assert not run_buttons(app)
+
+
+def test_all_equal_vectors_are_said(visit: Visit, library: Library) -> None:
+    collection = library.create()
+    library.store(collection, [FILMS[0]] * 40)
+    library.embed(collection)
+    app = visit("index_lab", **{"lab.index": "hnsw:m=16,ef_construction=64@vector"})
+    assert "all equal" in words(app)
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def changes(
+    edits: dict[int, dict[str, Any]] | None = None,
+    added: list[dict[str, Any]] | None = None,
+    deleted: list[int] | None = None,
+) -> dict[str, Any]:
+    """As Streamlit's editor tells them."""
+    return {"edited_rows": edits or {}, "added_rows": added or [], "deleted_rows": deleted or []}
+
+
+IVF, GRAPH = Row(IndexKind.IVFFLAT, VECTOR, lists=10), Row(IndexKind.HNSW, VECTOR, None, 16, 64)
+
+
+def test_edits_of_the_table() -> None:
+    def after(**what: Any) -> list[Row]:
+        return edited([IVF, GRAPH], changes(**what), VECTOR, 50_000)
+
+    assert after() == [IVF, GRAPH]
+    assert after(edits={0: {"Lists": 20}}) == [Row(IndexKind.IVFFLAT, VECTOR, 20), GRAPH]
+    assert after(deleted=[0]) == [GRAPH]
+    # Another kind begins with the usual options: 50 lists of 1,000 rows.
+    assert after(edits={1: {"Index": "IVFFlat"}})[1] == Row(IndexKind.IVFFLAT, VECTOR, 50)
+    assert after(edits={0: {"Index": "HNSW"}})[0] == GRAPH
+    # ef_construction is at least twice m: it goes along.
+    assert after(edits={1: {"Links": 48}})[1] == Row(IndexKind.HNSW, VECTOR, None, 48, 96)
+    assert after(edits={1: {"Holds": "halfvec"}})[1].storage is HALFVEC
+    # What is typed is taken as it is, also where it cannot be: the page says why.
+    assert after(edits={1: {"Breadth": 20}})[1].ef_construction == 20
+    # A new row is a candidate that is not there yet.
+    assert after(added=[{}])[2] == Row(IndexKind.HNSW, VECTOR, None, 24, 64)
+    assert after(added=[{"Index": "IVFFlat", "Lists": 7}])[2] == Row(IndexKind.IVFFLAT, VECTOR, 7)
+
+
+def test_a_row_is_read_as_it_was_written() -> None:
+    for row in (IVF, GRAPH, Row(IndexKind.HNSW, CandidateStorage.BIT, None, 2, 4)):
+        assert Row.from_text(row.text) == row
+        assert str(row.spec(100)) == row.text
+    for text in ("", "hnsw", "hnsw:m=x@vector", "hnsw:lists=3@vector", "hnsw:m=4@text"):
+        assert Row.from_text(text) is None
+
+
+# --- a run --------------------------------------------------------------------------------------
+
+
+def test_the_settings_of_an_experiment_make_the_same_again(
+    visit: Visit, library: Library, films: Collection
+) -> None:
+    spec = ExperimentSpec(
+        candidates=(
+            CandidateSpec(IVFFlat(4), VECTOR),
+            CandidateSpec(HNSW(8, 32), HALFVEC),
+        ),
+        queries=QuerySource(QueryKind.SAMPLE, 6, 3),
+        k=5,
+        filters=(parse_filter("category=Movie"), parse_filter("year>=2000")),
+        protocol=Protocol.VECSCOPE,
+        target=Target(0.9, 50.0, Priority.SIZE),
+        rounds=2,
+        clients=(1, 4, 8),
+        probes=(1, 4),
+        ef_search=(10, 20),
+        iterative_scans=(IterativeScan.RELAXED,),
+        oversampling=4,
+    )
+    app = visit("index_lab", **setup_address(spec))
+    assert not app.error
+    library.services.database.query(make_experiment, films, spec)
+    again = visit("index_lab", part="results")
+    [link] = [e for e in again.get("page_link") if e.proto.label == "A new one like this"]
+    assert "lab.index=ivfflat" in link.proto.query_string
+    run_buttons(app)[0].click().run()
+    library.services.database.run(cancel_all(library))
+    asked = [each.spec for each in library.services.database.query(list_experiments, films)]
+    assert asked == [spec, spec]
+
+
+async def cancel_all(library: Library) -> None:
+    jobs = library.services.jobs
+    for job in await jobs.recent(active_only=True):
+        await jobs.cancel(job.id)
+        await jobs.wait(job.id)
+
+
+def test_from_the_table_to_results_and_back_to_nothing(
+    visit: Visit, library: Library, films: Collection
+) -> None:
+    app = visit("index_lab", **QUICK)
+    run_buttons(app)[0].click().run()
+    assert not app.error
+    library.wait()
+    app.run()
+    assert not app.error
+    experiment = newest(library, films)
+    assert experiment.state is ExperimentState.DONE
+    assert [each.setting.value for each in experiment.measurements_of("IVFFlat lists 4")][:1] == [1]
+    assert app.query_params.get("part") is None  # results are usual now
+    assert app.selectbox(key="exp").value == str(experiment.id)
+
+    app = visit("index_lab", part="new", **QUICK)
+    assert list(table(app)["State"]) == ["built already"]
+    assert list(table(app)["Build"]) == ["0 s"]
+
+    app = visit("index_lab", part="all")
+    assert "recall ≥ 0.95" in words(app).replace("\\", "")
+    assert "IVFFlat lists 4" in words(app)  # with as many probes as lists it is exact
+    app = visit("index_lab", part="disk")
+    assert "One candidate takes" in words(app)
+    app = press(app, "Drop")
+    assert "get free" in words(app)
+
+    # AppTest cannot press a button of a dialog: tests/browser does.
+    at_desk = desk(library, films)
+    at_desk.rename(experiment.id, "By hand")
+    assert "By hand" in [e.proto.label for e in visit("index_lab", part="all").get("page_link")]
+    at_desk.drop(at_desk.candidates())
+    assert "nothing of the lab takes room" in words(visit("index_lab", part="disk"))
+    at_desk.delete(experiment.id)
+    assert "No experiment" in words(visit("index_lab", part="all"))
+
+
+def test_what_was_broken_off_says_so_and_goes_on(
+    visit: Visit, library: Library, films: Collection
+) -> None:
+    spec = ExperimentSpec(
+        (CandidateSpec(IVFFlat(4), VECTOR),), QuerySource(count=5), rounds=1, probes=(1,)
+    )
+    library.services.database.query(make_experiment, films, spec)  # and its process ended
+    app = visit("index_lab")
+    assert "interrupted" in words(app)
+    app = press(app, "Go on")
+    assert not app.error
+    library.wait()
+    assert newest(library, films).state is ExperimentState.DONE
+    assert len(library.services.database.query(list_candidates, films)) == 1
+    assert "Go on" not in [button.label for button in visit("index_lab").button]
+
+
+def test_what_runs_is_watched_and_nothing_else_can_begin(
+    visit: Visit, library: Library, films: Collection
+) -> None:
+    services = library.services
+    services.database.run(
+        services.jobs.start(
+            JobKind.EXPERIMENT,
+            "Experiment One on Films",
+            endless,
+            collection_id=films.id,
+            exclusive_key="experiment",
+        )
+    )
+    app = visit("index_lab")
+    assert "Experiment One on Films" in words(app)
+    assert [button.disabled for button in run_buttons(app)] == [True]
+    other = library.films("Others")
+    assert "Experiment One on Films" in words(visit("index_lab", c=other.slug))
+    [cancel] = [button for button in app.button if button.label == "Cancel"]
+    cancel.click().run()
+    library.wait()
+    app.run()
+    assert [button.disabled for button in run_buttons(app)] == [False]
+
+
+def test_an_experiment_that_is_gone_is_said(
+    visit: Visit, library: Library, films: Collection
+) -> None:
+    spec = ExperimentSpec((CandidateSpec(IVFFlat(4), VECTOR),))
+    library.services.database.query(make_experiment, films, spec)
+    app = visit("index_lab", exp=str(uuid.uuid4()))
+    assert "not here" in words(app)
+    assert not app.error
