@@ -18,7 +18,7 @@ from lib.store.jobs import JobKind
 from lib.ui import map as ui
 from lib.ui.controls import collection_picker, search_controls
 from lib.ui.map_below import kept_lost, show_below
-from lib.ui.map_chart import map_points, picture
+from lib.ui.map_chart import map_points, outside, picture
 from lib.ui.memory import remember
 from lib.ui.page import MAP, refresh, start_page, watch_jobs
 from lib.ui.states import no_collections, nothing_embedded
@@ -111,7 +111,8 @@ def show_maps(
                 revision=str(view.projection.id),
             )
             ui.show_chart(figure, view.projection, view.ids if number == 0 else None)
-            ui.caption(view.projection, finding(coloring, view.projection))
+            far = outside(view.projection.coordinates)
+            ui.caption(view.projection, finding(coloring, view.projection), far)
             ui.show_question(asked)
 
 

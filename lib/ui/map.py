@@ -19,6 +19,7 @@ from lib.projection.settings import NEIGHBOURS, SAMPLE, SEED, Method, Projection
 from lib.projection.stored import ProjectionSummary
 from lib.projection.viewing import Question
 from lib.ui.address import by_value, read_choice, write_choice
+from lib.ui.map_chart import SOLID
 from lib.ui.text import count, duration, escape
 
 MOST_IN_ADDRESS = 20
@@ -28,7 +29,6 @@ _CHART = "map_chart"
 _CHOSEN = "map:chosen"
 _ZOOM = "zoom"
 _ADDRESS = "sel"
-SOLID = 3
 # Of the nearest documents around a question, in widths of the map (lib.projection.placing).
 FAR_SPREAD = 0.1
 
@@ -333,9 +333,11 @@ def choose(projection: uuid.UUID, ids: Sequence[str]) -> None:
         st.query_params.pop(_ADDRESS, None)
 
 
-def caption(summary: ProjectionSummary, finding: str) -> None:
-    """How to read the picture, in one line under it."""
+def caption(summary: ProjectionSummary, finding: str, outside: int) -> None:
+    """How to read the picture, in one line under it. outside: points beyond its edges."""
     words = [finding, "The axes have no unit: near means alike, far apart says little."]
+    if outside:
+        words.append(f"{count(outside, 'document')} far from the rest: zoom out to see them.")
     if summary.sampled:
         words.append(f"A sample: {summary.points:,} of {count(summary.documents, 'document')}.")
     if summary.left_out:

@@ -7,7 +7,7 @@ Coordinates and colours go as arrays, never point by point: 50,000 points are dr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,12 @@ MOST_SNIPPETS = 20_000
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 _COLORS = tuple(color for color in SERIES if color not in (EXACT, FUSED))
-_MARGIN = 0.04  # of the map's width, around it
+_MARGIN = 0.06  # of the map's width, around it
+_FAR_SHARE = 0.005  # of the points, on each side of each axis
+# Pixels, roughly: of the picture, of a character and of a line of a name.
+_WIDTH, _CHARACTER, _LINE = 900, 7.0, 22.0
+MOST_LEGENDS = 20
+SOLID = 3
 _LABEL_CHARACTERS = 34
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -69,19 +74,45 @@ def map_points(coordinates: npt.NDArray[np.float32], facts: DocumentFacts) -> Ma
 
 
 def frame_of(coordinates: npt.NDArray[np.float32], places: IntArray | None = None) -> Frame:
-    """Around these points, or around all."""
-    shown = coordinates if places is None or not len(places) else coordinates[places]
-    low, high = shown[:, :2].min(axis=0), shown[:, :2].max(axis=0)
-    room = np.maximum((high - low) * _MARGIN, float(np.ptp(coordinates[:, :2])) * _MARGIN / 2)
+    """Around these points, or around nearly all: a few that lie far off would make the rest small.
+    They are there when one zooms out (:func:`outside`)."""
+    if places is not None and len(places):
+        low, high = coordinates[places, :2].min(axis=0), coordinates[places, :2].max(axis=0)
+    else:
+        low, high = np.quantile(coordinates[:, :2], (_FAR_SHARE, 1 - _FAR_SHARE), axis=0)
+    room = np.maximum((high - low) * _MARGIN, float(np.ptp(coordinates[:, :2])) * _MARGIN / 4)
     low, high = low - room, high + room
     return Frame((float(low[0]), float(high[0])), (float(low[1]), float(high[1])))
 
 
+def outside(coordinates: npt.NDArray[np.float32]) -> int:
+    """How many points the whole map's frame does not hold; of a map in three dimensions none."""
+    if coordinates.shape[1] == SOLID:
+        return 0
+    frame = frame_of(coordinates)
+    x, y = coordinates[:, 0], coordinates[:, 1]
+    within = (x >= frame.x[0]) & (x <= frame.x[1]) & (y >= frame.y[0]) & (y <= frame.y[1])
+    return int(np.count_nonzero(~within))
+
+
 def names_within(names: Sequence[ClusterName], frame: Frame, most: int) -> list[ClusterName]:
-    """Those of the largest clusters whose middle is to be seen: the nearer one looks, the more of
-    the smaller ones have their turn."""
-    seen = [name for name in names if frame.holds(name.at)]
-    return sorted(seen, key=lambda name: -name.points)[:most]
+    """Those of the largest clusters that are to be seen and hide no larger one's name: the nearer
+    one looks, the more of the smaller ones have their turn. Names at the edge are moved inside."""
+    unit = max((frame.x[1] - frame.x[0]) / _WIDTH, (frame.y[1] - frame.y[0]) / HEIGHT)
+    shown: list[tuple[ClusterName, float]] = []
+    for name in sorted(names, key=lambda each: -each.points):
+        if len(shown) == most:
+            break
+        if not frame.holds(name.at):
+            continue
+        half = min(len(name.text), _LABEL_CHARACTERS) * _CHARACTER * unit / 2
+        x = min(max(name.at[0], frame.x[0] + half), frame.x[1] - half)
+        if all(
+            abs(x - other.at[0]) > half + other_half or abs(name.at[1] - other.at[1]) > _LINE * unit
+            for other, other_half in shown
+        ):
+            shown.append((replace(name, at=(x, *name.at[1:])), half))
+    return [name for name, _ in shown]
 
 
 def picture(
@@ -125,7 +156,7 @@ def map_figure(
     points that stand out, the others fade. frame: what is shown, by default all. revision: as long
     as it is the same, the browser keeps the part of the map that one has moved to."""
     figure = go.Figure()
-    solid = points.coordinates.shape[1] == 3
+    solid = points.coordinates.shape[1] == SOLID
     fading = chosen is not None and len(chosen) > 0
     for trace in _traces(points, coloring, chosen if fading else None, solid=solid):
         figure.add_trace(trace)
@@ -212,6 +243,7 @@ def _traces(
             shortened(label, 30),
             chosen,
             solid=solid,
+            in_legend=code < MOST_LEGENDS,
         )
         for code, label in _kinds_last_first(coloring)
     ]
@@ -242,6 +274,7 @@ def _scatter(
     chosen: IntArray | None,
     *,
     solid: bool,
+    in_legend: bool = True,
 ) -> Any:
     at = points.coordinates[places]
     common: dict[str, Any] = {
@@ -250,6 +283,7 @@ def _scatter(
         "mode": "markers",
         "marker": marker,
         "name": name,
+        "showlegend": in_legend,
         "hovertext": points.hover[places],
         "hovertemplate": "%{hovertext}<extra></extra>",
         "customdata": places.astype(np.int32),

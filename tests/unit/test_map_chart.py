@@ -9,7 +9,15 @@ from lib.projection.coloring import MOST_KINDS, NO_KIND, Kinds, Numbers, kinds_o
 from lib.projection.facts import DocumentFacts
 from lib.projection.placing import QueryPlace
 from lib.projection.viewing import ClusterName, Question
-from lib.ui.map_chart import MOST_SNIPPETS, MapPoints, frame_of, map_points, names_within, picture
+from lib.ui.map_chart import (
+    MOST_SNIPPETS,
+    MapPoints,
+    frame_of,
+    map_points,
+    names_within,
+    outside,
+    picture,
+)
 from lib.vectors.search import SearchResult
 
 COUNT = 50
@@ -113,11 +121,25 @@ def test_three_dimensions() -> None:
 
 
 def test_the_nearer_one_looks_the_more_names_there_are() -> None:
-    names = [ClusterName(f"c{n}", (float(n), 0.0), 100 - n) for n in range(10)]
-    everywhere = np.array([[0.0, -1.0], [9.0, 1.0]], np.float32)
-    assert [n.text for n in names_within(names, frame_of(everywhere), 2)] == ["c0", "c1"]
-    right = frame_of(np.vstack([everywhere, [[7.0, 0.0], [9.0, 0.0]]]), np.array([2, 3]))
-    assert [n.text for n in names_within(names, right, 2)] == ["c7", "c8"]
+    names = [ClusterName(f"c{n}", (n / 10, 0.0), 100 - n) for n in range(100)]
+    line = np.array([[n / 100, 0.0] for n in range(1000)], np.float32)
+    far = names_within(names, frame_of(line), 60)
+    near = names_within(names, frame_of(line, np.arange(300, 340)), 60)
+    assert far[0].text == "c0"  # the largest one is never hidden
+    gaps = np.diff(sorted(name.at[0] for name in far))
+    assert 1 < len(far) < 60
+    assert gaps.min() > 0.15  # two characters are some 14 of 900 pixels, and 0.17 of 11 units
+    seen = [name for name in names if frame_of(line, np.arange(300, 340)).holds(name.at)]
+    assert [name.text for name in near] == [name.text for name in seen]  # there is room for all
+    assert len(names_within(names, frame_of(line), 3)) == 3
+
+
+def test_points_far_from_the_rest_do_not_make_it_small() -> None:
+    at = np.vstack([RNG.standard_normal((1000, 2)), [[500.0, 500.0]]]).astype(np.float32)
+    frame = frame_of(at)
+    assert frame.x[1] < 20
+    assert outside(at) >= 1
+    assert frame_of(at, np.array([1000])).holds((500.0, 500.0))
 
 
 def test_kinds_are_ordered_by_how_frequent_they_are_and_the_rest_is_one() -> None:
