@@ -94,10 +94,10 @@ class CandidateState(StrEnum):
 class Candidate:
     """A candidate as its row was when it was read.
 
-    table: its id, embedding, category and metadata, to search by vector. rows, index_bytes and
-    the like are None until it is ready. stale: the collection was written to since the copying.
-    copy_seconds: the copying; build_seconds: the index alone. parallel_workers: as allowed for the
-    build. error: why it failed.
+    storage: what its index holds. table: its id, embedding, category and metadata, to search by
+    vector. rows, index_bytes and the like are None until it is ready. stale: the collection was
+    written to since the copying. copy_seconds: the copying; build_seconds: the index alone.
+    parallel_workers: as allowed for the build. error: why it failed.
     """
 
     id: uuid.UUID
