@@ -1,6 +1,7 @@
 """The pictures of the documentation, made from the real app: `make docs-pictures`.
 
-Writes docs/pictures/*.png, 1280 pixels wide. Takes about a minute and needs Chromium.
+Writes docs/pictures/*.png, 1280 pixels wide, those named -wide-dark 1920. Takes a few minutes and
+needs Chromium.
 """
 
 from __future__ import annotations
@@ -30,6 +31,15 @@ C-018,Night watchman's clock,"Pegs on the dial show whether he made each of his 
 """
 
 Theme = Literal["light", "dark"]
+# (what the name of a picture ends with, width in pixels, theme)
+LOOKS: tuple[tuple[str, int, Theme], ...] = (("", 1280, "light"), ("-wide-dark", 1920, "dark"))
+WORKBENCH = {
+    "cards": "",
+    "table": "&show=table&k=10",
+    "weight": "&view=weight",
+    "plan": "&view=plan&mode=similarity&category=logging",
+    "sql": "&view=sql",
+}
 
 
 def main() -> None:
@@ -43,6 +53,8 @@ def main() -> None:
         search = f"/search?{COLLECTION}&{QUESTION}"
         picture(app, browser, "search", search)
         picture(app, browser, "search-dark", f"{search}&mode=similarity&scan=index", theme="dark")
+        workbench(app, browser)
+        compare(app, browser)
         run_vecscope(app, "collections", "create", "Clocks")
         upload(app, browser)
         picture(app, browser, "home", "/")
@@ -59,6 +71,55 @@ def first_visit(app: App, browser: Browser) -> None:
     page.context.close()
 
 
+def workbench(app: App, browser: Browser) -> None:
+    """The views of Search, an example, and what was saved."""
+    search = f"/search?{COLLECTION}&{QUESTION}"
+    keep(app, browser, search, "Log rotation")
+    for ending, width, theme in LOOKS:
+        for view, settings in WORKBENCH.items():
+            picture(app, browser, f"search-{view}{ending}", f"{search}{settings}", theme, width)
+        page = open_page(app, browser, search, theme, width)
+        for link in ("More like this", "Less like this"):
+            page.get_by_role("link", name=link).first.click()
+            expect(page.get_by_text(link.removesuffix(" this"), exact=True)).to_be_visible()
+            finished(page)
+        save(page, f"search-example{ending}")
+        page.context.close()
+        page = open_page(app, browser, search, theme, width)
+        open_saved(page)
+        expect(page.get_by_role("link", name="Log rotation")).to_be_visible()
+        save(page, f"search-saved{ending}")
+        page.context.close()
+
+
+def compare(app: App, browser: Browser) -> None:
+    """Columns side by side."""
+    both = ("--index", "ivfflat", "--index", "hnsw")
+    run_vecscope(app, "candidates", "build", "--collection", SAMPLE_NAME, *both)
+    for ending, width, theme in LOOKS:
+        for preset in ("indexes", "modes"):
+            address = f"/compare?{COLLECTION}&{QUESTION}&preset={preset}"
+            picture(app, browser, f"compare-{preset}{ending}", address, theme, width)
+
+
+def keep(app: App, browser: Browser, address: str, name: str) -> None:
+    """Saves a search under a name."""
+    page = open_page(app, browser, address)
+    open_saved(page)
+    field = page.get_by_role("textbox", name="Save this search as")
+    field.fill(name)
+    field.press("Enter")
+    expect(page.get_by_role("link", name=name)).to_be_visible()
+    page.context.close()
+
+
+def open_saved(page: Page) -> None:
+    """The menu of saved searches, once the answers are there."""
+    expect(page.get_by_role("link", name="More like this").first).to_be_visible()
+    finished(page)
+    page.get_by_role("button", name="Saved").click()
+
+
 def upload(app: App, browser: Browser) -> None:
     """What a table would become, and then the load, so that there is a second collection."""
     page = open_page(app, browser, "/upload?c=clocks")
@@ -72,14 +133,24 @@ def upload(app: App, browser: Browser) -> None:
     page.context.close()
 
 
-def picture(app: App, browser: Browser, name: str, address: str, theme: Theme = "light") -> None:
-    page = open_page(app, browser, address, theme)
+def picture(
+    app: App,
+    browser: Browser,
+    name: str,
+    address: str,
+    theme: Theme = "light",
+    width: int = 1280,
+) -> None:
+    page = open_page(app, browser, address, theme, width)
     save(page, name)
     page.context.close()
 
 
-def open_page(app: App, browser: Browser, address: str, theme: Theme = "light") -> Page:
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=theme)
+def open_page(
+    app: App, browser: Browser, address: str, theme: Theme = "light", width: int = 1280
+) -> Page:
+    height = width * 5 // 8
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
     page = context.new_page()
     page.goto(app.url + address)
     return page
