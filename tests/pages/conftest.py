@@ -22,7 +22,7 @@ from lib.store.jobs import Job, JobContext, JobKind
 from lib.ui.page import services as open_services_of_the_pages
 
 APP = PROJECT_ROOT / "app.py"
-PAGES = ("collections", "upload", "browse", "search")
+PAGES = ("collections", "upload", "browse", "search", "compare")
 
 FILMS = (
     ("The Great Heist", "TV Show", "Thieves plan a bank robbery in Colombia."),
