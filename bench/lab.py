@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import shutil
 import statistics
@@ -211,6 +212,8 @@ def latency(database: Database, collection: Collection, count: int) -> dict[str,
         "lab_p50_ms": round(1000 * ours, 4),
         "bare_p50_ms": round(1000 * theirs, 4),
         "ratio": round(ours / theirs, 3),
+        # Of the quickest tenth, which a busy machine leaves alone.
+        "ratio_p10": round(float(np.quantile(lab, 0.1) / np.quantile(bare, 0.1)), 3),
         "aim": "0.9 to 1.1",
     }
 
@@ -235,11 +238,12 @@ class Loop:
 
     def __init__(self, *arguments: Any) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self._ours, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=answer, args=(theirs, *arguments), daemon=True)
+        self._ours, self._theirs = spawn.Pipe()
+        self._process = spawn.Process(target=answer, args=(self._theirs, *arguments), daemon=True)
 
     def __enter__(self) -> Loop:
         self._process.start()
+        self._theirs.close()  # else nobody would notice that it died
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -261,6 +265,8 @@ def answer(
     limit: int,
     settings: dict[str, str],
 ) -> None:
+    if hasattr(os, "setsid"):  # as the lab's clients: Linux shares the machine out by session
+        os.setsid()
     connection = psycopg.connect(**arguments, autocommit=True)
     register_vector(connection)
     for name, value in settings.items():
