@@ -11,7 +11,7 @@ from lib.lab.experiment import Experiment, setting_words
 from lib.lab.measurement import Interval, Measurement, Setting
 from lib.lab.recommend import recommend
 
-_SELDOM_THE_SAME = {"load_average"}
+_SELDOM_THE_SAME = {"load_average", "load_average_at_end"}
 """Shown with an experiment, and no difference between two."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -500,9 +500,3 @@ def setting_words(setting: Setting) -> str:
         IterativeScan.STRICT: ", iterative scan in strict order",
     }[setting.iterative_scan]
     return f"{setting.parameter} {setting.value:,}{scan}"
-
-
-def with_filter(spec: ExperimentSpec, filters: Sequence[Filter]) -> ExperimentSpec:
-    """The same under a filter, with each way to scan on that pgvector has."""
-    scans = tuple(IterativeScan) if filters else (IterativeScan.OFF,)
-    return replace(spec, filters=tuple(filters), iterative_scans=scans)

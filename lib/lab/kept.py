@@ -224,15 +224,21 @@ async def note_changed(db: AsyncSession, experiment_id: uuid.UUID, changed: str)
     await _note(db, experiment_id, changed=changed)
 
 
-async def note_end(db: AsyncSession, experiment_id: uuid.UUID) -> None:
-    """It is done."""
-    await _note(db, experiment_id, finished_at=func.now())
+async def note_end(
+    db: AsyncSession, experiment_id: uuid.UUID, environment: Mapping[str, Any]
+) -> None:
+    """It is done. environment: with what is only known now."""
+    await _note(db, experiment_id, finished_at=func.now(), environment=dict(environment))
 
 
 async def note_measurement(
     db: AsyncSession, experiment_id: uuid.UUID, measurement: Measurement
 ) -> None:
-    """In place of the one of that candidate and setting."""
+    """In place of the one of that candidate and setting. Raises NotFound where the experiment was
+    deleted, alone or with its collection."""
+    held = select(ExperimentRecord.id).where(ExperimentRecord.id == experiment_id)
+    if await db.scalar(held.with_for_update(key_share=True)) is None:
+        raise _deleted()
     setting, recall, latency = measurement.setting, measurement.recall, measurement.latency
     values = {
         "kind": setting.kind and setting.kind.value,
@@ -293,7 +299,11 @@ async def _note(db: AsyncSession, experiment_id: uuid.UUID, **values: Any) -> No
         .returning(ExperimentRecord.id)
     )
     if noted.first() is None:
-        raise NotFound("The experiment was deleted meanwhile.")
+        raise _deleted()
+
+
+def _deleted() -> NotFound:
+    return NotFound("The experiment was deleted meanwhile, or its collection dropped.")
 
 
 # --- reading ------------------------------------------------------------------------------------

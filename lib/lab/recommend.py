@@ -23,6 +23,8 @@ from lib.vectors.indexes import IndexKind
 
 LEVELS = (0.90, 0.95, 0.99)
 """Of recall, on the scoreboard."""
+HARDLY_SLOWER = 1.2
+"""A p95 up to so many times another's is no reason to choose by."""
 _ROUNDING = 1e-12
 """0.95 reached in other steps of addition is still 0.95."""
 
@@ -245,7 +247,7 @@ def recommend(experiment: Experiment) -> Recommendation | None:
     ]
     best = _best(contest, target.priority)
     others = [
-        _other(experiment, outcome)
+        _other(experiment, outcome, best)
         for outcome in experiment.outcomes
         if best is None or outcome.candidate != best[0].name
     ]
@@ -316,12 +318,15 @@ def _cost(facts: CandidateFacts) -> str:
     return f"The index takes {size(facts.index_bytes)} and {seconds(facts.build_seconds)} to build."
 
 
-def _other(experiment: Experiment, outcome: Outcome) -> str:
+def _other(experiment: Experiment, outcome: Outcome, best: _Contender | None) -> str:
     """A sentence on a candidate that was not taken."""
     measurement = _at_outcome(experiment, outcome.candidate)
     if measurement is None:
         return f"{outcome.candidate}: {outcome.problem} {outcome.remedy}".strip()
     facts = experiment.facts_of(outcome.candidate)
+    close = best is not None and (
+        1 <= measurement.latency.p95_ms / best[1].latency.p95_ms <= HARDLY_SLOWER
+    )
     cost = (
         ""
         if facts is None
@@ -330,6 +335,7 @@ def _other(experiment: Experiment, outcome: Outcome) -> str:
     return (
         f"{outcome.candidate} reaches it too, with {setting_words(measurement.setting)}: p95 "
         f"{ms(measurement.latency.p95_ms)}{cost}."
+        + (" That is hardly slower: size and build time may decide." if close else "")
     )
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput
 from lib.lab.candidates import BuildStep, build_candidate, candidate_name, check_candidates
-from lib.lab.environment import find_environment
+from lib.lab.environment import find_environment, load_average
 from lib.lab.estimates import estimate, look_at
 from lib.lab.experiment import (
     CandidateFacts,
@@ -632,8 +632,9 @@ class _Run:
                     f"“{self.collection.name}” was written to while it was measured: the figures "
                     "are of its state before, which all candidates hold.",
                 )
-            await note_end(db, self.experiment.id)
             ended = await get_experiment(db, self.collection, self.experiment.id)
+            environment = {**ended.environment, "load_average_at_end": load_average()}
+            await note_end(db, self.experiment.id, environment)
         if ended.changed:
             await self.console.say(ended.changed)
         advice = recommend(ended)

@@ -250,3 +250,18 @@ def test_a_tie_at_the_target_goes_to_the_one_with_the_better_p95() -> None:
     )
     assert made is not None
     assert made.winner == GRAPH_FACTS
+
+
+@pytest.mark.parametrize(("p95_ms", "close"), [(1.8, True), (2.0, False)])
+def test_a_runner_up_that_is_hardly_slower_is_named_as_such(p95_ms: float, close: bool) -> None:
+    # HNSW's p95 is 1.6 ms: 1.8 is 12 % more, 2.0 is 25 %.
+    table = [
+        replace(each, latency=replace(each.latency, p95_ms=p95_ms))
+        if each.setting == Setting(IndexKind.IVFFLAT, 30)
+        else each
+        for each in TABLE
+    ]
+    made = recommend(experiment(table))
+    assert made is not None
+    assert made.winner == GRAPH_FACTS
+    assert ("hardly slower" in made.words) is close
