@@ -82,8 +82,8 @@ def show_like(asking: Asking, given: example.Given, index: IndexDescription | No
     vector = parse_vector(given.vector, collection) if given.vector else None
     wanted = Example(given.like, given.unlike, given.text, vector)
     history.note_asked(example.example_title(given, labels))
-    key = (collection, asking.request, wanted)
-    show_answer(remember("like", key, lambda: asking.like(wanted)), index, given)
+    embedding = remember("like", (collection, wanted), partial(asking.embed, wanted))
+    show_answer(asking.like(wanted, embedding), index, given)
 
 
 def show_answer(
@@ -99,7 +99,7 @@ def show_answer(
     if results.lacks_words(result, request):
         results.offer_any(result, request, remember("any", asked, asking.matches_with_any))
     if request.max_distance is not None:
-        distances = remember("distances", asked, asking.distances)
+        distances = remember("distances", (*state, asking.distances_key), asking.distances)
         workbench.show_strip(cut(distances, request.max_distance))
     with results.row():
         view = workbench.view_picker(can_weigh=can_rerank(request))

@@ -81,22 +81,28 @@ class Asking:
     example: Example | None = None
     embedding: FloatArray | None = None
 
-    def like(self, example: Example) -> Asking:
+    def embed(self, example: Example) -> FloatArray:
+        """The vector (d,) to ask by. Raises what :func:`~lib.search.example.example_vector`
+        raises."""
+        return self.database.run(self.service.embed_example(self.collection, example))
+
+    def like(self, example: Example, embedding: FloatArray) -> Asking:
         """An example in place of the question: by similarity, without the documents that it is
-        made of. Raises what :func:`~lib.search.example.example_vector` raises."""
+        made of. embedding: its vector."""
         alone = replace(self.request, query="", mode=Mode.SIMILARITY)
-        embedding = self.service.embed_example(self.collection, example)
-        return replace(
-            self,
-            request=without_example(alone, example),
-            example=example,
-            embedding=self.database.run(embedding),
-        )
+        asked = without_example(alone, example)
+        return replace(self, request=asked, example=example, embedding=embedding)
 
     @property
     def pool_key(self) -> tuple[object, ...]:
         """What a pool depends on, besides the documents."""
         return self.collection.address, self.example, pool_key(self.request)
+
+    @property
+    def distances_key(self) -> tuple[object, ...]:
+        """What :meth:`distances` depends on, besides the documents: no threshold."""
+        wide = replace(pool_key(self.request), max_distance=None)
+        return self.collection.address, self.example, wide
 
     @property
     def shape_key(self) -> tuple[object, ...]:
