@@ -85,7 +85,9 @@ def chromium() -> Iterator[Browser | None]:
         return
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=program,
+            # Without a graphics card, maps are drawn by the processor.
+            args=["--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"],
         )
         yield found
         found.close()

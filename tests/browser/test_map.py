@@ -1,0 +1,91 @@
+"""The map: drawn, looked at, selected on, asked, and opened again by its link."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import App, finished
+from tests.browser.serving import ROOT
+
+SELECTED = re.compile(r"^[\d,]+ documents? selected$")
+DRAWN_MS = 240_000
+SLOW_MS = 60_000
+
+
+def load_sample(app: App, documents: int) -> None:
+    """Part of the sample, by the command line beside the running app."""
+    environment = {**os.environ, "VECSCOPE_HOME": str(app.home)}
+    environment.pop("DATABASE_URL", None)
+    command = [sys.executable, "-m", "lib", "sample", "--limit", str(documents)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+def lasso(page: Page) -> None:
+    """Around the middle of the picture."""
+    page.locator('.modebar-btn[data-attr="dragmode"][data-val="lasso"]').click()
+    box = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    width, height = box["width"] / 4, box["height"] / 4
+    corners = [(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]
+    page.mouse.move(x + corners[0][0] * width, y + corners[0][1] * height)
+    page.mouse.down()
+    for across, down in corners[1:]:
+        page.mouse.move(x + across * width, y + down * height, steps=8)
+    page.mouse.up()
+
+
+def test_a_map_is_drawn_selected_on_asked_and_shared(
+    app: App, page: Page, browser: Browser
+) -> None:
+    page.goto(f"{app.url}/collections")
+    expect(page.get_by_role("heading", name="Collections")).to_be_visible(timeout=SLOW_MS)
+    load_sample(app, 800)
+    page.goto(f"{app.url}/map")
+    page.get_by_role("button", name="Draw the map of 800 documents").click(timeout=SLOW_MS)
+    expect(page.get_by_text("Mapping Python documentation by UMAP")).to_be_visible()
+    expect(page.get_by_text("Mapping Python documentation by UMAP")).to_have_count(
+        0, timeout=DRAWN_MS
+    )
+    expect(page.locator(".js-plotly-plot")).to_be_visible(timeout=SLOW_MS)
+    expect(page.get_by_text("The axes have no unit")).to_be_visible()
+
+    lasso(page)
+    selected = page.get_by_text(SELECTED)
+    expect(selected).to_be_visible(timeout=SLOW_MS)
+    first = selected.inner_text()
+    expect(page.get_by_text("What sets them apart")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_text("Select points to see what they are")).to_be_visible()
+    assert first.split()[0] != "0"
+
+    questions = page.get_by_role("textbox", name="Questions")
+    questions.fill("open a network connection")
+    questions.press("Control+Enter")
+    expect(page.get_by_text("open a network connection: 10 answers")).to_be_visible(timeout=SLOW_MS)
+    hits = page.locator(".scatterlayer .trace .textpoint")
+    expect(hits).to_have_count(10, timeout=SLOW_MS)
+    finished(page)
+    page.locator(".scatterlayer .trace .point").last.hover(force=True)
+    expect(page.locator(".hoverlayer")).to_contain_text("question: open a network connection")
+
+    page.get_by_text("Finds", exact=True).click()
+    page.get_by_text("Far from all", exact=True).click()
+    expect(page.get_by_text("100 rows")).to_be_visible()
+    page.get_by_test_id("stDataFrame").click(position={"x": 17, "y": 52})
+    expect(page).to_have_url(re.compile("sel="), timeout=SLOW_MS)
+    page.get_by_text("Selection", exact=True).click()
+    expect(page.get_by_text("1 document selected")).to_be_visible()
+    finished(page)
+
+    elsewhere = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    elsewhere.goto(page.url)
+    expect(elsewhere.get_by_text("1 document selected")).to_be_visible(timeout=SLOW_MS)
+    answers = elsewhere.get_by_text("open a network connection: 10 answers")
+    expect(answers).to_be_visible(timeout=SLOW_MS)
+    expect(elsewhere.locator(".scatterlayer .trace .textpoint")).to_have_count(10, timeout=SLOW_MS)
