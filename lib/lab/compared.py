@@ -11,7 +11,17 @@ from lib.lab.experiment import Experiment, setting_words
 from lib.lab.measurement import Interval, Measurement, Setting
 from lib.lab.recommend import recommend
 
-_SELDOM_THE_SAME = {"load_average", "load_average_at_end"}
+_ENVIRONMENT = {
+    "postgres": "PostgreSQL",
+    "pgvector": "pgvector",
+    "machine": "machine",
+    "cpus": "CPUs",
+    "local_server": "server on this machine",
+    "python": "Python",
+    "load_average": "load average at the start",
+    "load_average_at_end": "load average at the end",
+}
+_SELDOM_THE_SAME = {"load average at the start", "load average at the end"}
 """Shown with an experiment, and no difference between two."""
 
 
@@ -94,7 +104,9 @@ def compare_experiments(before: Experiment, after: Experiment) -> Compared:
     return Compared(
         before=before,
         after=after,
-        environment=differences(flat(before.environment), flat(after.environment)),
+        environment=differences(
+            environment_words(before.environment), environment_words(after.environment)
+        ),
         data=differences(_data(before), _data(after)),
         asked=differences(_asked(before), _asked(after)),
         measurements=tuple(measured),
@@ -113,15 +125,16 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Di
     )
 
 
-def flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings within settings by their own names: {"settings": {"jit": "on"}} → {"jit": "on"}."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= value
-        else:
-            found[name] = value
-    return found
+def environment_words(environment: Mapping[str, Any]) -> dict[str, str]:
+    """What an experiment depends on besides the index, by its name for people; the server's
+    settings last, by PostgreSQL's own names."""
+    known = {
+        label: _words(round(value, 1) if isinstance(value, float) else value)
+        for name, label in _ENVIRONMENT.items()
+        if (value := environment.get(name)) is not None
+    }
+    settings = environment.get("settings", {})
+    return known | {name: _words(settings[name]) for name in sorted(settings)}
 
 
 def _data(experiment: Experiment) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
-from lib.lab.compared import flat
+from lib.lab.compared import environment_words
 from lib.lab.experiment import RULES, Experiment, setting_words
 from lib.lab.measurement import Measurement
 from lib.lab.recommend import ms, pareto, percent, recommend, scoreboard, seconds, size
@@ -165,7 +165,7 @@ def _candidates(experiment: Experiment) -> str:
 
 
 def _basis(experiment: Experiment) -> str:
-    facts: dict[str, object] = {}
+    facts: dict[str, str] = {}
     if experiment.data is not None:
         data = experiment.data
         facts |= {
@@ -175,8 +175,8 @@ def _basis(experiment: Experiment) -> str:
             "queries with ties at k": f"{data.tied:,}",
         }
         facts |= {"note": "; ".join(data.notes)} if data.notes else {}
-    facts |= flat(experiment.environment)
-    rows = [([name.replace("_", " "), str(value)], "plain") for name, value in facts.items()]
+    facts |= environment_words(experiment.environment)
+    rows = [([name, value], "plain") for name, value in facts.items()]
     return _table(["", ""], rows)
 
 

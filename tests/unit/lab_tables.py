@@ -145,7 +145,7 @@ def experiment(
         state=ExperimentState.DONE,
         error="",
         hint="",
-        environment={"PostgreSQL": "18.4", "pgvector": "0.8.5", "CPUs": 2},
+        environment={"postgres": "18.4", "pgvector": "0.8.5", "cpus": 2, "settings": {}},
         data=DataFacts(
             rows=100_000,
             dimensions=256,

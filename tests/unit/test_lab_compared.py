@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, IVF_FACTS, TABLE, experiment, figures, measured
 
-from lib.lab.compared import Difference, compare_experiments, flat, measured_words
+from lib.lab.compared import Difference, compare_experiments, environment_words, measured_words
 from lib.lab.measurement import LatencyFigures, Setting
 from lib.vectors.indexes import IndexKind
 
@@ -26,7 +26,7 @@ def test_what_differs_is_named_with_both_values() -> None:
     assert first.data is not None
     second = replace(
         experiment(name="Second", rounds=5),
-        environment={**first.environment, "PostgreSQL": "18.5", "settings": {"jit": "on"}},
+        environment={**first.environment, "postgres": "18.5", "settings": {"jit": "on"}},
         data=replace(first.data, rows=200_000),
     )
     found = compare_experiments(first, second)
@@ -94,5 +94,15 @@ def test_a_setting_of_one_alone_is_left_out() -> None:
     assert len(found.measurements) == len(TABLE)
 
 
-def test_settings_within_settings_are_flat() -> None:
-    assert flat({"cpus": 2, "settings": {"jit": "on"}}) == {"cpus": 2, "jit": "on"}
+def test_the_environment_is_named_for_people() -> None:
+    found = environment_words(
+        {"settings": {"work_mem": "4MB", "jit": "on"}, "local_server": True, "postgres": "18.4"}
+        | {"load_average": 1.234, "rows": 5}
+    )
+    assert list(found.items()) == [
+        ("PostgreSQL", "18.4"),
+        ("server on this machine", "yes"),
+        ("load average at the start", "1.2"),
+        ("jit", "on"),
+        ("work_mem", "4MB"),
+    ]
