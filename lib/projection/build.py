@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lib.errors import InvalidInput
 from lib.projection.graph import graph_candidate, indexed_neighbours
 from lib.projection.neighbours import Graph
-from lib.projection.process import Report, run_task
+from lib.projection.process import Report, check_memory, run_task
 from lib.projection.reading import (
     count_embedded,
     gone,
@@ -42,7 +42,7 @@ from lib.projection.stored import (
     list_projections,
 )
 from lib.projection.words import name_clusters
-from lib.store.collections import Collection
+from lib.store.collections import NAME_LENGTH, Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import ProjectionRecord
@@ -74,6 +74,7 @@ async def start_projection(
     Busy while another build of the same method runs on the collection.
     """
     settings = settings or ProjectionSettings()
+    name = settings.label if name is None else _checked_name(name)
     if collection.is_next:
         raise InvalidInput(
             f"“{collection.name}” is being embedded again; a map is of its own vectors.",
@@ -82,8 +83,11 @@ async def start_projection(
     async with database.session() as db:
         documents = await count_embedded(db, collection)
         _check_count(collection, documents)
-        if min(documents, settings.limit) > EXACT_ROWS:
-            await graph_candidate(db, collection, min(documents, settings.limit))
+        rows = min(documents, settings.limit)
+        check_memory(rows, collection.dimensions)
+        if settings.method is Method.UMAP and rows > EXACT_ROWS:
+            _check_whole(rows, documents)
+            await graph_candidate(db, collection, rows)
 
     async def work(context: JobContext) -> dict[str, Any]:
         try:
@@ -116,6 +120,25 @@ def _check_count(collection: Collection, documents: int) -> None:
         )
 
 
+def _check_whole(rows: int, documents: int) -> None:
+    if rows < documents:
+        raise InvalidInput(
+            f"A sample of {rows:,} points is more than the {EXACT_ROWS:,} that are compared with "
+            "each other, and an index knows the neighbours among all documents only.",
+            hint=f"Lay out at most {EXACT_ROWS:,} points, or all {documents:,}.",
+            field="limit",
+        )
+
+
+def _checked_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not name or len(name) > NAME_LENGTH or not name.isprintable():
+        raise InvalidInput(
+            f"A map's name has 1 to {NAME_LENGTH} characters that can be shown.", field="name"
+        )
+    return name
+
+
 @dataclass(frozen=True)
 class _Chosen:
     """What is laid out. ids: sorted, so that the same documents come in the same order."""
@@ -129,7 +152,7 @@ async def _build(
     database: Database,
     collection: Collection,
     settings: ProjectionSettings,
-    name: str | None,
+    name: str,
     context: JobContext,
 ) -> dict[str, Any]:
     started = time.monotonic()
@@ -198,7 +221,7 @@ async def _store(
     database: Database,
     collection: Collection,
     settings: ProjectionSettings,
-    name: str | None,
+    name: str,
     chosen: _Chosen,
     points: Points,
     clusters: ClusterSettings,
@@ -215,7 +238,7 @@ async def _store(
             insert(ProjectionRecord).values(
                 id=record_id,
                 collection_id=collection.id,
-                name=_free_name(name or settings.label, taken),
+                name=_free_name(name, taken),
                 parameters=settings.to_json(),
                 distance=collection.distance.value,
                 documents=chosen.documents,

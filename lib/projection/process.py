@@ -28,8 +28,8 @@ Report = Callable[[str, float], Awaitable[None]]
 """Told a phase, and which share (0–1) of it is done."""
 Answer = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
 
-# Address space for Python, numba and what is compared at once; and what each thread of BLAS reserves
-# for its stack, heap and buffer without using it.
+# Address space for Python, numba and what is compared at once; and what each thread of BLAS
+# reserves for its stack, heap and buffer without using it.
 _FIXED_BYTES, _THREAD_BYTES = 6 * 1024**3, 256 * 1024**2
 _ROW_BYTES = 4096  # a point's neighbours, graph and cluster tree
 # A provider's key is nothing for it; where it runs is.
@@ -77,10 +77,28 @@ async def no_vectors() -> AsyncIterable[Block]:
     yield
 
 
-def _memory_bytes(rows: int, dimensions: int) -> int:
+def check_memory(rows: int, dimensions: int) -> None:
+    """Raises InvalidInput where so many vectors would not fit into what is free now."""
+    import psutil  # type: ignore[import-untyped]
+
+    wanted, free = _held_bytes(rows, dimensions), psutil.virtual_memory().available
+    if wanted > free:
+        raise InvalidInput(
+            f"A map of {rows:,} points with {dimensions:,} dimensions takes up to "
+            f"{wanted / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free.",
+            hint="Lay out fewer points.",
+            field="limit",
+        )
+
+
+def _held_bytes(rows: int, dimensions: int) -> int:
     """The vectors, their unit copy, and one more for the library that clusters them."""
+    return rows * (3 * 4 * dimensions + _ROW_BYTES)
+
+
+def _memory_bytes(rows: int, dimensions: int) -> int:
     threads = (os.cpu_count() or 1) * _THREAD_BYTES
-    return _FIXED_BYTES + threads + rows * (3 * 4 * dimensions + _ROW_BYTES)
+    return _FIXED_BYTES + threads + _held_bytes(rows, dimensions)
 
 
 class _Worker:

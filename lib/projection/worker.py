@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from lib.errors import InvalidInput, VecscopeError
 from lib.projection.fidelity import fidelity, kept_share, local_fidelity
 from lib.projection.grouping import NO_CLUSTER, crowds, groups
 from lib.projection.layout import pca_layout, umap_layout
-from lib.projection.neighbours import Graph, all_neighbours, nearest, only, usable_rows
+from lib.projection.neighbours import Graph, all_neighbours, nearest, only, unit, usable_rows
 from lib.projection.settings import (
     FEWEST,
     KEPT_NEIGHBOURS,
@@ -40,6 +41,7 @@ Result = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
 
 PCA_NEIGHBOURS_ROWS = 20_000
 """PCA is the quick picture: of more rows it does not look for neighbours."""
+_ROUNDING = 1e-6
 _VERSIONS = ("umap-learn", "numba", "scikit-learn", "scipy", "numpy")
 
 
@@ -79,6 +81,9 @@ def main() -> None:
     except VecscopeError as exc:
         said = {"message": exc.message, "hint": exc.hint, "field": exc.field}
         write_message(answers, {"failed": said})
+    except Exception:  # noqa: BLE001 - what it was goes to the parent's log
+        traceback.print_exc()
+        os._exit(1)
     # Threads of libraries, and ours that waits for the parent, need not be waited for.
     os._exit(0)
 
@@ -113,7 +118,7 @@ def lay_out(task: Task, report: Report) -> Result:
     settings = ProjectionSettings.from_json(task.header["settings"])
     usable = task.received & usable_rows(task.vectors, task.distance)
     vectors = task.vectors if usable.all() else task.vectors[usable]
-    _check(vectors, int(np.count_nonzero(task.received)))
+    _check(vectors, int(np.count_nonzero(task.received)), task.distance)
     graph = _neighbours(task, settings, usable, vectors, report)
     report("layout", 0.0)
     coordinates = pca_layout(vectors, settings.dimensions, task.distance)
@@ -142,7 +147,7 @@ def lay_out(task: Task, report: Report) -> Result:
     return {"fidelity": measured.to_json(), "versions": versions}, arrays
 
 
-def _check(vectors: FloatArray, received: int) -> None:
+def _check(vectors: FloatArray, received: int, distance: Distance) -> None:
     if len(vectors) < FEWEST:
         without = received - len(vectors)
         raise InvalidInput(
@@ -150,9 +155,12 @@ def _check(vectors: FloatArray, received: int) -> None:
             "embedding that is all zeros, which has no direction.",
             hint=f"A map needs at least {FEWEST}.",
         )
-    if not (vectors != vectors[0]).any():
+    is_cosine = distance is Distance.COSINE
+    rows = unit(vectors) if is_cosine else vectors
+    if np.ptp(rows, axis=0).max() <= _ROUNDING * np.abs(rows[0]).max():
+        what = "have the same direction" if is_cosine else "are equal"
         raise InvalidInput(
-            f"All {len(vectors):,} embeddings are equal, so there is nothing to lay out.",
+            f"All {len(vectors):,} embeddings {what}, so there is nothing to lay out.",
             hint="Check what they were made from.",
         )
 

@@ -16,10 +16,11 @@ import pytest
 from candidates_fixture import DIMENSIONS, Library, clustered
 from sqlalchemy import text
 
-from lib.errors import Busy, InvalidInput, NotFound
+from lib.errors import Busy, DimensionMismatch, InvalidInput, NotFound
 from lib.projection import build
 from lib.projection.build import estimated_seconds, start_projection
 from lib.projection.clusters import cluster
+from lib.projection.distances import distance_between, distances_to
 from lib.projection.facts import document_facts
 from lib.projection.lost import lost_documents
 from lib.projection.placing import place_documents, place_query
@@ -214,14 +215,20 @@ def test_too_little_is_refused_before_anything_runs(database: Database) -> None:
     with pytest.raises(InvalidInput, match="has 4 documents with an embedding"):
         atlas.begin()
     atlas.add(clustered(1, seed=5), first=12)
+    with pytest.raises(InvalidInput, match="1 to 80 characters") as refused:
+        atlas.begin(name=" ")
+    assert refused.value.field == "name"
     assert atlas.map(ProjectionSettings(epochs=10)).points == 5
 
 
 def test_equal_embeddings_are_refused(database: Database) -> None:
-    atlas = Atlas(database, np.ones((20, DIMENSIONS), np.float32))
+    lengths = np.arange(1, 21, dtype=np.float32)[:, None]
+    atlas = Atlas(database, lengths * np.ones(DIMENSIONS, np.float32))
     ended = atlas.ended(atlas.begin())
     assert (ended.status, atlas.maps()) == (JobStatus.FAILED, [])
-    assert ended.error == "All 20 embeddings are equal, so there is nothing to lay out."
+    assert "All 20 embeddings have the same direction, so" in (ended.error or "")
+    same = Atlas(database, np.ones((9, 3)), dimensions=3, distance=Distance.L2, name="Same")
+    assert "All 9 embeddings are equal, so" in (same.ended(same.begin()).error or "")
 
 
 def test_embeddings_without_a_direction_stay_out(database: Database) -> None:
@@ -238,10 +245,14 @@ def test_embeddings_without_a_direction_stay_out(database: Database) -> None:
     assert "9 of 9 have an embedding that is all zeros" in (ended.error or "")
 
 
-def test_half_of_the_documents_equal_is_no_trouble(database: Database) -> None:
+def test_half_of_the_documents_equal_is_no_trouble_nor_are_negative_distances(
+    database: Database,
+) -> None:
     vectors = clustered(60)
     vectors[:30] = vectors[0]
-    drawn = Atlas(database, vectors).map(ProjectionSettings(n_neighbors=5, epochs=20))
+    atlas = Atlas(database, vectors, distance=Distance.INNER_PRODUCT)
+    drawn = atlas.map(ProjectionSettings(n_neighbors=5, epochs=20))
+    assert drawn.graph().distances.min() < 0
     assert np.isfinite(drawn.coordinates).all()
 
 
@@ -418,6 +429,27 @@ def test_facts_come_in_the_order_of_the_ids(database: Database) -> None:
     assert database.query(document_facts, atlas.collection, []).titles == ()
 
 
+def test_true_distances_are_numpys(database: Database) -> None:
+    vectors = clustered(40)
+    atlas = Atlas(database, vectors)
+    drawn = atlas.map(ProjectionSettings(Method.PCA, limit=30))
+    atlas.run(f"DELETE FROM {atlas.collection.table.qualified_name} WHERE id = '{drawn.ids[4]}'")
+    query = clustered(1, seed=8)[0]
+    found = database.query(distances_to, atlas.collection, drawn, query)
+    expected = Distance.COSINE.between(query, vectors[numbers(drawn)])
+    expected[4] = np.nan
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    with pytest.raises(DimensionMismatch):
+        database.query(distances_to, atlas.collection, drawn, query[:3])
+
+    one, other = drawn.ids[0], drawn.ids[9]
+    between = database.query(distance_between, atlas.collection, one, other)
+    pair = Distance.COSINE.between(vectors[one.int], vectors[[other.int]])
+    assert between == pytest.approx(float(pair[0]), abs=1e-6)
+    with pytest.raises(NotFound, match="is gone"):
+        database.query(distance_between, atlas.collection, one, drawn.ids[4])
+
+
 # --- indexes --------------------------------------------------------------------------------------
 
 
@@ -454,6 +486,9 @@ def test_too_many_rows_ask_the_graph_of_a_candidate(
     with pytest.raises(InvalidInput, match="no HNSW candidate") as refused:
         atlas.begin(ProjectionSettings(epochs=20))
     assert refused.value.field == "limit"
+    with pytest.raises(InvalidInput, match="A sample of 200 points") as refused:
+        atlas.begin(ProjectionSettings(limit=200))
+    assert "or all 300" in refused.value.hint
     atlas.build(HNSW(m=16, ef_construction=64))
     drawn = atlas.map(ProjectionSettings(epochs=20))
     assert (drawn.points, drawn.left_out) == (299, 1)

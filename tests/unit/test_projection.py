@@ -20,6 +20,7 @@ from lib.projection.grouping import NO_CLUSTER, by_size, crowds, groups
 from lib.projection.layout import pca_layout
 from lib.projection.neighbours import Graph, all_neighbours, nearest, only, usable_rows
 from lib.projection.placing import place_query
+from lib.projection.process import check_memory
 from lib.projection.sampling import stratified
 from lib.projection.settings import ClusterMethod, ClusterSettings, Method, ProjectionSettings
 from lib.projection.stored import Projection
@@ -348,6 +349,13 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any], field: str) ->
     with pytest.raises(InvalidInput) as refused:
         ProjectionSettings(**wrong)
     assert refused.value.field == field
+
+
+def test_what_cannot_fit_is_refused() -> None:
+    check_memory(1_000, 256)
+    with pytest.raises(InvalidInput, match="1,000,000,000 points with 4,096 dimensions") as refused:
+        check_memory(1_000_000_000, 4_096)
+    assert refused.value.field == "limit"
 
 
 def test_settings_come_back_from_json() -> None:
