@@ -11,7 +11,8 @@ from tests.browser.serving import App, chromium, finished, running_app
 
 __all__ = ["App", "finished"]
 
-expect.set_options(timeout=20_000)
+USUAL_MS = 20_000
+expect.set_options(timeout=USUAL_MS)
 
 
 @pytest.fixture(scope="module")
