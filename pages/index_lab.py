@@ -38,6 +38,7 @@ def body(services: Services) -> None:
     jobs, experiments, candidates = desk.recent(), desk.experiments(), desk.candidates()
     running, pressed = [job for job in jobs if job.active], None
     with answer:
+        lab_run.note_lines(running)
         watch_jobs(running, lab_run.show_jobs)
         lab_run.show_news(jobs)
         can_measure = lab.can_measure(summary)

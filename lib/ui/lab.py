@@ -84,6 +84,10 @@ def part_picker(experiments: Sequence[ExperimentSummary], candidates: Sequence[C
     return part
 
 
+def is_open(part: Part) -> bool:
+    return bool(st.session_state.get(_PART) == part)
+
+
 def can_measure(summary: CollectionSummary) -> bool:
     """Whether there is enough to measure by; says what is missing where there is not."""
     if not summary.documents or summary.missing:
@@ -157,7 +161,6 @@ _STATES = {
     ExperimentState.CANCELLED: ("cancelled", "orange", ":material/cancel:"),
     ExperimentState.INTERRUPTED: ("interrupted", "orange", ":material/power_off:"),
 }
-_WIDTHS = [0.5, 5, 3.2, 3.6, 3.2, 2.2]
 
 
 def show_experiments(
@@ -167,61 +170,87 @@ def show_experiments(
     if not experiments:
         st.info("No experiment was made on this collection yet.", icon=":material/science:")
         return None
-    heads = ("", "Experiment", "What was asked", "Target", "Winner", "State")
-    for column, head in zip(st.columns(_WIDTHS), heads, strict=True):
-        column.caption(f"**{head}**" if head else "")
+    can_compare = len(experiments) > 1
+    over = st.container()
     pressed: Pressed | None = None
     ticked = []
     for each in experiments:
-        is_ticked, found = _experiment_row(each, winners.get(each.id, ""))
+        with st.container(border=True, gap="small"):
+            is_ticked, found = _experiment_head(each, can_compare=can_compare)
+            st.caption(_experiment_words(each, winners.get(each.id)))
         ticked += [each] if is_ticked else []
         pressed = pressed or found
-    _offer_to_compare(ticked, len(experiments))
+    if can_compare:
+        with over:
+            _offer_to_compare(ticked)
     return pressed
 
 
-def _experiment_row(each: ExperimentSummary, winner: str) -> tuple[bool, Pressed | None]:
+def _experiment_head(each: ExperimentSummary, *, can_compare: bool) -> tuple[bool, Pressed | None]:
     """Whether it is ticked, and what was pressed."""
-    spec = each.spec
-    pressed: Pressed | None = None
-    with st.container(border=True):
-        tick, name, asked, target, won, state = st.columns(_WIDTHS, vertical_alignment="center")
-        is_ticked = tick.checkbox(
-            f"Compare {each.name}", key=f"lab:tick:{each.id}", label_visibility="collapsed"
-        )
-        with name:
-            st.page_link(
-                _PAGE,
-                label=escape(each.name),
-                icon=":material/monitoring:",
-                query_params=_with_collection({_OPEN: str(each.id)}),
+    is_ticked = False
+    left, right = st.columns([5, 2], vertical_alignment="center")
+    with left, st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        if can_compare:
+            is_ticked = st.checkbox(
+                f"Compare {each.name}",
+                key=f"lab:tick:{each.id}",
+                label_visibility="collapsed",
+                width="content",
             )
-            st.caption(f"{each.created_at:%d %b %Y, %H:%M} UTC · {_candidates_words(each)}")
-        words = f"k = {spec.k} · {count(spec.queries.count, 'query', 'queries')}"
-        if spec.filters:
-            words += f" · where {' and '.join(map(str, spec.filters))}"
-        asked.markdown(escape(words))
-        target.markdown(escape(_target_words(each)))
-        won.markdown(escape(winner) or "–")
-        with state:
-            label, color, icon = _STATES[each.state]
-            with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-                st.badge(label, color=color, icon=icon)  # type: ignore[arg-type]
-                if each.stale:
-                    st.badge(
-                        "stale",
-                        color="orange",
-                        icon=":material/history:",
-                        help="The collection was written to since.",
-                    )
-                with st.popover("", icon=":material/more_horiz:", key=f"lab:menu:{each.id}"):
-                    pressed = _experiment_menu(each)
+        st.page_link(
+            _PAGE,
+            label=f"**{escape(each.name)}**",
+            icon=":material/monitoring:",
+            query_params=_with_collection({_OPEN: str(each.id)}),
+        )
+    with (
+        right,
+        st.container(
+            horizontal=True,
+            horizontal_alignment="right",
+            vertical_alignment="center",
+            gap="small",
+        ),
+    ):
+        label, color, icon = _STATES[each.state]
+        st.badge(label, color=color, icon=icon)  # type: ignore[arg-type]
+        if each.stale:
+            st.badge(
+                "stale",
+                color="orange",
+                icon=":material/history:",
+                help="The collection was written to since.",
+            )
+        with st.popover(
+            "Manage", icon=":material/more_horiz:", key=f"lab:menu:{each.id}", type="tertiary"
+        ):
+            pressed = _experiment_menu(each)
     return is_ticked, pressed
 
 
+def _experiment_words(each: ExperimentSummary, winner: str | None) -> str:
+    """Its result first, then what was asked."""
+    spec = each.spec
+    words = [] if winner is None else [f"Winner: **{escape(winner)}**"]
+    asked = f"k = {spec.k}, {count(spec.queries.count, 'query', 'queries')}"
+    if spec.filters:
+        asked += f" where {' and '.join(map(str, spec.filters))}"
+    words += [
+        escape(each_part)
+        for each_part in (
+            f"target: {_target_words(each)}",
+            asked,
+            _candidates_words(each),
+            f"{each.created_at:%d %b %Y, %H:%M} UTC",
+        )
+    ]
+    return " · ".join(words)
+
+
 def _candidates_words(each: ExperimentSummary) -> str:
-    kinds = [candidate.index.kind.label for candidate in each.spec.candidates]
-    return f"{count(len(kinds), 'candidate')}, {each.measured:,} measured"
+    candidates = count(len(each.spec.candidates), "candidate")
+    return f"{candidates}, {count(each.measured, 'measurement')}"
 
 
 def _target_words(each: ExperimentSummary) -> str:
@@ -248,16 +277,14 @@ def _experiment_menu(each: ExperimentSummary) -> Pressed | None:
     return None
 
 
-def _offer_to_compare(ticked: Sequence[ExperimentSummary], all_of_them: int) -> None:
-    if all_of_them < 2:
-        return
+def _offer_to_compare(ticked: Sequence[ExperimentSummary]) -> None:
     if len(ticked) != 2:
-        st.caption("Tick two experiments to compare them: what changed, and what came of it.")
+        st.caption("Tick two to compare them: what changed, and what came of it.")
         return
     newer, older = ticked  # the list has the newest first
     st.page_link(
         _PAGE,
-        label=f"Compare {escape(older.name)} with {escape(newer.name)}",
+        label=f"Compare **{escape(older.name)}** with **{escape(newer.name)}**",
         icon=":material/compare_arrows:",
         query_params=_with_collection(
             {_OPEN: str(newer.id), "show": "compare", "with": str(older.id)}
@@ -336,7 +363,6 @@ def _yes(label: str) -> bool:
 
 # --- the candidates -----------------------------------------------------------------------------
 
-_CANDIDATE_WIDTHS = [5, 2, 2.5, 2.5, 3, 1.6]
 _BADGES = {
     CandidateState.BUILDING: ("being built", "blue", ":material/sync:"),
     CandidateState.READY: ("fresh", "green", ":material/check:"),
@@ -373,25 +399,21 @@ def show_disk(
             help="They hold what the collection was before it was last written to.",
         ):
             pressed = Pressed(Action.DROP, candidates=stale)
-    heads = ("Candidate", "Rows", "Index", "Vectors", "Built", "")
-    for column, head in zip(st.columns(_CANDIDATE_WIDTHS), heads, strict=True):
-        column.caption(f"**{head}**" if head else "")
     for each in candidates:
         pressed = _candidate_row(each, collection, busy=busy) or pressed
     return pressed
 
 
 def _candidate_row(each: Candidate, collection: Collection, *, busy: bool) -> Pressed | None:
-    with st.container(border=True):
-        name, rows, index, table, built, drop = st.columns(
-            _CANDIDATE_WIDTHS, vertical_alignment="center"
-        )
-        with name, st.container(horizontal=True, gap="small", vertical_alignment="center"):
+    with st.container(border=True, gap="small"):
+        left, right = st.columns([5, 2], vertical_alignment="center")
+        with left, st.container(horizontal=True, gap="small", vertical_alignment="center"):
             st.markdown(f"**{escape(each.name)}**", width="content")
             label, color, icon = _BADGES[each.state]
             if each.stale:
                 label, color, icon = "stale", "orange", ":material/history:"
             st.badge(label, color=color, icon=icon, help=_why(each))  # type: ignore[arg-type]
+        with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
             if each.ready:
                 st.page_link(
                     "pages/search.py",
@@ -400,21 +422,25 @@ def _candidate_row(each: Candidate, collection: Collection, *, busy: bool) -> Pr
                     query_params={"c": collection.address, "scan": each.name},
                     width="content",
                 )
-        rows.markdown("–" if each.rows is None else f"{each.rows:,}")
-        index.markdown("–" if each.index_bytes is None else size(each.index_bytes))
-        table.markdown("–" if each.table_bytes is None else size(each.table_bytes))
-        took = "" if each.build_seconds is None else f" in {duration(each.build_seconds)}"
-        built.markdown(f"{each.created_at:%d %b, %H:%M}{took}")
-        being_built = each.state is CandidateState.BUILDING
-        if drop.button(
-            "Drop",
-            key=f"lab:drop:{each.id}",
-            icon=":material/delete:",
-            disabled=busy or being_built,
-            help="A job is running on this collection." if busy else None,
-        ):
-            return Pressed(Action.DROP, candidates=(each,))
-    return None
+            being_built = each.state is CandidateState.BUILDING
+            dropped = st.button(
+                "Drop",
+                key=f"lab:drop:{each.id}",
+                icon=":material/delete:",
+                disabled=busy or being_built,
+                help="A job is running on this collection." if busy else None,
+            )
+        st.caption(_candidate_words(each))
+    return Pressed(Action.DROP, candidates=(each,)) if dropped else None
+
+
+def _candidate_words(each: Candidate) -> str:
+    words = [] if each.rows is None else [count(each.rows, "row")]
+    if each.index_bytes is not None and each.table_bytes is not None:
+        words += [f"index {size(each.index_bytes)}", f"vectors {size(each.table_bytes)}"]
+    took = "" if each.build_seconds is None else f", index built in {duration(each.build_seconds)}"
+    words.append(f"{each.created_at:%d %b %Y, %H:%M} UTC{took}")
+    return escape(" · ".join(words))
 
 
 def _why(each: Candidate) -> str:

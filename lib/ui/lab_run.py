@@ -11,19 +11,37 @@ from lib.lab.experiment import Experiment
 from lib.lab.run import Phase
 from lib.store.jobs import Job, JobKind
 from lib.ui.jobs import show_ended, show_running
+from lib.ui.lab import Part, is_open
+from lib.ui.page import refresh
 from lib.ui.text import count, duration, escape
 
 LINES = 60
 _CONSOLE_HEIGHT = 260
+_SEEN = "lab:seen"
 
 
 def show_jobs(jobs: Sequence[Job]) -> Job | None:
-    """All that runs on the collection; the one whose Cancel was pressed, if any."""
+    """All that runs on the collection; the one whose Cancel was pressed, if any.
+
+    Results that are looked at meanwhile are drawn again when there is more to see.
+    """
+    if is_open(Part.RESULTS) and _lines(jobs) != st.session_state.get(_SEEN):
+        refresh()
     cancelled = None
     for job in jobs:
         pressed = show_console(job) if job.kind is JobKind.EXPERIMENT else show_running([job])
         cancelled = cancelled or pressed
     return cancelled
+
+
+def note_lines(jobs: Sequence[Job]) -> None:
+    """While the whole page is drawn: how much of an experiment its results show."""
+    st.session_state[_SEEN] = _lines(jobs)
+
+
+def _lines(jobs: Sequence[Job]) -> list[str]:
+    """The newest of each."""
+    return [line for job in jobs for line in (job.result or {}).get("lines", ())[-1:]]
 
 
 def show_console(job: Job) -> Job | None:

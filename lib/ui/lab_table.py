@@ -194,6 +194,15 @@ def show_candidates(
             f"The address names candidates that cannot be read: {escape(', '.join(table.unread))}.",
             icon=":material/help:",
         )
+    st.markdown(
+        "**Candidates to measure**",
+        help="Copies of the collection's vectors, each with one index: the collection itself is "
+        "not touched. The exact scan, which misses nothing, is measured beside them.",
+    )
+    st.caption(
+        "Click into a cell to change it and below the last row to add one; tick rows on their left "
+        "to remove them."
+    )
     rows = [_row_of(entry) for entry in table.entries]
     planned = iter(plan.candidates)
     beside = [None if isinstance(entry, Refused) else next(planned) for entry in table.entries]
@@ -245,9 +254,14 @@ def _frame(rows: Sequence[Row], beside: Sequence[PlannedCandidate | None]) -> pd
     return frame.astype({_LISTS: "Int64", _M: "Int64", _EF: "Int64"})
 
 
+_REFUSED = {_MEMORY: "–", _DISK: "–", _SECONDS: "–", _STATE: "refused"}
+
+
 def _figures(found: PlannedCandidate | None) -> dict[str, str]:
     if found is None:
-        return {_MEMORY: "", _DISK: "", _SECONDS: "", _STATE: "cannot be"}
+        return _REFUSED
+    if found.refusal is not None:
+        return _REFUSED
     estimate, built = found.estimate, found.built
     figures = {
         _MEMORY: size(estimate.memory_bytes),
@@ -259,8 +273,6 @@ def _figures(found: PlannedCandidate | None) -> dict[str, str]:
         disk_bytes = built.size_bytes
         figures |= {_DISK: "" if disk_bytes is None else size(disk_bytes), _SECONDS: "0 s"}
         figures[_STATE] = "built already"
-    elif found.refusal is not None:
-        figures |= {_SECONDS: "", _STATE: "refused"}
     elif found.warnings:
         figures[_STATE] = "to build, see below"
     return figures
