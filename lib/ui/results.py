@@ -78,7 +78,8 @@ def _found_words(result: SearchResult, request: SearchRequest) -> str:
     words = [f"**{count(len(result), 'document')}**"]
     if result.matches is not None and request.mode.uses_text:
         verb = "matches" if result.matches == 1 else "match"
-        words.append(f"{result.matches:,} {verb} the words")
+        least = "at least " if result.more_match else ""
+        words.append(f"{least}{result.matches:,} {verb} the words")
     if result.embedding_ms is not None:
         words.append(f"{milliseconds(result.embedding_ms)} to embed the question")
     words.append(f"{milliseconds(result.database_ms)} in the database")
