@@ -316,7 +316,8 @@ async def kept_queries(
     row = (
         await db.execute(
             select(ExperimentRecord.vectors, ExperimentRecord.queries).where(
-                ExperimentRecord.id == experiment_id
+                ExperimentRecord.collection_id == collection.id,
+                ExperimentRecord.id == experiment_id,
             )
         )
     ).first()
@@ -324,8 +325,9 @@ async def kept_queries(
         return None
     kept = row.queries
     return QueryBatch(
+        # By their number: the collection may have another model by now, of other dimensions.
         vectors=np.frombuffer(row.vectors, dtype="<f4")
-        .reshape(-1, collection.dimensions)
+        .reshape(len(kept["labels"]), -1)
         .astype(np.float32),
         labels=tuple(kept["labels"]),
         own_ids=tuple(id_ and uuid.UUID(id_) for id_ in kept["own_ids"]),

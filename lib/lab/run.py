@@ -107,12 +107,13 @@ async def check_experiment(
         rows = (await summarise(db, collection)).embedded
     neighbours = rows - (spec.queries.kind is QueryKind.SAMPLE)
     if spec.k > neighbours:
+        own = ", of which each has one neighbour less" if rows > neighbours else ""
+        way_out = (
+            f"Take k = {neighbours:,} or less." if neighbours > 0 else "Embed documents first."
+        )
         raise InvalidInput(
-            f"k is {spec.k:,}, and “{collection.name}” has {rows:,} rows with an embedding"
-            + (": a row has one neighbour less than there are rows." if rows > neighbours else "."),
-            hint=f"Take k = {neighbours:,} or less."
-            if neighbours > 0
-            else "Embed documents first.",
+            f"k is {spec.k:,}, and “{collection.name}” has {rows:,} rows with an embedding{own}.",
+            hint=way_out,
             field="k",
         )
     conditions(collection.table, spec.filters)
