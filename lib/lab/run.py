@@ -57,10 +57,13 @@ from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import CandidateRecord
 from lib.vectors.indexes import IndexKind
-from lib.vectors.tuning import BuildSettings, IterativeScan
+from lib.vectors.tuning import BuildSettings, IterativeScan, Limits
 
-EXACT_QUERIES = 50
-"""The exact scan is the reference of latency, and dear: it is asked so many of the queries."""
+EXACT_QUERIES = Limits(10, 50, 50)
+"""The exact scan is the reference of latency, and dear: it is asked so many of the queries, and the
+fewer, the longer it takes."""
+_EXACT_SECONDS = 60
+_VALUES_PER_SECOND = 6e8  # that pgvector compares: 100,000 × 256 in 41 ms
 SATURATED = 0.999
 """A recall above which larger values of the lab's own choice are not measured any more: they would
 only be slower."""
@@ -460,7 +463,7 @@ class _Run:
         if moved:
             await self.console.say("No exact scan: the collection was written to since.")
             return None
-        count = min(EXACT_QUERIES, len(batch))
+        count = exact_queries(self.spec, truth.total, self.collection.dimensions)
         return await benches.add(
             None, batch.head(count), truth.head(count), k=self.spec.k, filters=self.spec.filters
         )
@@ -710,18 +713,33 @@ def _line(measurement: Measurement) -> str:
 # --- what is shown meanwhile --------------------------------------------------------------------
 
 
+def exact_queries(spec: ExperimentSpec, rows: int, dimensions: int) -> int:
+    """So many that the exact scan takes about a minute in all."""
+    one_seconds = max(rows * dimensions, 1) / _VALUES_PER_SECOND
+    affordable = int(_EXACT_SECONDS / (one_seconds * _passes(spec)))
+    wanted = max(EXACT_QUERIES.low, min(EXACT_QUERIES.high, affordable))
+    return min(wanted, spec.queries.count)
+
+
+def _passes(spec: ExperimentSpec) -> int:
+    """How often each query is asked about: once for the recall, then in each round by one client,
+    and by several."""
+    return 1 + spec.rounds * sum(spec.clients)
+
+
 def expected_seconds(
     spec: ExperimentSpec, *, rows: int, dimensions: int, settings: int, build_seconds: float
 ) -> dict[Phase, float]:
     """What each phase may take: good enough for a bar that moves evenly, and no promise.
 
     By what this was measured with (2 cores, 100,000 × 256): truth 2 · 10¹⁰ multiplications and
-    3 · 10⁷ values read a second, an indexed query 3 ms, an exact one 2 · 10⁹ values a second.
+    3 · 10⁷ values read a second, an indexed query 3 ms.
     """
     queries = spec.queries.count
-    passes = 1 + spec.rounds * len(spec.clients)
-    exact_seconds = min(EXACT_QUERIES, queries) * passes * rows * dimensions / 2e9
-    sweep_seconds = 5 + 0.003 * queries * passes * settings + exact_seconds
+    asked = queries * (1 + spec.rounds * len(spec.clients))
+    exact = exact_queries(spec, rows, dimensions) * _passes(spec)
+    exact_seconds = exact * rows * dimensions / _VALUES_PER_SECOND
+    sweep_seconds = 5 + 0.003 * asked * settings + exact_seconds
     return {
         Phase.QUERIES: 1.0,
         Phase.TRUTH: rows * dimensions * (queries / 2e10 + 1 / 3e7),
