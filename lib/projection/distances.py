@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Double, bindparam, func, select
+from sqlalchemy import ColumnElement, Double, bindparam, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -62,7 +62,9 @@ async def distance_between(
         other.c[column]
     )
     found = await db.scalar(
-        select(distance).where(one.c[table.id] == first, other.c[table.id] == second)
+        select(distance)
+        .select_from(one.join(other, true()))
+        .where(one.c[table.id] == first, other.c[table.id] == second)
     )
     if found is None:
         raise NotFound("A document of the two, or its embedding, is gone.", hint="Build a new map.")
