@@ -16,7 +16,14 @@ from lib.ui.page import refresh
 from lib.ui.text import count, duration, escape
 
 LINES = 60
-_CONSOLE_HEIGHT = 260
+_CONSOLE_HEIGHT = 220
+_STEPS = {
+    Phase.QUERIES: "Queries",
+    Phase.TRUTH: "True neighbours",
+    Phase.BUILD: "Candidates",
+    Phase.SWEEP: "Settings",
+    Phase.TARGET: "Target",
+}
 _SEEN = "lab:seen"
 
 
@@ -65,7 +72,12 @@ def show_console(job: Job) -> Job | None:
         if building is not None:
             _show_building(building)
         lines = said.get("lines") or ["Starting …"]
-        st.code("\n".join(lines[-LINES:][::-1]), language=None, height=_CONSOLE_HEIGHT)
+        st.code(
+            "\n".join(lines[-LINES:][::-1]),
+            language=None,
+            wrap_lines=True,
+            height=_CONSOLE_HEIGHT,
+        )
         st.caption(
             "The newest line is on top. You may leave this page, and close the browser: the work "
             "goes on."
@@ -86,20 +98,16 @@ def _show_phases(now: Phase, said: Mapping[str, Any]) -> None:
     phases = list(Phase)
     with st.container(horizontal=True, gap="xsmall"):
         for place, phase in enumerate(phases):
+            words, help_text = _STEPS[phase], phase.label
             if phase is now:
-                share = said.get("phase_share")
-                words = phase.label if not share else f"{phase.label}: {share:.0%}"
-                left = said.get("phase_seconds_left")
-                st.badge(
-                    words.replace("%", " %"),
-                    icon=":material/sync:",
-                    color="blue",
-                    help=None if left is None else f"About {duration(left)} left of this step.",
-                )
+                share, left = said.get("phase_share"), said.get("phase_seconds_left")
+                words += f" {share:.0%}".replace("%", " %") if share else ""
+                help_text += "" if left is None else f", about {duration(left)} left of this step"
+                st.badge(words, icon=":material/sync:", color="blue", help=help_text)
             elif place < phases.index(now):
-                st.badge(phase.label, icon=":material/check:", color="green")
+                st.badge(words, icon=":material/check:", color="green", help=help_text)
             else:
-                st.badge(phase.label, color="gray")
+                st.badge(words, color="gray", help=help_text)
 
 
 def _show_building(step: Mapping[str, Any]) -> None:

@@ -320,7 +320,7 @@ def test_from_the_table_to_results_and_back_to_nothing(
     # AppTest cannot press a button of a dialog: tests/browser does.
     at_desk = desk(library, films)
     at_desk.rename(experiment.id, "By hand")
-    assert "By hand" in [e.proto.label for e in visit("index_lab", part="all").get("page_link")]
+    assert "**By hand**" in [e.proto.label for e in visit("index_lab", part="all").get("page_link")]
     at_desk.drop(at_desk.candidates())
     assert "nothing of the lab takes room" in words(visit("index_lab", part="disk"))
     at_desk.delete(experiment.id)
