@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from command_line import Screen
+from maps_fixture import compiled_home
 
 ON = ("--collection", "Words")
 
@@ -18,7 +18,7 @@ ON = ("--collection", "Words")
 def test_a_map_on_the_command_line(
     screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VECSCOPE_HOME", str(Path(tempfile.gettempdir()) / "vecscope-test-home"))
+    monkeypatch.setenv("VECSCOPE_HOME", compiled_home())
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((40, 8)).astype(np.float32)
     lines = [

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 from candidates_fixture import DIMENSIONS, Library, clustered
+from maps_fixture import compiled_home
 from sqlalchemy import text
 
 from lib.errors import Busy, DimensionMismatch, InvalidInput, NotFound
@@ -46,7 +45,7 @@ PCA = ProjectionSettings(Method.PCA)
 @pytest.fixture(autouse=True)
 def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """What numba compiles is kept for the next test, and the next run."""
-    monkeypatch.setenv("VECSCOPE_HOME", str(Path(tempfile.gettempdir()) / "vecscope-test-home"))
+    monkeypatch.setenv("VECSCOPE_HOME", compiled_home())
 
 
 class Atlas(Library):
