@@ -18,6 +18,7 @@ from lib.lab.estimates import Estimate, Facts, check_spec, disk_warning, estimat
 from lib.lab.experiment import Experiment, ExperimentSpec
 from lib.lab.measure import CLIENT_QUERIES, EXPLAINED_QUERIES, WARM_UP_QUERIES
 from lib.lab.measurement import Setting
+from lib.lab.run import exact_queries
 from lib.lab.sweep import settings_of
 from lib.search.filters import Filter, conditions
 from lib.store.candidates import Candidate, CandidateSpec, CandidateStorage
@@ -25,7 +26,6 @@ from lib.store.collections import Collection
 from lib.vectors.distance import Storage
 from lib.vectors.indexes import HNSW, IVFFlat
 
-EXACT_QUERIES = 50  # as lib.lab.run asks of the exact scan
 _LOOKS_FOR_TARGET = 5  # passes over the queries that a search for the target takes, usually
 
 # Of pgvector 0.8.5 on one busy core.
@@ -137,7 +137,7 @@ def experiment_seconds(plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> f
     row_bytes = facts.column.bytes_per_row(facts.dimensions)
     seconds = product / _TRUTH_FLOPS + facts.rows * row_bytes / _READ_BYTES_PER_SECOND
     seconds += _SECONDS_A_CLIENT * max(spec.clients)
-    asked = min(EXACT_QUERIES, queries)
+    asked = exact_queries(spec, facts.rows, facts.dimensions)
     seconds += _setting_seconds(spec, asked, pace * exact_ms(facts))
     for each in plan.candidates:
         costs = [
