@@ -25,6 +25,7 @@ from lib.store.candidates import Candidate, CandidateSpec, CandidateStorage
 from lib.store.collections import Collection
 from lib.vectors.distance import Storage
 from lib.vectors.indexes import HNSW, IVFFlat
+from lib.vectors.tuning import IterativeScan
 
 _LOOKS_FOR_TARGET = 5  # passes over the queries that a search for the target takes, usually
 
@@ -33,6 +34,7 @@ _ASKING_MS = 0.4  # to send a query, to plan it and to read its rows
 _COMPARED_US = (0.15, 2.0e-4)  # for each vector, and for each of its bytes
 _WALKED_US = 0.8  # for each vector more, where a graph is walked from page to page
 _RERANKED_US = 3.0  # for each row that is fetched, to be ranked by the full vector
+_GOING_ON = 3.0  # times what a scan costs that stops where a filter left too few
 _SECONDS_A_STEP = 0.05  # to hand queries to a client and to collect its answers
 _SECONDS_A_CLIENT = 1.0  # to start one and to connect it
 _TRUTH_FLOPS = 4e9
@@ -181,6 +183,8 @@ def query_ms(
     else:
         share = min(1.0, value / index.lists)
         cost_us = (index.lists + facts.rows * share) * compared_us
+    if setting.iterative_scan is not IterativeScan.OFF:
+        cost_us *= _GOING_ON
     if candidate.storage is CandidateStorage.BIT:
         cost_us += min(spec.oversampling * spec.asked, facts.rows) * _RERANKED_US
     return _ASKING_MS + cost_us / 1000
@@ -215,6 +219,7 @@ def _rates(facts: Facts, experiment: Experiment) -> Iterable[float]:
     }
     for measurement in experiment.measurements:
         spec = specs.get(measurement.candidate)
-        if spec is not None:
+        goes_on = measurement.setting.iterative_scan is not IterativeScan.OFF
+        if spec is not None and not goes_on:
             said = query_ms(facts, spec, measurement.setting, experiment.spec)
             yield measurement.latency.p50_ms / said

@@ -413,7 +413,15 @@ def _candidate_row(each: Candidate, collection: Collection, *, busy: bool) -> Pr
             if each.stale:
                 label, color, icon = "stale", "orange", ":material/history:"
             st.badge(label, color=color, icon=icon, help=_why(each))  # type: ignore[arg-type]
-        with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        with (
+            right,
+            st.container(
+                horizontal=True,
+                horizontal_alignment="right",
+                vertical_alignment="center",
+                gap="small",
+            ),
+        ):
             if each.ready:
                 st.page_link(
                     "pages/search.py",

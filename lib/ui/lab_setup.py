@@ -223,14 +223,10 @@ def _queries(summary: CollectionSummary, query_sets: Sequence[QuerySetSummary]) 
 
 
 def _query_set(query_sets: Sequence[QuerySetSummary]) -> tuple[str, int]:
-    """Its name, empty where there is none, and how many queries it has."""
+    """Its name and how many queries it has; the name is empty where there is none."""
     sizes = {each.query_set.name: each.queries for each in query_sets}
     if not sizes:
-        st.caption(
-            "This collection has no query set yet. Import one with "
-            "`python -m lib query-sets import`."
-        )
-        return "", 1
+        return "", QUERY_COUNT.default  # the answer's side says how to come by one
     name = choice(
         "Query set",
         by_value(list(sizes)),
