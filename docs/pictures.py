@@ -1,7 +1,9 @@
 """The pictures of the documentation, made from the real app: `make docs-pictures`.
 
-Writes docs/pictures/*.png, 1280 pixels wide, those named -wide-dark 1920. Takes a few minutes and
-needs Chromium.
+Writes docs/pictures/*.png, 1280 pixels wide, those named -wide 1920. Takes some minutes and needs
+Chromium; the maps of med and emoji2vec need ../shared/data beside the project.
+
+Run: python docs/pictures.py [start search compare upload map …], by default all.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +35,13 @@ C-018,Night watchman's clock,"Pegs on the dial show whether he made each of his 
 
 Theme = Literal["light", "dark"]
 # (what the name of a picture ends with, width in pixels, theme)
-LOOKS: tuple[tuple[str, int, Theme], ...] = (("", 1280, "light"), ("-wide-dark", 1920, "dark"))
+LOOKS: tuple[tuple[str, int, Theme], ...] = (
+    ("", 1280, "light"),
+    ("-dark", 1280, "dark"),
+    ("-wide", 1920, "light"),
+    ("-wide-dark", 1920, "dark"),
+)
+DATA = ROOT.parent / "shared" / "data"
 WORKBENCH = {
     "cards": "",
     "table": "&show=table&k=10",
@@ -42,22 +51,24 @@ WORKBENCH = {
 }
 
 
-def main() -> None:
+def main(chosen: Sequence[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
     with running_app() as app, chromium() as browser:
         if browser is None:
             sys.exit("No Chromium on this machine: install it (Debian: apt-get install chromium).")
-        expect.set_options(timeout=30_000)
+        expect.set_options(timeout=60_000)
         first_visit(app, browser)
-        run_vecscope(app, "index", "create", "--collection", SAMPLE_NAME, "--kind", "hnsw")
-        search = f"/search?{COLLECTION}&{QUESTION}"
-        picture(app, browser, "search", search)
-        picture(app, browser, "search-dark", f"{search}&mode=similarity&scan=index", theme="dark")
-        workbench(app, browser)
-        compare(app, browser)
-        run_vecscope(app, "collections", "create", "Clocks")
-        upload(app, browser)
-        picture(app, browser, "home", "/")
+        for name, draw in PARTS.items():
+            if name in chosen or not chosen:
+                draw(app, browser)
+
+
+def start(app: App, browser: Browser) -> None:
+    """The README's."""
+    run_vecscope(app, "index", "create", "--collection", SAMPLE_NAME, "--kind", "hnsw")
+    search = f"/search?{COLLECTION}&{QUESTION}"
+    picture(app, browser, "search", search)
+    picture(app, browser, "search-dark", f"{search}&mode=similarity&scan=index", theme="dark")
 
 
 def first_visit(app: App, browser: Browser) -> None:
@@ -122,6 +133,7 @@ def open_saved(page: Page) -> None:
 
 def upload(app: App, browser: Browser) -> None:
     """What a table would become, and then the load, so that there is a second collection."""
+    run_vecscope(app, "collections", "create", "Clocks")
     page = open_page(app, browser, "/upload?c=clocks")
     file = {"name": "clocks.csv", "mimeType": "text/csv", "buffer": OBJECTS.encode()}
     page.set_input_files("input[type=file]", [file])  # type: ignore[list-item]
@@ -131,6 +143,26 @@ def upload(app: App, browser: Browser) -> None:
     button.click()
     expect(page.get_by_role("link", name="Search Clocks")).to_be_visible()
     page.context.close()
+    picture(app, browser, "home", "/")
+
+
+def maps(app: App, browser: Browser) -> None:
+    """The sample with two questions, and two collections of other people's vectors and texts."""
+    run_vecscope(app, "map", "build", "--collection", SAMPLE_NAME)
+    views = {"sample": f"{COLLECTION}&q=read+a+csv+file%0Aopen+a+network+connection&step=2"}
+    if DATA.is_dir():
+        run_vecscope(app, "ingest", str(DATA / "med"), "--collection", "Med")
+        vectors = str(DATA / "emoji2vec" / "vectors.npy")
+        texts = str(DATA / "emoji2vec" / "labels.txt")
+        run_vecscope(app, "ingest", vectors, "--texts", texts, "--collection", "Emoji")
+        for name in ("Med", "Emoji"):
+            run_vecscope(app, "map", "build", "--collection", name)
+        views |= {"med": "c=med&color=fidelity&view=fidelity", "emoji2vec": "c=emoji&view=finds"}
+    else:
+        sys.stderr.write("No maps of med and emoji2vec: ../shared/data is not there.\n")
+    for ending, width, theme in LOOKS:
+        for name, address in views.items():
+            picture(app, browser, f"map-{name}{ending}", f"/map?{address}", theme, width)
 
 
 def picture(
@@ -174,5 +206,13 @@ def run_vecscope(app: App, *arguments: str) -> None:
     subprocess.run(command, cwd=Path(ROOT), env=environment, check=True)
 
 
+PARTS: dict[str, Callable[[App, Browser], None]] = {
+    "start": start,
+    "search": workbench,
+    "compare": compare,
+    "upload": upload,
+    "map": maps,
+}
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
