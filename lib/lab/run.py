@@ -103,8 +103,8 @@ async def check_experiment(
 ) -> tuple[str, ...]:
     """Warnings about an experiment that can be run, in words, such as a disk that is nearly full.
 
-    Raises InvalidInput (k above the rows, more than an HNSW index returns, a filter on a column
-    that is not there), NotFound (the query set), IndexRefused.
+    Raises InvalidInput (k above the rows, more than an HNSW index returns, a filter that leaves
+    nothing or is on a column that is not there), NotFound (the query set), IndexRefused.
     """
     async with database.session() as db:
         rows = (await summarise(db, collection)).embedded
@@ -119,7 +119,7 @@ async def check_experiment(
             hint=way_out,
             field="k",
         )
-    conditions(collection.table, spec.filters)
+    await _check_filters(database, collection, spec, rows)
     if spec.queries.kind is QueryKind.QUERY_SET:
         await check_query_set(database, collection, spec.queries.name)
     for candidate in spec.candidates:
@@ -128,6 +128,27 @@ async def check_experiment(
     if not missing:
         return ()
     return await check_candidates(database, collection, missing, build_settings)
+
+
+async def _check_filters(
+    database: Database, collection: Collection, spec: ExperimentSpec, rows: int
+) -> None:
+    """Raises InvalidInput where no row with an embedding passes."""
+    if not spec.filters:
+        return
+    table = collection.table
+    embedded = table.column(table.embedding).is_not(None)
+    passing = select(
+        select(table.column(table.id)).where(embedded, *conditions(table, spec.filters)).exists()
+    )
+    async with database.session() as db:
+        if not await db.scalar(passing):
+            raise InvalidInput(
+                f"The filter {' and '.join(map(str, spec.filters))} leaves none of the {rows:,} "
+                f"rows of “{collection.name}”: there is nothing to find.",
+                hint="Loosen the filter.",
+                field="filter",
+            )
 
 
 async def _missing(
@@ -241,6 +262,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.spec = self.experiment.spec
+        # One for all: the interval of a recall must not depend on when it was measured.
+        self.seed = self.spec.queries.seed
         self.console = Console(self.context, self.experiment)
 
     async def all(self) -> dict[str, Any]:
@@ -511,7 +534,7 @@ class _Run:
         for measurement in await measure_all(
             pairs,
             self.spec.rounds,
-            seed=self.spec.queries.seed + len(self.measured),
+            seed=self.seed,
             protocol=self.spec.protocol,
             on_progress=on_progress,
         ):
@@ -590,7 +613,9 @@ class _Run:
             value = None if named else next_value(known, limits.low, limits.high)
             if value is None:
                 break
-            figures[value] = await bench.recall_only(Setting(candidate.kind, value, scan))
+            figures[value] = await bench.recall_only(
+                Setting(candidate.kind, value, scan), self.seed
+            )
         found = smallest(known)
         if found is None:
             await self.console.say(f"{candidate.name}: no setting reaches {percent(level)}")

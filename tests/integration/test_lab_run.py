@@ -277,6 +277,11 @@ def test_queries_that_there_are_not_and_that_cannot_be_asked_are_said(database: 
         (wanted(GRAPH, k=40), InvalidInput, "k is 40, and “Library” has 40 rows"),
         (wanted(GRAPH, k=1000), InvalidInput, "k is 1,000"),
         (wanted("ivfflat:lists=41"), IndexRefused, "cannot give 41 lists"),
+        (
+            wanted(GRAPH, filters=(Filter.parse("category=neither"),)),
+            InvalidInput,
+            "category=neither leaves none of the 40 rows",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_first(
@@ -295,15 +300,6 @@ def test_more_rows_than_hnsw_returns_are_refused(database: Database) -> None:
         database.run(
             check_experiment(database, library.collection, wanted(GRAPH, k=1000, ef_search=None))
         )
-
-
-def test_a_filter_that_leaves_nothing_fails_with_a_sentence(database: Database) -> None:
-    library = Library(database, VECTORS)
-    job = start(library, wanted(GRAPH, filters=(Filter.parse("category=neither"),)))
-    found = ended(library, job, "failed")
-    assert found.state is ExperimentState.FAILED
-    assert "leaves none of the 700 rows" in found.error
-    assert library.tables() == set()  # it was found out before anything was built
 
 
 @pytest.mark.parametrize(
