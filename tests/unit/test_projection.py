@@ -365,7 +365,9 @@ def test_settings_come_back_from_json() -> None:
     assert ClusterSettings.from_json(grouping.to_json()) == grouping
     with pytest.raises(LimitExceeded):
         ClusterSettings(count=1)
-    assert ProjectionSettings().epochs_for(1_000) > ProjectionSettings().epochs_for(10_000)
+    rows = (100, 2_000, 2_001, 50_000)
+    assert [ProjectionSettings().epochs_for(n) for n in rows] == [500, 500, 300, 200]
+    assert ProjectionSettings(epochs=20).epochs_for(100) == 20
 
 
 def test_messages_come_through_the_pipe() -> None:
