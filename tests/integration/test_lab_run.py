@@ -354,11 +354,13 @@ def stopped_after(library: Library, count: int) -> Iterator[psycopg.Connection[A
             connection.execute("SELECT pg_advisory_unlock_all()")
 
 
-def until_it_waits(connection: psycopg.Connection[Any]) -> None:
+def until_it_waits(library: Library, job: Job, connection: psycopg.Connection[Any]) -> None:
     while not connection.execute(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 42 "
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     ).fetchall()[0][0]:
+        now = library.database.run(library.jobs.get(job.id))
+        assert now.active, now.error
         time.sleep(0.05)
 
 
@@ -370,7 +372,7 @@ def test_a_cancelled_run_keeps_what_it_has_and_goes_on(database: Database) -> No
     library = Library(database, VECTORS)
     with stopped_after(library, 2) as connection:
         job = start(library, wanted(LISTS, GRAPH), name="Mine")
-        until_it_waits(connection)
+        until_it_waits(library, job, connection)
         with pytest.raises(Busy, match="Mine"):
             start(library, wanted(GRAPH))
         running = read(library)
@@ -410,7 +412,7 @@ def test_a_server_that_goes_away_is_said_and_the_run_goes_on_later(database: Dat
     library = Library(database, VECTORS)
     with stopped_after(library, 1) as connection:
         job = start(library, wanted(GRAPH))
-        until_it_waits(connection)
+        until_it_waits(library, job, connection)
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -429,7 +431,7 @@ def test_a_collection_that_changes_meanwhile_is_said(database: Database) -> None
     library = Library(database, VECTORS)
     with stopped_after(library, 1) as connection:
         job = start(library, wanted(GRAPH))
-        until_it_waits(connection)
+        until_it_waits(library, job, connection)
         library.add(clustered(5, seed=9), first=5000)
     found = ended(library, job)
     assert "was written to while it was measured" in found.changed
@@ -447,7 +449,7 @@ def test_a_run_that_goes_on_after_a_change_measures_the_state_it_began_with(
     library = Library(database, VECTORS)
     with stopped_after(library, 1) as connection:
         job = start(library, wanted(GRAPH))
-        until_it_waits(connection)
+        until_it_waits(library, job, connection)
         database.run(library.jobs.cancel(job.id))
         found = ended(library, job, "cancelled")
     library.add(clustered(5, seed=9), first=5000)
