@@ -43,6 +43,7 @@ from lib.ui.lab_compared import Exports, pick_other, show_compared, show_exports
 from lib.ui.lab_leave import Leaving, show_leaving
 from lib.ui.links import Address, search_address
 from lib.ui.text import count, escape, size
+from lib.vectors.distance import Distance
 from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import IterativeScan, SearchSettings
 
@@ -153,7 +154,7 @@ def _basis(experiment: Experiment) -> None:
     if data is not None:
         words += [
             f"{data.rows:,} rows × {data.dimensions:,} ({data.storage})",
-            f"{data.distance.replace('_', ' ')} distance",
+            Distance(data.distance).label,
         ]
     if spec.filters:
         words.append(f"where {' and '.join(map(str, spec.filters))}")
