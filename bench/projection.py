@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ async def build(source: Path, out: Path) -> None:
     vectors = np.load(source)
     began: dict[str, float] = {}
 
-    async def blocks() -> AsyncIterator[Block]:
+    async def blocks() -> AsyncGenerator[Block]:
         for first in range(0, len(vectors), 8192):
             part = vectors[first : first + 8192]
             yield np.arange(first, first + len(part)), part

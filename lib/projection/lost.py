@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +108,7 @@ async def lost_documents(
         if found.plan is not None:
             certificate = found.plan.certify(candidate.index_name or "")
         returned = [(hit.document.id, hit.distance) for hit in found if hit.document.id != id_][:k]
-        missed = _missed(truth.ids[number], truth.distances[number], returned)
+        missed = missed_neighbours(truth.ids[number], truth.distances[number], returned)
         wanted = [each for each in truth.ids[number].tolist() if each is not None]
         if wanted:
             shares.append(1.0 - len(missed) / len(wanted))
@@ -129,7 +130,7 @@ async def lost_documents(
     )
 
 
-def _missed(
+def missed_neighbours(
     truth: npt.NDArray[np.object_],
     distances: npt.NDArray[np.float64],
     returned: list[tuple[Any, float | None]],
@@ -161,9 +162,10 @@ async def _vectors(
     wanted = table.column(table.id) == func.any(cast(ids, ARRAY(UUID(as_uuid=True))))
     found: list[Any] = []
     blocks: list[FloatArray] = []
-    async for block_ids, vectors in stream_vectors(db, table, where=[wanted]):
-        found += block_ids
-        blocks.append(vectors)
+    async with aclosing(stream_vectors(db, table, where=[wanted])) as stream:
+        async for block_ids, vectors in stream:
+            found += block_ids
+            blocks.append(vectors)
     order = sorted(range(len(found)), key=lambda place: found[place])
     vectors = np.concatenate(blocks) if blocks else np.empty((0, 1), dtype=np.float32)
     return [found[place] for place in order], vectors[order]

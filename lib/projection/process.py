@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +42,7 @@ _log = structlog.get_logger(__name__)
 async def run_task(
     header: Mapping[str, Any],
     arrays: Mapping[str, npt.NDArray[Any]],
-    blocks: AsyncIterable[Block],
+    blocks: AsyncGenerator[Block],
     report: Report,
 ) -> Answer:
     """Has the worker do it, and gives its answer.
@@ -50,11 +51,12 @@ async def run_task(
     which one block is held here at a time. Cancelling kills the process.
     Raises InvalidInput where the worker refused, VecscopeError where it ended without an answer.
     """
-    worker = await asyncio.to_thread(_Worker, _memory_bytes(header["rows"], header["dimensions"]))
+    worker = _Worker(_memory_bytes(header["rows"], header["dimensions"]))
     try:
         await worker.send(header, arrays)
-        async for places, vectors in blocks:
-            await worker.send({}, {"places": places, "vectors": vectors})
+        async with aclosing(blocks):  # also when this is cancelled: it holds a connection
+            async for places, vectors in blocks:
+                await worker.send({}, {"places": places, "vectors": vectors})
         await worker.send({"end": True}, {})
         while True:
             said, found = await worker.next()
@@ -71,7 +73,7 @@ async def run_task(
         await asyncio.shield(asyncio.to_thread(worker.close))
 
 
-async def no_vectors() -> AsyncIterable[Block]:
+async def no_vectors() -> AsyncGenerator[Block]:
     """For a task that needs none."""
     return
     yield
@@ -189,7 +191,12 @@ def _out_of_memory() -> VecscopeError:
 
 
 def _compiled() -> Path:
-    """Where numba keeps what it compiled for this machine."""
+    """Where numba keeps what it compiled for this machine. It can be lost at any time, so where
+    home cannot be written to, the system's own place for such things will do."""
     folder = load_settings().home / "numba"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / "vecscope-numba"
+        folder.mkdir(exist_ok=True)
     return folder

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,17 @@ def task_header(task: str, collection: Collection, rows: int) -> dict[str, Any]:
 
 async def read_vectors(
     database: Database, collection: Collection, ids: npt.NDArray[np.object_], report: Report
-) -> AsyncIterator[Block]:
+) -> AsyncGenerator[Block]:
     """The vectors of these documents, each with its place among ``ids``; those that are gone do
     not come. The connection is let go with the last of them, long before the computing ends."""
     place_of = {id_: place for place, id_ in enumerate(ids.tolist())}
     read = 0
     await report("reading", 0.0)
-    async with database.session() as db:
-        async for found, vectors in stream_vectors(db, collection.table):
+    async with (
+        database.session() as db,
+        aclosing(stream_vectors(db, collection.table)) as blocks,
+    ):
+        async for found, vectors in blocks:
             wanted = [(place_of[id_], row) for row, id_ in enumerate(found) if id_ in place_of]
             if not wanted:
                 continue

@@ -18,6 +18,7 @@ from lib.projection.fidelity import Fidelity, fidelity, kept_share, local_fideli
 from lib.projection.finds import near_duplicates, outliers, strangers
 from lib.projection.grouping import NO_CLUSTER, by_size, crowds, groups
 from lib.projection.layout import pca_layout
+from lib.projection.lost import missed_neighbours
 from lib.projection.neighbours import Graph, all_neighbours, nearest, only, usable_rows
 from lib.projection.placing import place_query
 from lib.projection.process import check_memory
@@ -328,6 +329,22 @@ def test_strangers_have_neighbours_of_one_other_category() -> None:
         strangers(drawn, categories[:6])
     with pytest.raises(InvalidInput, match="without looking for neighbours"):
         strangers(projection([[0, 0]] * 7), categories)
+
+
+def test_a_neighbour_is_not_lost_where_another_as_near_came_in_its_place() -> None:
+    a, b, c, other, far = (uuid.UUID(int=number) for number in range(5))
+    truth = np.array([a, b, c, None], dtype=object)
+    distances = np.array([0.1, 0.2, 0.2, np.inf])
+
+    def missed(*returned: tuple[uuid.UUID, float | None]) -> set[uuid.UUID]:
+        return missed_neighbours(truth, distances, list(returned))
+
+    assert missed((a, 0.1), (b, 0.2), (c, 0.2)) == set()
+    assert missed((a, 0.1), (other, 0.2 + 1e-8), (b, 0.2)) == set()
+    assert missed((a, 0.1), (other, 0.2)) == {c}
+    assert missed((a, 0.1), (far, 0.3)) == {b, c}
+    assert missed((b, 0.2), (c, 0.2), (other, 0.2)) == {a}
+    assert missed() == {a, b, c}
 
 
 # --- settings and wire ----------------------------------------------------------------------------
