@@ -19,7 +19,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-STARTED_SECONDS = 60
+STARTED_SECONDS = 120
+DRAWN_MS = 120_000
 
 
 @dataclass(frozen=True)
@@ -95,4 +96,6 @@ def chromium() -> Iterator[Browser | None]:
 
 def finished(page: Page) -> None:
     """Waits until the page that is being drawn is drawn."""
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    page.wait_for_selector(
+        '[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=DRAWN_MS
+    )
