@@ -19,14 +19,14 @@ from lib.projection.facts import DocumentFacts
 from lib.projection.viewing import ClusterName, Question
 from lib.ui.charts import EXACT, FUSED, SERIES, shortened
 
-HEIGHT = 720
+HEIGHT = 620
 MOST_SNIPPETS = 20_000
 """On larger maps a point says its title only: the beginnings of all texts would be megabytes."""
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 _COLORS = tuple(color for color in SERIES if color not in (EXACT, FUSED))
 _MARGIN = 0.06  # of the map's width, around it
-_FAR_SHARE = 0.005  # of the points, on each side of each axis
+_FAR_SHARE = 0.01  # of the points, on each side of each axis
 # Pixels, roughly: of the picture, of a character and of a line of a name.
 _WIDTH, _CHARACTER, _LINE = 900, 7.0, 22.0
 MOST_LEGENDS = 20
