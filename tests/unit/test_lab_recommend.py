@@ -138,9 +138,9 @@ def test_the_recommendation_gives_its_evidence() -> None:
         "96.5 % of the true neighbours (95 % interval 95.5 % to 97.5 %)",
         "0.80 ms in the median and 1.6 ms at the 95th percentile",
         "1,250 queries a second with 1 client",
-        "80.0 MB and 20 s to build",
+        "76 MB and 20 s to build",
         "It is certified: The plan used the_index.",
-        f"{IVF} reaches it too, with probes 30: p95 10 ms, 20.0 MB, 2.0 s to build.",
+        f"{IVF} reaches it too, with probes 30: p95 10 ms, 19 MB, 2.0 s to build.",
         "An exact scan takes 40 ms in the median, 50.0 times as long.",
     ):
         assert said in made.words, said
@@ -236,7 +236,9 @@ def test_numbers_are_written_as_people_read_them() -> None:
         *("0.87 ms", "4.2 ms", "41 ms", "1,204 ms"),
     ]
     assert [seconds(each) for each in (1.24, 12.4, 125)] == ["1.2 s", "12 s", "2 min 05 s"]
-    assert size(12_300_000) == "12.3 MB"
+    assert [size(each) for each in (512, 3 * 1024, 12_300_000, 5 * 2**30)] == [
+        *("512 bytes", "3.0 kB", "12 MB", "5.0 GB"),
+    ]
 
 
 def test_a_tie_at_the_target_goes_to_the_one_with_the_better_p95() -> None:
