@@ -1,7 +1,7 @@
 """The pictures of the documentation, made from the real app: `make docs-pictures`.
 
 Writes docs/pictures/*.png, 1280 pixels wide, those named -wide 1920. Takes some minutes and needs
-Chromium; the maps of med and emoji2vec need ../shared/data beside the project.
+Chromium; the maps of med and emoji2vec and the lab need ../shared/data beside the project.
 
 Run: python docs/pictures.py [start search compare upload map …], by default all.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from lib.ingest.sample import SAMPLE_NAME
 from tests.browser.serving import ROOT, App, chromium, finished, running_app
@@ -49,6 +49,8 @@ WORKBENCH = {
     "plan": "&view=plan&mode=similarity&category=logging",
     "sql": "&view=sql",
 }
+LAB = ("answer", "settings", "queries", "take")
+LAB_HEIGHT = 1500  # the answer with its picture and the scoreboard
 
 
 def main(chosen: Sequence[str]) -> None:
@@ -165,6 +167,28 @@ def maps(app: App, browser: Browser) -> None:
             picture(app, browser, f"map-{name}{ending}", f"/map?{address}", theme, width)
 
 
+def lab(app: App, browser: Browser) -> None:
+    """Two experiments on other people's vectors: of 1,536 dimensions, and of 3,072 as halfvec."""
+    if not DATA.is_dir():
+        sys.stderr.write("No pictures of the lab: ../shared/data is not there.\n")
+        return
+    halves = ("--index", "ivfflat", "--index", "hnsw", "--index", "hnsw@halfvec")
+    for name, vectors, indexes in (
+        ("Events", DATA / "openai-1536" / "vectors.npy", halves),
+        ("Images", DATA / "cifar-sample", ()),
+    ):
+        run_vecscope(app, "ingest", str(vectors), "--collection", name)
+        run_vecscope(app, "lab", "run", "--collection", name, "--queries", "300", *indexes)
+    for ending, width, theme in LOOKS:
+        for collection, views in (("events", LAB), ("images", ("answer",))):
+            for view in views:
+                address = f"/index_lab?c={collection}&show={view}"
+                page = open_page(app, browser, address, theme, width, height=LAB_HEIGHT)
+                expect(page.get_by_role("heading", name="recall.")).to_be_visible()
+                save(page, f"lab-{collection}-{view}{ending}")
+                page.context.close()
+
+
 def picture(
     app: App,
     browser: Browser,
@@ -179,10 +203,15 @@ def picture(
 
 
 def open_page(
-    app: App, browser: Browser, address: str, theme: Theme = "light", width: int = 1280
+    app: App,
+    browser: Browser,
+    address: str,
+    theme: Theme = "light",
+    width: int = 1280,
+    height: int | None = None,
 ) -> Page:
-    height = width * 5 // 8
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+    size: ViewportSize = {"width": width, "height": height or width * 5 // 8}
+    context = browser.new_context(viewport=size, color_scheme=theme)
     page = context.new_page()
     page.goto(app.url + address)
     return page
@@ -212,6 +241,7 @@ PARTS: dict[str, Callable[[App, Browser], None]] = {
     "compare": compare,
     "upload": upload,
     "map": maps,
+    "lab": lab,
 }
 
 if __name__ == "__main__":
