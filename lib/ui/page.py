@@ -121,13 +121,11 @@ def start_page(screen: Screen, body: Callable[[Services], None]) -> None:
     """Draws a page: what every page's file ends with.
 
     On a server that has not run app.py yet, Streamlit runs the file of a deep link by itself, so
-    a page brings its own navigation then, and is drawn again by way of app.py
-    (docs/decisions/008-every-page-starts-itself.md).
+    a page brings its own navigation then (docs/decisions/008-every-page-starts-itself.md).
     """
     st.set_page_config(page_title=f"{screen.title} · Vecscope", page_icon="🔭", layout="wide")
     if not getattr(_run, "has_navigation", False):
         _navigation()
-        st.rerun()  # by way of app.py: widgets that are drawn by this run would lose their clicks
     come_to(screen.path)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         st.title(screen.title, anchor=False, width="content")
