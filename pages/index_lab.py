@@ -80,7 +80,7 @@ def set_up(desk: Desk, draft: lab_setup.Draft, *, busy: bool) -> None:
     look = partial(desk.plan, table.specs)
     plan = remember("plan of candidates", key, look, most_seconds=FRESH_SECONDS)
     lab_table.show_candidates(table, plan, usual, rows, busy=busy)
-    if table.whole and plan.possible:
+    if table.whole and plan.possible and lab_setup.can_ask(draft):
         offer(desk, draft, plan, key, busy=busy)
 
 

@@ -116,7 +116,7 @@ class Desk:
         """
         run, given = self.database.run, None
         if source is not None:
-            given = run(file_batch(source, self.collection, spec.queries.count))
+            given = run(file_batch(source, self.collection, spec.queries.count, self.settings))
         job = run(
             start_experiment(
                 self.jobs,

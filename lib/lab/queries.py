@@ -20,7 +20,7 @@ from lib.embedding.service import Role, create_service
 from lib.errors import InvalidInput, NotFound, VecscopeError
 from lib.ingest.columns import ColumnChoice
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.readers import read
+from lib.ingest.readers import read, reader_for
 from lib.ingest.source import ReadOptions, Source
 from lib.ingest.vectors import TEST, inspect_vectors
 from lib.settings import Settings
@@ -254,15 +254,59 @@ def given_batch(
 
 
 async def file_batch(
-    source: Source, collection: Collection, count: int | None = None
+    source: Source,
+    collection: Collection,
+    count: int | None = None,
+    settings: Settings | None = None,
 ) -> QueryBatch:
     """The vectors of a file: npy, fvecs and the like, HDF5 in ann-benchmarks' form (its queries),
     or a table (csv, jsonl, parquet) with a column of vectors.
 
+    settings: where they are given and the collection has a model, the texts of a file without
+    vectors are embedded by it: each row of a table, each line of any other file.
     Raises InvalidInput where no reader knows the file or no vector can be used, ReadProblem,
-    LimitExceeded.
+    LimitExceeded, EmbeddingProblem.
     """
+    if settings is not None and collection.has_model:
+        most = _at_most(count)
+        if await asyncio.to_thread(inspect_vectors, source) is None:
+            texts = await asyncio.to_thread(_read_texts, source, most)
+            return await _text_batch(texts, source.name, collection, settings, count)
     return await asyncio.to_thread(_read_file, source, collection, count)
+
+
+async def _text_batch(
+    texts: Sequence[str],
+    name: str,
+    collection: Collection,
+    settings: Settings,
+    count: int | None,
+) -> QueryBatch:
+    taken = _Taken(collection)
+    if texts:
+        service = create_service(collection.model, settings, collection.dimensions)
+        embedded = await service.get_embeddings_batch(list(texts), Role.QUERY)
+        for text, outcome in zip(texts, embedded.outcomes, strict=True):
+            if isinstance(outcome, VecscopeError):
+                taken.refuse(text, outcome)
+            else:
+                taken.add(text, outcome)
+    return taken.batch(name, count)
+
+
+def _read_texts(source: Source, most: int) -> list[str]:
+    """Different ones, in their order."""
+    options = ReadOptions(overlap_tokens=0)  # else a line would come twice
+    of_rows = reader_for(source.name).has_columns
+    found: dict[str, None] = {}
+    for item in read(source, options):
+        if isinstance(item, IncomingProblem) or not item.content:
+            continue
+        lines = [item.content] if of_rows else item.content.splitlines()
+        found |= {text: None for line in lines if (text := " ".join(line.split()))}
+        if len(found) >= most:
+            break
+    return list(found)[:most]
 
 
 def _read_file(source: Source, collection: Collection, count: int | None) -> QueryBatch:

@@ -52,7 +52,7 @@ _NAME = "lab:name"
 _SOURCES = {
     QueryKind.SAMPLE: "Rows of the collection",
     QueryKind.QUERY_SET: "A query set",
-    QueryKind.FILE: "A file of vectors",
+    QueryKind.FILE: "A file",
 }
 _PROTOCOLS = {
     Protocol.VECSCOPE: "Vecscope",
@@ -103,22 +103,11 @@ class Draft:
     name: str | None = None
 
     def spec(self, candidates: Sequence[CandidateSpec]) -> ExperimentSpec:
-        """Raises InvalidInput, LimitExceeded."""
+        """Of one that :func:`can_ask`. Raises InvalidInput, LimitExceeded."""
         if self.filters and not self.matching:
             raise InvalidInput(
                 "No row passes this filter, so there is nothing to find.",
                 hint="Take a part of it away.",
-            )
-        if self.kind is QueryKind.QUERY_SET and not self.query_set:
-            raise InvalidInput(
-                "This collection has no query set yet.",
-                hint="Import one with “python -m lib query-sets import”, or take rows of the "
-                "collection.",
-            )
-        if self.kind is QueryKind.FILE and self.source is None:
-            raise InvalidInput(
-                "There is no file of queries yet.",
-                hint="Drop one on the left, or take rows of the collection.",
             )
         names = {
             QueryKind.SAMPLE: "",
@@ -198,8 +187,8 @@ def _queries(summary: CollectionSummary, query_sets: Sequence[QuerySetSummary]) 
         lambda each: _SOURCES[each],
         key=f"{PREFIX}from",
         help_text="**Rows of the collection**: drawn at random; each is left out of its own "
-        "answer.  \n**A query set**: the questions of your users, the best there is.  \n**A file "
-        "of vectors**: npy, fvecs, HDF5, or a table with a column of vectors.",
+        "answer.  \n**A query set**: the questions of your users, the best there is.  "
+        "\n**A file**: of questions or of vectors.",
         usual=QueryKind.SAMPLE,
     )
     query_set, source, most = "", None, QUERY_COUNT.high
@@ -240,11 +229,12 @@ def _query_set(query_sets: Sequence[QuerySetSummary]) -> tuple[str, int]:
 
 def _file() -> Source | None:
     file = st.file_uploader(
-        "File of vectors",
+        "File of queries",
         key="lab:file",
-        help="npy, fvecs, HDF5 in ann-benchmarks' form (its test vectors), or csv, jsonl and "
-        "parquet with a column of vectors, of as many dimensions as the collection's. They are "
-        "kept with the experiment.",
+        help="**Vectors**: npy, fvecs, HDF5 in ann-benchmarks' form (its test vectors), or csv, "
+        "jsonl and parquet with a column of vectors, of as many dimensions as the collection's.  "
+        "\n**Texts**: each row of a table, each line of any other file, embedded by the "
+        "collection's model.  \nThey are kept with the experiment.",
     )
     return None if file is None else Source.from_bytes(file.name, memoryview(file.getbuffer()))
 
@@ -483,6 +473,24 @@ def setup_address(spec: ExperimentSpec) -> Address:
 
 
 # --- what it takes, and the button --------------------------------------------------------------
+
+
+def can_ask(draft: Draft) -> bool:
+    """Whether there are queries; says how to come by some where there are none."""
+    if draft.kind is QueryKind.QUERY_SET and not draft.query_set:
+        st.info(
+            "This collection has no query set yet. Import one with `python -m lib query-sets "
+            "import`, drop a file of questions instead, or take rows of the collection.",
+            icon=":material/quiz:",
+        )
+        return False
+    if draft.kind is QueryKind.FILE and draft.source is None:
+        st.info(
+            "Drop a file of questions or of vectors on the left, or take rows of the collection.",
+            icon=":material/upload_file:",
+        )
+        return False
+    return True
 
 
 def run_button(plan: Plan, spec: ExperimentSpec, seconds: float, *, busy: bool) -> bool:

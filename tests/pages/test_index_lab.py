@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from lib.errors import InvalidInput
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
+from lib.ingest.source import Source
 from lib.lab.desk import Desk
 from lib.lab.experiment import (
     Experiment,
@@ -174,8 +176,6 @@ def test_a_candidate_that_the_address_does_not_spell_is_said(
         ({"lab.k": "120"}, "k is 120"),
         ({"lab.probes": "one, two"}, "no list of whole numbers"),
         ({"lab.probes": "0"}, "probes is 0"),
-        ({"lab.from": "query_set"}, "no query set"),
-        ({"lab.from": "file"}, "no file of queries"),
         ({"lab.f": "="}, "field"),
     ],
 )
@@ -325,6 +325,49 @@ def test_from_the_table_to_results_and_back_to_nothing(
     assert "nothing of the lab takes room" in words(visit("index_lab", part="disk"))
     at_desk.delete(experiment.id)
     assert "No experiment" in words(visit("index_lab", part="all"))
+
+
+def of_file(library: Library, films: Collection, name: str, content: bytes) -> uuid.UUID:
+    """AppTest forgets a dropped file at the next click, so this goes by what the page calls."""
+    spec = ExperimentSpec(
+        (CandidateSpec(IVFFlat(4), VECTOR),),
+        QuerySource(QueryKind.FILE, 5, name=name),
+        rounds=1,
+        probes=(1,),
+    )
+    source = Source.from_bytes(name, content)
+    return desk(library, films).start(spec, source=source)
+
+
+def test_questions_of_a_file_are_asked(visit: Visit, library: Library, films: Collection) -> None:
+    content = b"stones in a garden\n\nwhales and  squid\nwhales and squid\n"
+    of_file(library, films, "questions.txt", content)
+    library.wait()
+    experiment = newest(library, films)
+    assert experiment.state is ExperimentState.DONE
+    batch = desk(library, films).queries(experiment)
+    assert batch is not None
+    assert batch.labels == ("stones in a garden", "whales and squid")
+    assert "questions" in words(visit("index_lab"))
+
+
+def test_vectors_of_another_dimension_are_refused(library: Library, films: Collection) -> None:
+    content = b'id,embedding\na,"[1,2,3]"\nb,"[3,2,1]"\n'
+    with pytest.raises(InvalidInput, match="3 dimensions"):
+        of_file(library, films, "points.csv", content)
+    assert not library.services.database.query(list_experiments, films)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"), [("query_set", "no query set yet"), ("file", "Drop a file")]
+)
+def test_where_queries_are_still_missing_it_is_said(
+    visit: Visit, films: Collection, source: str, what: str
+) -> None:
+    app = visit("index_lab", **{"lab.from": source})
+    assert what in app.info[0].value
+    assert not app.error
+    assert not run_buttons(app)
 
 
 def test_what_was_broken_off_says_so_and_goes_on(
