@@ -229,7 +229,7 @@ def _measured_row(measurement: Measurement) -> dict[str, object]:
         "recall_high": recall.mean.high,
         "id_recall": recall.id_mean,
         "worst_decile_recall": recall.worst_decile,
-        "queries_without_a_hit": recall.zero,
+        "zero_recall_queries": recall.zero,
         "p50_ms": latency.p50_ms,
         "p95_ms": latency.p95_ms,
         "p99_ms": latency.p99_ms,
@@ -238,7 +238,7 @@ def _measured_row(measurement: Measurement) -> dict[str, object]:
             f"qps_{clients}_{'client' if clients == 1 else 'clients'}": rate
             for clients, rate in sorted(measurement.qps.items())
         },
-        "short_queries": measurement.short,
+        "truncated": measurement.short,
         "buffers": measurement.buffers,
         "k": measurement.k,
         "queries": measurement.queries,
@@ -353,7 +353,7 @@ def _trade_title(
     if target is None or recommended is None or not recommended.qps.get(1):
         return "How many queries a second does which recall cost?"
     words = (
-        f"At {recall_words(target.recall)} recall, {recommended.candidate} answers "
+        f"With {recall_words(target.recall)} recall or more {recommended.candidate} answers "
         f"{rate_words(recommended.qps[1])} queries a second"
     )
     exact = next((each for each in measurements if each.setting.kind is None), None)

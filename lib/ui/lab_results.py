@@ -21,6 +21,8 @@ from lib.lab.measurement import Measurement, Protocol
 from lib.lab.queries import QueryBatch
 from lib.lab.recommend import Recommendation, ScoreRow
 from lib.lab.takeaway import Takeaway
+from lib.search.compare import Preset
+from lib.search.filters import CATEGORY, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
 from lib.store.collections import Collection
 from lib.store.jobs import Job
@@ -41,11 +43,11 @@ from lib.ui.lab_charts import (
 )
 from lib.ui.lab_compared import Exports, pick_other, show_compared, show_exports
 from lib.ui.lab_leave import Leaving, show_leaving
-from lib.ui.links import Address, search_address
+from lib.ui.links import Address, column_prefix, search_address
 from lib.ui.text import count, escape, size
 from lib.vectors.distance import Distance
 from lib.vectors.indexes import IndexKind
-from lib.vectors.tuning import IterativeScan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 
 WORST = 12
 _SHOW, _PICKED = "show", "m"
@@ -232,11 +234,14 @@ def _answer(results: Results) -> None:
         facts, measurement = advice.winner, advice.measurement
         if facts is not None and measurement is not None:
             recall, latency = measurement.recall, measurement.latency
+            by_id = RULES[results.experiment.spec.protocol].by_id
             shown = (
                 (
-                    f"Recall@{measurement.k}",
-                    recall_words(recall.mean.value),
-                    f"95 % interval {_interval_words(measurement)}, by bootstrap over its queries.",
+                    f"Recall@{measurement.k}" + (" by id" if by_id else ""),
+                    recall_words(recall.id_mean if by_id else recall.mean.value),
+                    "The share of just the true neighbours that it found: ties are misses."
+                    if by_id
+                    else "The share of the true neighbours that it found, ties being hits.",
                 ),
                 (
                     "p95",
@@ -260,7 +265,8 @@ def _answer(results: Results) -> None:
             ):
                 column.metric(label, value, help=help_text)
             st.caption(
-                f"95 % interval of the recall: **{_interval_words(measurement)}**, over "
+                f"95 % interval of the recall{' by distance' if by_id else ''}: "
+                f"**{_interval_words(measurement)}**, by bootstrap over "
                 f"{count(measurement.queries, 'query', 'queries')}"
             )
         # What none can reach is the answer then, and is not hidden.
@@ -603,51 +609,62 @@ _Look = Callable[[QueryBatch, int, Measurement], tuple[str, Address]]
 
 def _how_to_look(results: Results, batch: QueryBatch) -> _Look | None:
     """Where a query can be looked at: a row of the collection by example, a text side by side."""
-    collection, experiment = results.collection, results.experiment
     if batch.has_own:
-        return partial(_by_example, collection)
-    if experiment.spec.queries.kind is QueryKind.QUERY_SET and collection.has_model:
-        return partial(_side_by_side, collection)
+        return partial(_by_example, results)
+    if results.experiment.spec.queries.kind is QueryKind.QUERY_SET and results.collection.has_model:
+        return partial(_side_by_side, results)
     return None
 
 
 def _by_example(
-    collection: Collection, batch: QueryBatch, place: int, measurement: Measurement
+    results: Results, batch: QueryBatch, place: int, measurement: Measurement
 ) -> tuple[str, Address]:
-    """Search, through that very candidate and with that very setting."""
-    address = {**search_address(collection.address, _request("", measurement))}
-    address.pop("q", None)
-    if measurement.setting.kind is not None:
-        address["scan"] = measurement.candidate
+    """Search, through that very candidate, with that very setting and filter."""
+    setting, spec = measurement.setting, results.experiment.spec
+    others = [
+        each
+        for each in spec.filters
+        if spec.category is None or each != Filter(CATEGORY, FilterOp.EQUALS, spec.category)
+    ]
+    request = SearchRequest(
+        "",
+        mode=Mode.SIMILARITY,
+        limit=measurement.k,
+        category=spec.category,
+        filters=tuple(others),
+        settings=SearchSettings(
+            probes=setting.value if setting.kind is IndexKind.IVFFLAT else None,
+            ef_search=setting.value if setting.kind is IndexKind.HNSW else None,
+            iterative_scan=setting.iterative_scan if spec.filters else None,
+        ),
+    )
+    address = {**search_address(results.collection.address, request)}
+    del address["q"]
+    address["scan"] = Scan.EXACT.value if setting.kind is None else measurement.candidate
     return "pages/search.py", {**address, LIKE: str(batch.own_ids[place])}
 
 
 def _side_by_side(
-    collection: Collection, batch: QueryBatch, place: int, measurement: Measurement
+    results: Results, batch: QueryBatch, place: int, measurement: Measurement
 ) -> tuple[str, Address]:
-    """Compare, which has the x-ray."""
-    return "pages/compare.py", {
-        "c": collection.address,
+    """Compare, which has the x-ray, with that candidate and setting in its column."""
+    address = {
+        "c": results.collection.address,
         "q": batch.labels[place],
         "k": str(measurement.k),
-        "preset": "indexes",
+        "preset": Preset.INDEXES.value,
     }
+    kind = measurement.setting.kind
+    if kind is not None:
+        column = column_prefix(_COLUMNS[kind])
+        parameter = "probes" if kind is IndexKind.IVFFLAT else "ef"
+        address[f"{column}scan"] = measurement.candidate
+        address[f"{column}{parameter}"] = str(measurement.setting.value)
+    return "pages/compare.py", address
 
 
-def _request(query: str, measurement: Measurement) -> SearchRequest:
-    setting = measurement.setting
-    return SearchRequest(
-        query,
-        mode=Mode.SIMILARITY,
-        limit=measurement.k,
-        settings=SearchSettings(
-            probes=setting.value if setting.kind is IndexKind.IVFFLAT else None,
-            ef_search=setting.value if setting.kind is IndexKind.HNSW else None,
-            iterative_scan=None
-            if setting.iterative_scan is IterativeScan.OFF
-            else setting.iterative_scan,
-        ),
-    )
+# Of the preset, whose first is the exact scan.
+_COLUMNS = {IndexKind.IVFFLAT: 2, IndexKind.HNSW: 3}
 
 
 # --- all measurements ---------------------------------------------------------------------------
@@ -655,8 +672,8 @@ def _request(query: str, measurement: Measurement) -> SearchRequest:
 
 def _show_table(results: Results, picked: Measurement) -> None:
     measurements = results.experiment.measurements
-    rows = measurement_rows(measurements)
-    keys = [key_of(each) for each in in_order(measurements)]
+    ordered, rows = in_order(measurements), measurement_rows(measurements)
+    keys = [key_of(each) for each in ordered]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(
             f"**{count(len(rows), 'measurement')}**, by candidate and rising setting. Click a "
@@ -670,18 +687,15 @@ def _show_table(results: Results, picked: Measurement) -> None:
             "Parameter": [row["parameter"] or "–" for row in rows],
             "Value": [row["value"] for row in rows],
             "Iterative scan": [row["iterative_scan"] for row in rows],
-            "Certified": [row["certified"] for row in rows],
-            **{label: [row[name] for row in rows] for label, name in _RECALL_COLUMNS + _MS_COLUMNS},
+            **{label: [row[name] for row in rows] for label, name in _MAIN_COLUMNS},
             **{
                 f"Queries/s, {count(clients, 'client')}": [
-                    row.get(f"qps_{clients}_{'client' if clients == 1 else 'clients'}")
-                    for row in rows
+                    each.qps.get(clients) for each in ordered
                 ]
-                for clients in sorted({n for each in measurements for n in each.qps})
+                for clients in sorted({number for each in ordered for number in each.qps})
             },
-            "Short": [row["short_queries"] for row in rows],
-            "Pages (8 kB)": [row["buffers"] for row in rows],
-            "Queries": [row["queries"] for row in rows],
+            "Certified": [row["certified"] for row in rows],
+            **{label: [row[name] for row in rows] for label, name in _OTHER_COLUMNS},
             "Plan's index": [row["plan_index"] or "none" for row in rows],
         }
     )
@@ -696,8 +710,12 @@ def _show_table(results: Results, picked: Measurement) -> None:
         on_select=partial(_take_row, key, keys),
         selection_mode="single-row",
         column_config={
-            **{label: st.column_config.NumberColumn(format="%.4f") for label, _ in _RECALL_COLUMNS},
-            **{label: st.column_config.NumberColumn(format="%.3f") for label, _ in _MS_COLUMNS},
+            **{
+                label: st.column_config.NumberColumn(
+                    format="%.3f" if label.endswith("ms") else "%.4f"
+                )
+                for label, _ in (*_MAIN_COLUMNS, *_OTHER_COLUMNS[:3])
+            },
             **{
                 label: st.column_config.NumberColumn(format="%.1f")
                 for label in frame.columns
@@ -712,18 +730,23 @@ def _show_table(results: Results, picked: Measurement) -> None:
     _show_detail(picked)
 
 
-_RECALL_COLUMNS = (
+# Heading → name in the rows.
+_MAIN_COLUMNS = (
     ("Recall", "recall"),
     ("from", "recall_low"),
     ("to", "recall_high"),
-    ("Recall by id", "id_recall"),
-    ("Worst tenth", "worst_decile_recall"),
-)
-_MS_COLUMNS = (
     ("p50, ms", "p50_ms"),
     ("p95, ms", "p95_ms"),
     ("p99, ms", "p99_ms"),
+)
+_OTHER_COLUMNS = (
     ("Server, ms", "server_ms"),
+    ("Recall by id", "id_recall"),
+    ("Worst tenth", "worst_decile_recall"),
+    ("Without a hit", "zero_recall_queries"),
+    ("Short", "truncated"),
+    ("Pages (8 kB)", "buffers"),
+    ("Queries", "queries"),
 )
 
 

@@ -78,7 +78,7 @@ def test_the_title_says_what_the_recommended_setting_does() -> None:
     picture = recall_qps(TABLE, (), Target(0.95), recommended=RECOMMENDED)
     # 1 / 0.8 ms against 1 / 40 ms
     assert picture.title == (
-        f"At 95 % recall, {GRAPH} answers 1,250 queries a second, 50.0 × the exact scan"
+        f"With 95 % recall or more {GRAPH} answers 1,250 queries a second, 50.0 × the exact scan"
     )
     assert picture.figure.layout.annotations[-1].text == "<b>ef_search 40</b>"
     assert recall_qps(TABLE, (), Target(0.95)).title.endswith("?")
