@@ -22,6 +22,7 @@ from lib.ui.text import count, duration, escape, size
 
 _PART, _OPEN = "part", "exp"
 _PAGE = "pages/index_lab.py"
+_TURN = "lab:menus"
 LEAST_ROWS = 2
 """A row's neighbour is another row."""
 
@@ -223,7 +224,10 @@ def _experiment_head(each: ExperimentSummary, *, can_compare: bool) -> tuple[boo
                 help="The collection was written to since.",
             )
         with st.popover(
-            "Manage", icon=":material/more_horiz:", key=f"lab:menu:{each.id}", type="tertiary"
+            "Manage",
+            icon=":material/more_horiz:",
+            key=f"lab:menu:{each.id}:{st.session_state.get(_TURN, 0)}",
+            type="tertiary",
         ):
             pressed = _experiment_menu(each)
     return is_ticked, pressed
@@ -234,6 +238,8 @@ def _experiment_words(each: ExperimentSummary, winner: str | None) -> str:
     spec = each.spec
     words = [] if winner is None else [f"Winner: **{escape(winner)}**"]
     asked = f"k = {spec.k}, {count(spec.queries.count, 'query', 'queries')}"
+    if spec.queries.name:
+        asked += f" of {spec.queries.name}"
     if spec.filters:
         asked += f" where {' and '.join(map(str, spec.filters))}"
     words += [
@@ -263,7 +269,13 @@ def _target_words(each: ExperimentSummary) -> str:
 
 def _experiment_menu(each: ExperimentSummary) -> Pressed | None:
     busy = each.state is ExperimentState.RUNNING
-    if st.button("Rename", key=f"lab:rename:{each.id}", icon=":material/edit:", width="stretch"):
+    if st.button(
+        "Rename",
+        key=f"lab:rename:{each.id}",
+        icon=":material/edit:",
+        width="stretch",
+        on_click=_close_menus,
+    ):
         return Pressed(Action.RENAME, experiment=each)
     if st.button(
         "Delete",
@@ -272,9 +284,15 @@ def _experiment_menu(each: ExperimentSummary) -> Pressed | None:
         width="stretch",
         disabled=busy,
         help="It is running: cancel it first." if busy else None,
+        on_click=_close_menus,
     ):
         return Pressed(Action.DELETE, experiment=each)
     return None
+
+
+def _close_menus() -> None:
+    """A popover with a new key is a new one, and closed."""
+    st.session_state[_TURN] = st.session_state.get(_TURN, 0) + 1
 
 
 def _offer_to_compare(ticked: Sequence[ExperimentSummary]) -> None:
