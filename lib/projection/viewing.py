@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
 from lib.projection.coloring import ColorBy, Coloring, coloring_of, possible_colors
+from lib.projection.distances import distance_between, distances_to
 from lib.projection.facts import DocumentFacts, document_facts
 from lib.projection.finds import near_duplicates, outliers, strangers
 from lib.projection.lost import LostDocuments
@@ -26,10 +27,7 @@ from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.store.collections import Collection
 from lib.store.database import Database
-from lib.store.documents import received_embedding, sent_embedding
-from lib.vectors.distance import FloatArray
 from lib.vectors.search import Document, Hit, SearchResult
-from lib.vectors.statements import distance_to
 from lib.vectors.tuning import Scan, SearchSettings
 
 IntArray = npt.NDArray[np.int64]
@@ -187,22 +185,8 @@ class Viewing:
     def distances(self, query: str) -> npt.NDArray[np.float64]:
         """Of all points to the question, (n,); NaN for documents that are gone."""
         vector, _ = self.database.run(self.service.embed(self.collection, query))
-        return self.database.query(self._distances, vector)
-
-    async def _distances(self, db: AsyncSession, vector: FloatArray) -> npt.NDArray[np.float64]:
-        table = self.collection.table
-        rows = await db.execute(
-            select(table.column(table.id), distance_to(table, vector)).where(
-                table.column(table.embedding).is_not(None)
-            )
-        )
-        found = np.full(len(self.projection.ids), np.nan)
-        at = self.projection.place_of
-        for id_, distance in rows:
-            place = at.get(id_)
-            if place is not None:
-                found[place] = distance
-        return found
+        found = self.database.query(distances_to, self.collection, self.projection, vector)
+        return found.astype(np.float64)
 
     # --- what was selected ----------------------------------------------------------------------
 
@@ -246,12 +230,9 @@ class Viewing:
         rows = await db.execute(select(*columns).where(table.column(table.id).in_(ids)))
         return {row.id: Document(**row._mapping) for row in rows}
 
-    def apart(self, first: int, second: int) -> Apart | None:
-        """None where one of the two has no embedding any more."""
+    def apart(self, first: int, second: int) -> Apart:
+        """Raises NotFound where one of the two has no embedding any more."""
         ids = self._uuids([first, second])
-        vectors = self.database.query(self._vectors, ids)
-        if len(vectors) < 2:
-            return None
         projection = self.projection
         at = projection.coordinates.astype(np.float64)
         drawn = np.linalg.norm(at - at[first], axis=1)
@@ -261,22 +242,11 @@ class Viewing:
             (found,) = np.nonzero(projection.neighbours.indices[first] == second)
             rank = int(found[0]) + 1 if len(found) else None
         return Apart(
-            distance=float(
-                self.collection.distance.between(vectors[ids[0]], vectors[ids[1]][None, :])[0]
-            ),
+            distance=self.database.query(distance_between, self.collection, *ids),
             drawn=float(drawn[second] / (np.ptp(at, axis=0).max() or 1.0)),
             true_rank=rank,
             drawn_rank=int(np.count_nonzero(drawn < drawn[second])),
         )
-
-    async def _vectors(
-        self, db: AsyncSession, ids: Sequence[uuid.UUID]
-    ) -> dict[uuid.UUID, FloatArray]:
-        table, storage = self.collection.table, self.collection.storage
-        sent = sent_embedding(table.column(table.embedding), storage)
-        row_id = table.column(table.id)
-        rows = await db.execute(select(row_id, sent).where(row_id.in_(ids), sent.is_not(None)))
-        return {id_: received_embedding(each, storage) for id_, each in rows}
 
     def _uuids(self, places: Sequence[int]) -> list[uuid.UUID]:
         return [self.projection.ids[place] for place in places]

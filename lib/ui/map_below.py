@@ -19,7 +19,7 @@ from lib.store.candidates import Candidate
 from lib.ui.address import by_value, read_choice, write_choice
 from lib.ui.map import choose, chosen_ids, zoom_toggle
 from lib.ui.memory import remember
-from lib.ui.page import refresh
+from lib.ui.page import guarded, refresh
 from lib.ui.text import count, duration, escape, share
 from lib.vectors.distance import Distance
 from lib.vectors.tuning import EF_SEARCH
@@ -121,14 +121,15 @@ def _selection(viewing: Viewing) -> None:
     if words:
         st.markdown(f"What sets them apart: {', '.join(f'**{escape(word)}**' for word in words)}")
     if len(places) == _PAIR:
-        _show_apart(viewing.apart(*places), viewing.collection.distance)
+        guarded(_show_pair)(viewing, *places)
     _table(viewing.rows(places))
 
 
-def _show_apart(apart: Apart | None, distance: Distance) -> None:
-    if apart is None:
-        st.caption("One of the two has no embedding any more.")
-        return
+def _show_pair(viewing: Viewing, first: int, second: int) -> None:
+    _show_apart(viewing.apart(first, second), viewing.collection.distance)
+
+
+def _show_apart(apart: Apart, distance: Distance) -> None:
     true_rank = (
         "not among its nearest that were kept"
         if apart.true_rank is None
