@@ -50,7 +50,7 @@ WORKBENCH = {
     "sql": "&view=sql",
 }
 LAB = ("answer", "settings", "queries", "take")
-LAB_HEIGHT = 1500  # the answer with its picture and the scoreboard
+LAB_HEIGHT = 1800  # the answer with its picture and the scoreboard
 
 
 def main(chosen: Sequence[str]) -> None:

@@ -34,6 +34,7 @@ PARAMETERS: Mapping[IndexKind, str] = {
     IndexKind.HNSW: "Rows kept in mind (ef_search)",
 }
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon")
+_APART = ("solid", "dash", "longdash", "dashdot")
 _DASHES = {
     IterativeScan.OFF: "solid",
     IterativeScan.RELAXED: "dash",
@@ -137,12 +138,15 @@ _HOVER_TEMPLATE = "%{customdata[1]}<extra></extra>"
 
 @dataclass(frozen=True, eq=False)
 class _Series:
-    """The measurements of one candidate and one way to scan on, by rising parameter."""
+    """The measurements of one candidate and one way to scan on, by rising parameter. symbol: tells
+    candidates of one colour apart, and so does apart, a kind of line, where there are no points.
+    dash: the kind of line of its way to scan on."""
 
     name: str
     kind: IndexKind | None
     symbol: str
     dash: str
+    apart: str
     points: tuple[Measurement, ...]
 
     @property
@@ -174,7 +178,8 @@ def _series(measurements: Sequence[Measurement]) -> tuple[_Series, ...]:
             points = [each for each in own if each.setting.iterative_scan is scan]
             points.sort(key=lambda each: each.setting.value or 0)
             label = name if len(scans) == 1 or not _SCANS[scan] else f"{name}, {_SCANS[scan]}"
-            found.append(_Series(label, kind, symbol, _DASHES[scan], tuple(points)))
+            apart = _APART[place % len(_APART)]
+            found.append(_Series(label, kind, symbol, _DASHES[scan], apart, tuple(points)))
     return tuple(found)
 
 
@@ -332,6 +337,8 @@ def recall_qps(
             ax=-70,
             ay=46,
             arrowcolor=COLORS[recommended.setting.kind],
+            bgcolor="rgba(127, 127, 127, 0.2)",
+            borderpad=3,
         )
     rates = [each.qps[1] for each in measurements if each.qps.get(1)]
     k = measurements[0].k if measurements else 0
@@ -486,7 +493,7 @@ def latency_shares(measurements: Sequence[Measurement]) -> Picture:
                         "color": line.color,
                         "width": 2.5,
                         "shape": "hv",
-                        "dash": "solid" if each.certified else "dot",
+                        "dash": line.apart if each.certified else "dot",
                     },
                     name=shortened(name, 60)
                     + ("" if each.certified else " (dotted: not certified)"),
@@ -596,7 +603,7 @@ def by_clients(measurements: Sequence[Measurement]) -> Picture:
                     y=[each.qps[number] for number in clients],
                     mode="lines+markers",
                     name=shortened(name, 60),
-                    line={"color": line.color, "width": 2},
+                    line={"color": line.color, "width": 2, "dash": line.apart},
                     marker=line.marker([each] * len(clients)),
                     hovertemplate=f"{shortened(name, 80)}<br>%{{y:,.1f}} queries/s with %{{x}} "
                     "clients<extra></extra>",

@@ -363,8 +363,9 @@ def _take_row(key: str, keys: Sequence[str]) -> None:
 
 def _draw(picture: Picture, name: str, **options: Any) -> None:
     """A picture with its title and its data. name: of the key, and of the file."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"**{escape(picture.title)}**", width="stretch")
+    title, data = st.columns([5, 1], vertical_alignment="center")
+    title.markdown(f"**{escape(picture.title)}**")
+    with data.container(horizontal_alignment="right"):
         _download_rows(picture.rows, name)
     key = options.pop("key", name)
     st.plotly_chart(

@@ -135,6 +135,14 @@ def test_the_share_of_queries_within_a_time() -> None:
     assert [row["latency_ms"] for row in picture.rows] == pytest.approx([0.8, 0.8, 0.8, 2.4])
 
 
+def test_lines_of_one_colour_differ_and_dots_are_not_certified() -> None:
+    other = measured("HNSW m 32, ef_construction 128", IndexKind.HNSW, 40, 0.98, 1.0)
+    doubtful = measured(IVF, IndexKind.IVFFLAT, 10, 0.93, 2.0, certified=False)
+    lines = latency_shares([RECOMMENDED, other, doubtful]).figure.data
+    assert [line.line.dash for line in lines] == ["solid", "dash", "dot"]
+    assert "not certified" in lines[2].name
+
+
 def test_queries_are_counted_by_their_recall() -> None:
     recalls = np.array([1.0, 0.9, 0.9, 0.0, 1.0, 1.0])
     worst = replace(RECOMMENDED, recalls=recalls, recall=replace(RECOMMENDED.recall, zero=1))
