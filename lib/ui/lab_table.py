@@ -234,6 +234,8 @@ def show_candidates(
     for entry, found in zip(table.entries, beside, strict=True):
         _say(entry, found)
     _show_disk(plan)
+    if not (table.whole and plan.possible):
+        st.caption("Change or remove what cannot be built; then all of it can be run.")
 
 
 def _frame(rows: Sequence[Row], beside: Sequence[PlannedCandidate | None]) -> pd.DataFrame:

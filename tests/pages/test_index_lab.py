@@ -188,6 +188,17 @@ def test_what_cannot_be_asked_is_one_sentence(
     assert not run_buttons(app)
 
 
+@pytest.mark.parametrize(("protocol", "k"), [("ann-benchmarks", 10), ("vectordbbench", 100)])
+def test_a_protocol_brings_its_own_k(
+    visit: Visit, films: Collection, protocol: str, k: int
+) -> None:
+    app = visit("index_lab", **{"lab.protocol": protocol, "lab.k": "7"})
+    [shown] = [each for each in app.number_input if each.label.startswith("Neighbours wanted")]
+    assert (shown.value, shown.disabled) == (k, True)
+    assert not app.error
+    assert len(run_buttons(app)) == 1
+
+
 def test_a_filter_shows_what_it_leaves(visit: Visit, films: Collection) -> None:
     app = visit("index_lab", **{"lab.category": "Movie"})
     assert "leaves 30 of 120 rows, 25 %" in words(app)

@@ -1,0 +1,73 @@
+"""What an experiment is said to take, before it is run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lib.errors import IndexRefused
+from lib.lab.estimates import Facts, estimate
+from lib.lab.experiment import ExperimentSpec, QuerySource
+from lib.lab.measurement import Setting
+from lib.lab.plan import Plan, PlannedCandidate, exact_ms, experiment_seconds, query_ms
+from lib.store.candidates import CandidateSpec, CandidateStorage
+from lib.vectors.distance import Distance, Storage
+from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.vectors.tuning import IterativeScan
+
+FACTS = Facts(100_000, 100_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)
+IVF = CandidateSpec(IVFFlat(100), CandidateStorage.VECTOR)
+GRAPH = CandidateSpec(HNSW(), CandidateStorage.VECTOR)
+SPEC = ExperimentSpec((IVF, GRAPH), QuerySource(count=500))
+
+
+def plan(**changes: object) -> Plan:
+    facts = replace(FACTS, **changes)  # type: ignore[arg-type]
+    return Plan(
+        facts, tuple(PlannedCandidate(each, estimate(facts, each)) for each in (IVF, GRAPH))
+    )
+
+
+def test_what_asks_more_takes_longer() -> None:
+    usual = experiment_seconds(plan(), SPEC)
+    assert usual > plan().build_seconds > 0
+    for dearer in (
+        replace(SPEC, rounds=6),
+        replace(SPEC, queries=QuerySource(count=1000)),
+        replace(SPEC, clients=(1, 4)),
+    ):
+        assert experiment_seconds(plan(), dearer) > usual
+    assert experiment_seconds(plan(), replace(SPEC, target=None)) < usual
+    assert experiment_seconds(plan(), SPEC, pace=2.0) > usual
+    assert experiment_seconds(plan(rows=1_000_000, usable=1_000_000), SPEC) > usual
+
+
+def test_a_query_that_looks_at_more_takes_longer() -> None:
+    def cost(candidate: CandidateSpec, setting: Setting) -> float:
+        return query_ms(FACTS, candidate, setting, SPEC)
+
+    few, many = Setting(IndexKind.IVFFLAT, 1), Setting(IndexKind.IVFFLAT, 50)
+    assert cost(IVF, few) < cost(IVF, many) < exact_ms(FACTS)
+    short, broad = Setting(IndexKind.HNSW, 20), Setting(IndexKind.HNSW, 200)
+    assert cost(GRAPH, short) < cost(GRAPH, broad)
+    goes_on = Setting(IndexKind.HNSW, 20, IterativeScan.RELAXED)
+    assert cost(GRAPH, short) < cost(GRAPH, goes_on)
+    bits = CandidateSpec(HNSW(), CandidateStorage.BIT)
+    assert cost(bits, broad) != cost(GRAPH, broad)
+
+
+def test_a_plan_with_a_refusal_cannot_be_run() -> None:
+    whole = plan()
+    assert whole.possible
+    refused = replace(whole.candidates[0], refusal=IndexRefused("No."))
+    assert not replace(whole, candidates=(refused, whole.candidates[1])).possible
+    assert not replace(whole, disk_refusal=IndexRefused("Full.")).possible
+    assert not replace(whole, candidates=()).possible
+
+
+def test_only_what_is_still_to_be_built_counts() -> None:
+    whole = plan()
+    first, second = whole.candidates
+    assert whole.disk_bytes == first.estimate.disk_bytes + second.estimate.disk_bytes
+    assert whole.build_seconds == pytest.approx(first.estimate.seconds + second.estimate.seconds)
