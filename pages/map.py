@@ -5,7 +5,6 @@ from functools import partial
 
 from lib.projection.build import estimated_seconds, start_projection
 from lib.projection.coloring import finding
-from lib.projection.lost import lost_documents
 from lib.projection.placing import place_documents
 from lib.projection.settings import FIRST_MAPS, ProjectionSettings
 from lib.projection.stored import delete_projection, list_projections
@@ -57,13 +56,9 @@ def body(services: Services) -> None:
             for n, each in enumerate(shown)
         ]
         candidates = ask(copies.list_candidates, collection)
-        show_maps(services, summary, views, candidates, (settings, answer))
-        lose = partial(lost_documents, services.database)
+        view = show_maps(services, summary, views, candidates, (settings, answer))
         with answer:
-            show_below(
-                views[0], maps, candidates, lambda *a, **k: run(lose(*a, **k)),
-                partial(ask, delete_projection),
-            )  # fmt: skip
+            show_below(view, maps, candidates, partial(ask, delete_projection))
     else:
         with answer:
             needs = sum(map(seconds, FIRST_MAPS))
@@ -81,12 +76,16 @@ def show_maps(
     views: Sequence[Viewing],
     candidates: Sequence[copies.Candidate],
     columns: Sequence[ui.Place],
-) -> None:
-    """The picture, and perhaps another map beside it."""
+) -> Viewing:
+    """The picture, and perhaps another map beside it; gives the first one as it is shown."""
     ask, collection, id_ = services.database.query, summary.collection, views[0].projection.id
     lost = kept_lost(id_)
     with columns[0]:
-        questions = ui.questions_field()
+        questions, groups = ui.questions_field(), ui.cluster_picker()
+        views = [
+            remember(f"groups {n}", (view.key, groups), partial(view.clustered, groups))
+            for n, view in enumerate(views)
+        ]
         by = ui.color_picker(views[0].colors(asked=bool(questions.now), tried=lost is not None))
         names = ui.names_slider()
         with ui.search_menu():
@@ -114,6 +113,7 @@ def show_maps(
             far = outside(view.projection.coordinates)
             ui.caption(view.projection, finding(coloring, view.projection), far)
             ui.show_question(asked)
+    return views[0]
 
 
 start_page(MAP, body)

@@ -13,18 +13,20 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
+from lib.projection.clusters import cluster
 from lib.projection.coloring import ColorBy, Coloring, coloring_of, possible_colors
 from lib.projection.distances import distance_between, distances_to
 from lib.projection.facts import DocumentFacts, document_facts
 from lib.projection.finds import near_duplicates, outliers, strangers
-from lib.projection.lost import LostDocuments
+from lib.projection.lost import LostDocuments, lost_documents
 from lib.projection.placing import QueryPlace, place_query
-from lib.projection.settings import KEPT_NEIGHBOURS
+from lib.projection.settings import KEPT_NEIGHBOURS, ClusterSettings
 from lib.projection.stored import Projection, get_projection
 from lib.projection.words import words_apart
 from lib.search.hits_export import hits_csv, hits_jsonl
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
+from lib.store.candidates import Candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.vectors.search import Document, Hit, SearchResult
@@ -123,8 +125,27 @@ class Viewing:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for the same map of the same state of the collection."""
-        return self.collection, self.projection.id, self.projection.points
+        """Equal for the same map and clusters of the same state of the collection."""
+        projection = self.projection
+        return self.collection, projection.id, projection.points, projection.clusters.settings
+
+    def clustered(self, settings: ClusterSettings | None) -> Viewing:
+        """The same map with other clusters, which are not kept; None leaves those it was drawn
+        with. Takes seconds."""
+        if settings is None:
+            return self
+        found = cluster(self.database, self.collection, self.projection, settings)
+        clusters = self.database.run(found)
+        return replace(self, projection=replace(self.projection, clusters=clusters))
+
+    def lose(
+        self, candidate: Candidate, probes: int | None, ef_search: int | None
+    ) -> LostDocuments:
+        """What a candidate's index does not find of this map's documents."""
+        asked = lost_documents(
+            self.database, self.projection, candidate, probes=probes, ef_search=ef_search
+        )
+        return self.database.run(asked)
 
     def places(self, ids: Sequence[str]) -> IntArray:
         """Of documents by their ids; those that are not on the map are left out."""

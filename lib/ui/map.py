@@ -15,7 +15,16 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from lib.projection.coloring import FIELD_PREFIX, ColorBy
-from lib.projection.settings import NEIGHBOURS, SAMPLE, SEED, Method, ProjectionSettings
+from lib.projection.settings import (
+    CLUSTERS,
+    NEIGHBOURS,
+    SAMPLE,
+    SEED,
+    ClusterMethod,
+    ClusterSettings,
+    Method,
+    ProjectionSettings,
+)
 from lib.projection.stored import ProjectionSummary
 from lib.projection.viewing import Question
 from lib.ui.address import by_value, read_choice, write_choice
@@ -81,6 +90,40 @@ def places(answer: Any, views: Sequence[object]) -> list[Any]:
     """Where each map is drawn."""
     with answer:
         return list(st.columns(len(views)))
+
+
+def cluster_picker() -> ClusterSettings | None:
+    """Other clusters than the map was drawn with; None leaves those."""
+    named = by_value(list(ClusterMethod))
+    read_choice("clusters", named, ClusterMethod.HDBSCAN)
+    method = st.selectbox(
+        "Clusters",
+        list(ClusterMethod),
+        format_func=lambda each: _CLUSTER_LABELS[each],
+        key="clusters",
+        help="**Crowds on the map** (HDBSCAN): as many as there are, and what lies between them is "
+        "in none.  \n**Groups of the vectors** (k-means): a number that you choose; every document "
+        "is in one, and the layout has no say in it.",
+    )
+    write_choice("clusters", named, method, ClusterMethod.HDBSCAN)
+    if method is not ClusterMethod.KMEANS:
+        return None
+    groups = st.slider(
+        "Groups (k)",
+        CLUSTERS.low,
+        CLUSTERS.high,
+        CLUSTERS.default,
+        key="groups",
+        bind="query-params",
+        help="How many groups k-means makes.",
+    )
+    return ClusterSettings(ClusterMethod.KMEANS, count=groups)
+
+
+_CLUSTER_LABELS = {
+    ClusterMethod.HDBSCAN: "Crowds on the map (HDBSCAN)",
+    ClusterMethod.KMEANS: "Groups of the vectors (k-means)",
+}
 
 
 def color_picker(options: Sequence[str]) -> str:

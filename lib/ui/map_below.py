@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from lib.projection.lost import LostDocuments
-from lib.projection.stored import Projection, ProjectionSummary
+from lib.projection.stored import ProjectionSummary
 from lib.projection.viewing import Apart, Line, Row, Viewing
 from lib.store.candidates import Candidate
 from lib.ui.address import by_value, read_choice, write_choice
@@ -53,11 +53,9 @@ def show_below(
     viewing: Viewing,
     maps: Sequence[ProjectionSummary],
     candidates: Sequence[Candidate],
-    lose: Callable[..., LostDocuments],
     delete: Callable[[ProjectionSummary], Any],
 ) -> None:
-    """The view that is open. lose: asks a candidate's index (lib.projection.lost), takes the
-    projection, the candidate, probes and ef_search. delete: a map."""
+    """The view that is open. delete: removes a map."""
     current = viewing.projection
     match view_picker():
         case MapView.SELECTION:
@@ -67,7 +65,7 @@ def show_below(
         case MapView.FIDELITY:
             show_fidelity(current)
         case MapView.INDEX:
-            _lost(current, candidates, lose)
+            _lost(viewing, candidates)
         case MapView.MAPS:
             gone = show_maps(maps)
             if gone is not None:
@@ -348,15 +346,13 @@ def show_fidelity(summary: ProjectionSummary) -> None:
 # --- what an index does not find ----------------------------------------------------------------
 
 
-def _lost(
-    current: Projection, candidates: Sequence[Candidate], lose: Callable[..., LostDocuments]
-) -> None:
-    chosen = index_form(candidates)
+def _lost(viewing: Viewing, candidates: Sequence[Candidate]) -> None:
+    id_, chosen = viewing.projection.id, index_form(candidates)
     if chosen is not None:
         with st.spinner("Asking the index, and comparing with the exact answers …"):
-            keep_lost(current.id, lose(current, **chosen))
+            keep_lost(id_, viewing.lose(**chosen))
         refresh()
-    found = kept_lost(current.id)
+    found = kept_lost(id_)
     if found is not None:
         show_lost(found)
 

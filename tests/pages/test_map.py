@@ -71,6 +71,15 @@ def test_points_colours_and_a_question(visit: Visit, library: Library) -> None:
     assert "The axes have no unit" in words(app)
 
 
+def test_groups_of_the_vectors_take_the_place_of_crowds(visit: Visit, library: Library) -> None:
+    collection = library.many_films()
+    draw(library, collection)
+    app = visit("map", clusters="kmeans", groups="4")
+    names = [trace["name"] for trace in figure(app)["data"]]
+    assert len(names) == 4  # and none is in no group
+    assert "none" not in names
+
+
 def test_a_link_opens_the_selection(visit: Visit, library: Library) -> None:
     collection = library.many_films()
     drawn = draw(library, collection)
