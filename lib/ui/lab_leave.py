@@ -14,6 +14,7 @@ from lib.lab.recommend import Recommendation
 from lib.lab.takeaway import Takeaway
 from lib.store.collections import Collection, CollectionKind
 from lib.store.jobs import Job, JobStatus
+from lib.ui.jobs import show_ended
 from lib.ui.lab_charts import label_of, latency_words, recall_words, setting_words
 from lib.ui.page import refresh
 from lib.ui.text import escape
@@ -168,7 +169,8 @@ def _offer_build(
     st.code(taken.sql, language="sql", wrap_lines=True)
     sure = st.checkbox(
         f"Yes, replace the index of {escape(collection.name)} by this one",
-        key=f"lab_results:sure:{experiment.id}",
+        # Of the next build alone: a yes is not kept for another one.
+        key=f"lab_results:sure:{experiment.id}:{leaving.last_build and leaving.last_build.id}",
     )
     if st.button(
         "Build it there",
@@ -183,9 +185,12 @@ def _offer_build(
 
 
 def _show_last_build(job: Job | None) -> None:
-    """What the collection itself was found to answer."""
-    found = ((job.result if job is not None else None) or {}).get("certified")
-    if job is None or job.status is not JobStatus.DONE or found is None:
+    """What the collection itself was found to answer, or why nothing was built."""
+    if job is None or job.active:
+        return
+    found = (job.result or {}).get("certified")
+    if job.status is not JobStatus.DONE or found is None:
+        show_ended(job)
         return
     words = escape(str(found["words"]))
     when = f"{job.finished_at:%d %b %Y %H:%M} UTC" if job.finished_at is not None else ""

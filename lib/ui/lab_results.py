@@ -596,8 +596,16 @@ def _show_queries(results: Results, doors: Doors, picked: Measurement) -> None:
                 label=label,
                 icon=":material/arrow_outward:",
                 query_params=address,
-                help="What was missed, and the setting that would have found it.",
+                help=_LOOK_HELP[page] if results.collection.has_model else _PLAIN_HELP,
             )
+
+
+_LOOK_HELP = {
+    "pages/search.py": "Search by this document, through this very candidate and setting.",
+    "pages/compare.py": "What was missed, and the setting that would have found it.",
+}
+# Without a model Search offers no index to go through.
+_PLAIN_HELP = "Search by this document: its true neighbours."
 
 
 def _short(label: str, characters: int = 90) -> str:
