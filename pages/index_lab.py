@@ -33,7 +33,9 @@ def body(services: Services) -> None:
     settings, answer = st.columns([1, 3], gap="large")
     with settings:
         collection = collection_picker(collections)
-    summary = services.database.query(store.summarise, collection)
+    state = (collection.id, collection.change_mark)
+    look = partial(services.database.query, store.summarise, collection)
+    summary = remember("lab summary", state, look, most_seconds=FRESH_SECONDS)
     desk = Desk(services.database, services.jobs, services.settings, summary)
     jobs, experiments, candidates = desk.recent(), desk.experiments(), desk.candidates()
     running, pressed = [job for job in jobs if job.active], None
@@ -59,8 +61,7 @@ def body(services: Services) -> None:
             draft = draw_settings(services, desk)
         with answer:
             set_up(desk, draft, busy=bool(running))
-    if pressed is not None:
-        lab.ask_first(pressed, rename=desk.rename, delete=desk.delete, drop=desk.drop)
+    lab.ask_first(pressed, rename=desk.rename, delete=desk.delete, drop=desk.drop)
 
 
 def draw_settings(services: Services, desk: Desk) -> lab_setup.Draft:
@@ -77,8 +78,7 @@ def set_up(desk: Desk, draft: lab_setup.Draft, *, busy: bool) -> None:
     usual = default_candidates(rows, collection.dimensions, collection.storage)
     table = lab_table.read_candidates(usual, rows)
     key = (collection.id, collection.change_mark, rows, table.specs, len(desk.candidates()))
-    look = partial(desk.plan, table.specs)
-    plan = remember("plan of candidates", key, look, most_seconds=FRESH_SECONDS)
+    plan = remember("lab plan", key, partial(desk.plan, table.specs), most_seconds=FRESH_SECONDS)
     lab_table.show_candidates(table, plan, usual, rows, busy=busy)
     if table.whole and plan.possible and lab_setup.can_ask(draft):
         offer(desk, draft, plan, key, busy=busy)

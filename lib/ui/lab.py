@@ -314,13 +314,15 @@ def _offer_to_compare(ticked: Sequence[ExperimentSummary]) -> None:
 
 
 def ask_first(
-    pressed: Pressed,
+    pressed: Pressed | None,
     *,
     rename: Callable[[uuid.UUID, str], None],
     delete: Callable[[uuid.UUID], None],
     drop: Callable[[Sequence[Candidate]], None],
 ) -> None:
     """In a dialog; what was said yes to is done, and the page is drawn again."""
+    if pressed is None:
+        return
     titles = {
         Action.RENAME: ("Rename the experiment", ":material/edit:"),
         Action.DELETE: ("Delete this experiment?", ":material/delete:"),

@@ -381,6 +381,22 @@ def test_where_queries_are_still_missing_it_is_said(
     assert not run_buttons(app)
 
 
+def test_what_was_measured_before_the_last_change_is_stale(
+    visit: Visit, library: Library, films: Collection
+) -> None:
+    app = visit("index_lab", **QUICK)
+    run_buttons(app)[0].click().run()
+    library.wait()
+    library.store(films)  # four more
+    library.embed(films)
+    assert "Stale" in words(visit("index_lab"))
+    disk = visit("index_lab", part="disk")
+    assert "stale" in words(disk)
+    assert "Drop the 1 stale one" in [button.label for button in disk.button]
+    again = visit("index_lab", part="new", **QUICK)
+    assert list(table(again)["State"]) == ["to build"]
+
+
 def test_what_was_broken_off_says_so_and_goes_on(
     visit: Visit, library: Library, films: Collection
 ) -> None:
