@@ -182,7 +182,7 @@ def lab(app: App, browser: Browser) -> None:
     for ending, width, theme in LOOKS:
         for collection, views in (("events", LAB), ("images", ("answer",))):
             for view in views:
-                address = f"/index_lab?c={collection}&show={view}"
+                address = f"/index_lab?c={collection}&result={view}"
                 page = open_page(app, browser, address, theme, width, height=LAB_HEIGHT)
                 expect(page.get_by_role("heading", name="recall.")).to_be_visible()
                 save(page, f"lab-{collection}-{view}{ending}")

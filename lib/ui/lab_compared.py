@@ -15,7 +15,7 @@ from lib.ui.address import by_value, read_choice, write_choice
 from lib.ui.lab_charts import setting_words
 from lib.ui.text import count, escape
 
-_WITH = "with"
+_WITH = "versus"
 
 Exports = Mapping[str, Callable[[], str | bytes]]
 """By file ending, made where they are asked for."""

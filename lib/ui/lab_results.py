@@ -50,7 +50,7 @@ from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import Scan, SearchSettings
 
 WORST = 12
-_SHOW, _PICKED = "show", "m"
+_SHOW, _PICKED = "result", "setting"
 _PROTOCOLS_HELP = "  \n".join(f"**{each.value}**: {RULES[each].words}." for each in Protocol)
 
 

@@ -59,7 +59,7 @@ def test_an_index_is_chosen_measured_and_taken_home(app: App, page: Page, tmp_pa
 
     # A click on a point shows its setting: that of one list, which cannot be the recommended one.
     dots.nth(0).click(force=True)
-    expect(page).to_have_url(re.compile("m=IVFFlat"), timeout=PATIENCE_MS)
+    expect(page).to_have_url(re.compile("setting=IVFFlat"), timeout=PATIENCE_MS)
     expect(page.locator("strong", has_text="probes 1")).to_be_visible()
 
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

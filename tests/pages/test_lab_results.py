@@ -131,22 +131,22 @@ def test_a_setting_that_is_chosen_is_shown_and_stands_in_the_address(
 ) -> None:
     keep(library, films(library))
     app = visit("index_lab", c="films")
-    assert "m" not in app.query_params
+    assert "setting" not in app.query_params
     [box] = [box for box in app.selectbox if box.label == "The setting to look at"]
     box.set_value(key_of(TABLE[1])).run()
-    assert app.query_params["m"] == key_of(TABLE[1])
+    assert app.query_params["setting"] == key_of(TABLE[1])
     shown = words(app).replace("\\", "")
     assert f"**{IVF}, probes 10**" in shown
     assert "Recall@10 **93 %**" in shown
     assert "p50 **2.0 ms** · p95 **4.0 ms**" in shown
-    again = visit("index_lab", c="films", m=key_of(TABLE[1]))
+    again = visit("index_lab", c="films", setting=key_of(TABLE[1]))
     assert "Recall@10 **93 %**" in words(again)
 
 
 def test_what_is_not_certified_is_said(visit: Visit, library: Library) -> None:
     table = [replace(each, certified=each.candidate != IVF) for each in TABLE]
     keep(library, films(library), table)
-    app = visit("index_lab", c="films", m=key_of(TABLE[2]))
+    app = visit("index_lab", c="films", setting=key_of(TABLE[2]))
     shown = words(app)
     assert "3 of 7 measurements are not certified" in shown
     [chart] = charts(app)
@@ -156,7 +156,7 @@ def test_what_is_not_certified_is_said(visit: Visit, library: Library) -> None:
 
 def test_the_worst_queries_lead_to_search(visit: Visit, library: Library) -> None:
     batch = keep(library, films(library))
-    app = visit("index_lab", c="films", show="queries", m=key_of(TABLE[4]))
+    app = visit("index_lab", c="films", result="queries", setting=key_of(TABLE[4]))
     [chart] = charts(app)
     [bars] = chart["data"]
     # The recalls of its four queries: 0.965, 0.965, 0.5, 1
@@ -178,7 +178,7 @@ def test_a_text_leads_to_the_x_ray(visit: Visit, library: Library) -> None:
     )
     source = QuerySource(QueryKind.QUERY_SET, 4, name="Ours")
     keep(library, collection, asked=asked, queries=source)
-    app = visit("index_lab", c="films", show="queries", m=key_of(TABLE[1]))
+    app = visit("index_lab", c="films", result="queries", setting=key_of(TABLE[1]))
     [worst, *_] = [
         link.proto for link in app.get("page_link") if "preset" in link.proto.query_string
     ]
@@ -206,7 +206,7 @@ def test_a_protocol_that_counts_by_id_is_answered_by_id(visit: Visit, library: L
 
 def test_all_measurements_are_in_the_table(visit: Visit, library: Library) -> None:
     keep(library, films(library))
-    app = visit("index_lab", c="films", show="table")
+    app = visit("index_lab", c="films", result="table")
     table = app.dataframe[0].value
     assert len(table) == len(TABLE)
     row = table[(table["Candidate"] == GRAPH) & (table["Value"] == 200)].iloc[0]
@@ -216,7 +216,7 @@ def test_all_measurements_are_in_the_table(visit: Visit, library: Library) -> No
 
 def test_every_setting_is_drawn(visit: Visit, library: Library) -> None:
     keep(library, films(library))
-    app = visit("index_lab", c="films", show="settings")
+    app = visit("index_lab", c="films", result="settings")
     assert len(charts(app)) == 3  # by parameter, latencies, costs: one client only
     assert not app.exception
     assert not app.error
@@ -224,7 +224,7 @@ def test_every_setting_is_drawn(visit: Visit, library: Library) -> None:
 
 def test_one_leaves_with_the_migration(visit: Visit, library: Library) -> None:
     keep(library, films(library))
-    app = visit("index_lab", c="films", show="take")
+    app = visit("index_lab", c="films", result="take")
     codes = [code.value for code in app.code]
     [migration] = [code for code in codes if "def upgrade" in code]
     assert "autocommit_block" in migration
@@ -235,7 +235,7 @@ def test_one_leaves_with_the_migration(visit: Visit, library: Library) -> None:
 
 def test_a_setting_chosen_by_hand_can_be_taken(visit: Visit, library: Library) -> None:
     keep(library, films(library))
-    app = visit("index_lab", c="films", show="take", m=key_of(TABLE[1]))
+    app = visit("index_lab", c="films", result="take", setting=key_of(TABLE[1]))
     [which] = [each for each in app.segmented_control if each.label == "Leave with"]
     which.set_value(True).run()
     assert "SET LOCAL ivfflat.probes = '10';" in [code.value for code in app.code]
@@ -244,7 +244,7 @@ def test_a_setting_chosen_by_hand_can_be_taken(visit: Visit, library: Library) -
 def test_it_is_built_on_the_collection_after_a_second_yes(visit: Visit, library: Library) -> None:
     collection = films(library)
     keep(library, collection)
-    app = visit("index_lab", c="films", show="take")
+    app = visit("index_lab", c="films", result="take")
     [button] = [button for button in app.button if button.label == "Build it there"]
     assert button.disabled
     [sure] = [box for box in app.checkbox if "replace the index" in box.label]
@@ -254,7 +254,7 @@ def test_it_is_built_on_the_collection_after_a_second_yes(visit: Visit, library:
     library.wait()
     [index] = library.services.database.query(list_indexes, collection.table)
     assert (index.kind, index.options) == (IndexKind.HNSW, {"m": 16, "ef_construction": 64})
-    app = visit("index_lab", c="films", show="take")
+    app = visit("index_lab", c="films", result="take")
     assert "On the collection itself it finds 100 % of the true neighbours" in (
         words(app).replace("\\", "")
     )
@@ -268,7 +268,7 @@ def test_none_that_reaches_the_target_is_no_dead_end(visit: Visit, library: Libr
     assert "None of the candidates reaches 95 % recall" in shown
     assert "What would help: a denser graph." in shown
     assert not app.metric
-    app = visit("index_lab", c="films", show="take", m=key_of(TABLE[4]))
+    app = visit("index_lab", c="films", result="take", setting=key_of(TABLE[4]))
     assert "chosen by hand" in words(app)
     assert any("def upgrade" in code.value for code in app.code)
 
@@ -298,7 +298,7 @@ def test_two_experiments_are_compared(visit: Visit, library: Library) -> None:
         for each in TABLE
     ]
     keep(library, collection, slower, name="After", rows=5)
-    app = visit("index_lab", c="films", show="compare")
+    app = visit("index_lab", c="films", result="compare")
     [box] = [box for box in app.selectbox if box.label == "The other experiment"]
     box.select_index(0).run()
     shown = words(app).replace("\\", "")
