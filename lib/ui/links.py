@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -46,6 +46,11 @@ def document_address(external_id: str, part: int | None = None) -> dict[str, str
     """On the Browse page, a document of the collection that is looked at."""
     address = {**collection_address(), "doc": external_id}
     return address | {"part": str(part)} if part else address
+
+
+def like_address(documents: Sequence[object]) -> Address:
+    """On the Search page, what is like these documents, by their ids."""
+    return {**collection_address(), "like": ",".join(map(str, documents))}
 
 
 def current_address(**changes: str | None) -> Address:

@@ -17,7 +17,8 @@ from lib.projection.stored import ProjectionSummary
 from lib.projection.viewing import Apart, Line, Row, Viewing
 from lib.store.candidates import Candidate
 from lib.ui.address import by_value, read_choice, write_choice
-from lib.ui.map import choose, chosen_ids, zoom_toggle
+from lib.ui.links import like_address
+from lib.ui.map import MOST_IN_ADDRESS, choose, chosen_ids, zoom_toggle
 from lib.ui.memory import remember
 from lib.ui.page import guarded, refresh
 from lib.ui.text import count, duration, escape, share
@@ -115,6 +116,14 @@ def _selection(viewing: Viewing) -> None:
             "Clear", on_click=choose, args=(id_, []), icon=":material/deselect:", type="tertiary"
         )
         _export(partial(viewing.csv, places), partial(viewing.jsonl, places))
+        if len(places) <= MOST_IN_ADDRESS:
+            st.page_link(
+                "pages/search.py",
+                label="Search for more like these" if len(places) > 1 else "More like this",
+                icon=":material/search:",
+                query_params=like_address([viewing.projection.ids[place] for place in places]),
+                width="content",
+            )
     words = remember("words", (viewing.key, *places), partial(viewing.words, places))
     if words:
         st.markdown(f"What sets them apart: {', '.join(f'**{escape(word)}**' for word in words)}")

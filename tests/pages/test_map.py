@@ -89,6 +89,8 @@ def test_a_link_opens_the_selection(visit: Visit, library: Library) -> None:
     assert true.label.startswith("True distance")
     assert drawn_apart.label == "Drawn distance"
     assert "selectedpoints" in json.dumps(figure(app))
+    [like] = [each for each in app.get("page_link") if "more like these" in each.proto.label]
+    assert like.proto.query_string.count("%2C") == 1  # two ids
     [clear] = [button for button in app.button if button.label == "Clear"]
     clear.click().run()
     assert "Select points to see what they are" in words(app)
