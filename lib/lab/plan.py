@@ -36,6 +36,7 @@ _WALKED_US = 0.8  # for each vector more, where a graph is walked from page to p
 _RERANKED_US = 3.0  # for each row that is fetched, to be ranked by the full vector
 _GOING_ON = 3.0  # times what a scan costs that stops where a filter left too few
 _SECONDS_A_STEP = 0.05  # to hand queries to a client and to collect its answers
+_BEGIN_SECONDS = 3.0  # to read the queries, to note things down, to look at the environment
 _SECONDS_A_CLIENT = 1.0  # to start one and to connect it
 _TRUTH_FLOPS = 4e9
 _READ_BYTES_PER_SECOND = 150e6
@@ -138,7 +139,7 @@ def experiment_seconds(plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> f
     product = 2.0 * queries * facts.rows * facts.dimensions
     row_bytes = facts.column.bytes_per_row(facts.dimensions)
     seconds = product / _TRUTH_FLOPS + facts.rows * row_bytes / _READ_BYTES_PER_SECOND
-    seconds += _SECONDS_A_CLIENT * max(spec.clients)
+    seconds += _BEGIN_SECONDS + _SECONDS_A_CLIENT * max(spec.clients)
     asked = exact_queries(spec, facts.rows, facts.dimensions)
     seconds += _setting_seconds(spec, asked, pace * exact_ms(facts))
     for each in plan.candidates:

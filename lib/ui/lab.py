@@ -15,6 +15,7 @@ from lib.store.candidates import Candidate, CandidateState
 from lib.store.collections import Collection, CollectionSummary
 from lib.ui.address import by_value, read_choice, unknown_choice, write_choice
 from lib.ui.lab_setup import setup_address
+from lib.ui.lab_table import KEY
 from lib.ui.links import Address
 from lib.ui.page import guarded, refresh
 from lib.ui.states import nothing_embedded
@@ -147,6 +148,7 @@ def open_experiment(experiment_id: object) -> None:
     """At the next run of the page."""
     address = _with_collection({_OPEN: str(experiment_id), _PART: Part.RESULTS.value})
     st.query_params.from_dict(dict(address))
+    st.session_state.pop(KEY, None)  # no widget's: what was last written is then read again
 
 
 def _with_collection(address: Address) -> Address:
