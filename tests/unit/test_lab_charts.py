@@ -203,4 +203,4 @@ def test_recall_is_100_only_where_nothing_is_missing(recall: float, words: str) 
 def test_times_have_the_digits_that_mean_something() -> None:
     shown = [latency_words(each) for each in (0.874, 4.21, 41.3, 1204.0)]
     assert shown == ["0.87 ms", "4.2 ms", "41 ms", "1,204 ms"]
-    assert [seconds_words(each) for each in (0.865, 4.57, 41.3)] == ["865 ms", "4.6 s", "41 s"]
+    assert [seconds_words(each) for each in (0.865, 4.57, 41.3)] == ["0.9 s", "4.6 s", "41 s"]
