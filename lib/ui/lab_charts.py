@@ -209,6 +209,15 @@ def _log_ticks(values: Iterable[float]) -> dict[str, Any]:
     return {"tickvals": ticks, "ticktext": [f"{tick:,.10g}" for tick in ticks]}
 
 
+def _log_range(values: Sequence[float]) -> list[float] | None:
+    """With room above the highest for a label."""
+    if not values:
+        return None
+    low, high = math.log10(min(values)), math.log10(max(values))
+    room = max(high - low, 0.5)
+    return [low - 0.1 * room, high + 0.2 * room]
+
+
 def _value_ticks(values: Iterable[int]) -> dict[str, Any]:
     """The values that were measured, as far as their labels have room beside each other."""
     there = sorted(set(values))
@@ -334,8 +343,8 @@ def recall_qps(
             showarrow=True,
             arrowhead=0,
             arrowwidth=1,
-            ax=-70,
-            ay=46,
+            ax=-60,
+            ay=-30,
             arrowcolor=COLORS[recommended.setting.kind],
             bgcolor="rgba(127, 127, 127, 0.2)",
             borderpad=3,
@@ -343,7 +352,12 @@ def recall_qps(
     rates = [each.qps[1] for each in measurements if each.qps.get(1)]
     k = measurements[0].k if measurements else 0
     figure.update_xaxes(title=f"Recall@{k} (share of the true nearest found)", tickformat=".0%")
-    figure.update_yaxes(title="Queries a second, one client (log)", type="log", **_log_ticks(rates))
+    figure.update_yaxes(
+        title="Queries a second, one client (log)",
+        type="log",
+        range=_log_range(rates),
+        **_log_ticks(rates),
+    )
     figure.update_layout(height=460, margin=_MARGIN, legend=_LEGEND)
     return Picture(
         _trade_title(measurements, target, recommended),

@@ -363,7 +363,7 @@ def _take_row(key: str, keys: Sequence[str]) -> None:
 
 def _draw(picture: Picture, name: str, **options: Any) -> None:
     """A picture with its title and its data. name: of the key, and of the file."""
-    title, data = st.columns([5, 1], vertical_alignment="center")
+    title, data = st.columns([6, 1], vertical_alignment="center")
     title.markdown(f"**{escape(picture.title)}**")
     with data.container(horizontal_alignment="right"):
         _download_rows(picture.rows, name)
