@@ -42,8 +42,8 @@ _DASHES = {
 }
 _SCANS = {
     IterativeScan.OFF: "",
-    IterativeScan.RELAXED: "iterative scan, relaxed",
-    IterativeScan.STRICT: "iterative scan, strict",
+    IterativeScan.RELAXED: "iterative scan in relaxed order",
+    IterativeScan.STRICT: "iterative scan in strict order",
 }
 _MOST_BARS = 50
 _LABEL_ROOM = 0.08  # of an axis, that a label takes
@@ -78,7 +78,7 @@ def key_of(measurement: Measurement) -> str:
 
 
 def setting_words(setting: Setting) -> str:
-    """Such as “ef_search 40, iterative scan, relaxed”."""
+    """Such as “ef_search 40, iterative scan in relaxed order”."""
     if setting.value is None:
         return "every row"
     words = (f"{setting.parameter} {setting.value:,}", _SCANS[setting.iterative_scan])

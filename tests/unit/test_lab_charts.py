@@ -109,7 +109,7 @@ def test_each_way_to_scan_on_has_a_line() -> None:
     assert [len(trace.x) for trace in figure.data] == [3, 1]
     assert [trace.line.dash for trace in figure.data] == ["solid", "dash"]
     assert key_of(relaxed) != key_of(TABLE[4])
-    assert label_of(relaxed) == f"{GRAPH}, ef_search 40, iterative scan, relaxed"
+    assert label_of(relaxed) == f"{GRAPH}, ef_search 40, iterative scan in relaxed order"
 
 
 def test_recall_and_latency_stand_by_the_parameter() -> None:
