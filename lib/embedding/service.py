@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from lib.embedding.cache import VectorCache, cache_key
-from lib.embedding.litellm import LiteLLMClient
+from lib.embedding.litellm import LiteLLMClient, load_litellm
 from lib.embedding.local import LocalClient
 from lib.embedding.models import EmbeddingModel, Provider, base_url, resolve_model
 from lib.embedding.openai import OPENAI_BASE_URL, OpenAIClient
@@ -349,6 +349,9 @@ class EmbeddingService:
                 before_sleep=self._log_retry,
                 reraise=True,
             )
+            if self.model.provider is Provider.LITELLM:
+                # Its import takes seconds, which are not the provider's.
+                await asyncio.to_thread(load_litellm)
             try:
                 async with asyncio.timeout(self._deadline_seconds):
                     answer = await retrying(once)

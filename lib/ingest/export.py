@@ -149,6 +149,9 @@ async def export_documents(
         writer: _Writer = await _in_thread(
             _WRITERS[file_format], unfinished, collection, with_embeddings
         )
+    except asyncio.CancelledError:  # its thread went on, and has made the file by now
+        unfinished.unlink(missing_ok=True)
+        raise
     except OSError as exc:
         raise InvalidInput(
             f"{path} cannot be written: {exc.strerror or type(exc).__name__}.", field="out"

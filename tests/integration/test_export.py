@@ -178,7 +178,7 @@ def test_an_export_that_is_cancelled_leaves_nothing(copies: Copies) -> None:
         jobs = Jobs(copies.database)
         job = await start_export(jobs, copies.database, collection, path)
         await jobs.cancel(job.id)
-        return (await jobs.wait(job.id, 30)).status
+        return (await jobs.wait(job.id, 90)).status
 
     assert copies.database.run(work()) is JobStatus.CANCELLED
     assert list(copies.folder.iterdir()) == []

@@ -22,7 +22,7 @@ async def test_litellm(monkeypatch, tmp_path, caplog):
     monkeypatch.setattr(provider_module, "ENV_FILE", tmp_path / ".env")
     monkeypatch.setenv("HOSTED_VLLM_API_BASE", server.base_url)
     monkeypatch.setenv("COHERE_API_KEY", KEY)
-    settings = Settings(_env_file=None, embedding_deadline_seconds=15)
+    settings = Settings(_env_file=None, embedding_deadline_seconds=60)
 
     # OpenAI's format through LiteLLM: order, retries, refusals, one bad text.
     service = EmbeddingService(resolve_model("hosted_vllm/m", settings), settings)
