@@ -7,6 +7,7 @@ that what is marked is what the text leg matched. It needs no round trip to the 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,7 @@ not of on or s so t than that the their then there these they this to was we wer
 which who why will with you your
 """
 _STOPS = frozenset(_STOP_WORDS.split())
+_stemming = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,19 @@ def _stemmer(language: str) -> snowballstemmer.stemmer | None:
     return snowballstemmer.stemmer(language)
 
 
+@lru_cache(maxsize=100_000)
+def _stem(word: str, language: str) -> str:
+    """Kept, since texts are made of few different words, and a page is drawn again and again."""
+    stemmer = _stemmer(language)
+    if stemmer is None:
+        return word
+    with _stemming:  # a stemmer holds the word that it is at work on
+        return str(stemmer.stemWord(word))
+
+
 def stems(words: Sequence[str], language: str) -> list[str]:
     """Lower-case stems, one a word; the words themselves where the language has no stems."""
-    lowered = [word.lower() for word in words]
-    stemmer = _stemmer(language)
-    return lowered if stemmer is None else list(stemmer.stemWords(lowered))
+    return [_stem(word.lower(), language) for word in words]
 
 
 def question_stems(question: str, language: str) -> frozenset[str]:
