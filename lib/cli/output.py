@@ -52,13 +52,13 @@ def one_line(text: str) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """Such as 12.3 MB."""
-    amount = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
+    """Such as 12 MB, 1 kB being 1,024 bytes, as PostgreSQL and the pages write it."""
+    amount, units = float(size_bytes), ("bytes", "kB", "MB", "GB", "TB")
+    for unit in units:
+        if amount < 1024 or unit == units[-1]:
             break
-        amount /= 1000
-    return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+        amount /= 1024
+    return f"{amount:,.0f} {unit}" if unit == "bytes" or amount >= 10 else f"{amount:.1f} {unit}"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, most: int = 60) -> None:
