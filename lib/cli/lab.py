@@ -87,7 +87,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 @click.option(
     "--query-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Ask the vectors of this file: npy, fvecs, HDF5, csv, jsonl or parquet.",
+    help="Ask what is in this file: vectors (npy, fvecs, HDF5, csv, jsonl, parquet) or texts.",
 )
 @click.option("--k", type=int, help=f"Neighbours wanted; by default {K.default}.")
 @click.option("--category", help="Only rows of this category, as the application asks.")
@@ -264,7 +264,8 @@ def _given(
     if query_file is None:
         return None
     source = Source.from_path(query_file)
-    return services.database.run(file_batch(source, collection, spec.queries.count))
+    count, settings = spec.queries.count, services.settings
+    return services.database.run(file_batch(source, collection, count, settings))
 
 
 def _fail_under(experiment: Experiment, level: float) -> int:
