@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 RETRY_SECONDS = 3.0
 LIVE_SECONDS = 1.0
 _WAITING = "waiting_for_database"
+_STARTED = "page:started"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,10 @@ def start_page(screen: Screen, body: Callable[[Services], None]) -> None:
     st.set_page_config(page_title=f"{screen.title} · Vecscope", page_icon="🔭", layout="wide")
     if not getattr(_run, "has_navigation", False):
         _navigation()
+        if _STARTED not in st.session_state:
+            st.session_state[_STARTED] = True
+            st.rerun()  # by way of app.py now, so that the widgets keep their ids
+    st.session_state[_STARTED] = True
     come_to(screen.path)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         st.title(screen.title, anchor=False, width="content")
