@@ -4,10 +4,15 @@ Streamlit's own ``bind="query-params"`` puts the label of an option into the add
 “stdlib (1,345)”, which is right for a slider and wrong for a choice: a shared link must outlive
 a new wording. So choices are bound here, by their enum value or name. As with Streamlit's own, a
 choice stays while one looks at other pages, and an address that says otherwise wins.
+
+An address may also lag behind: what the browser sends with a click or a move of a slider is its
+address of that moment, and what the run before has written into it may still be on its way. Then
+the widgets are right, and the address is written again (:func:`come_to`).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,14 +23,18 @@ T = TypeVar("T")
 
 
 _PAGE, _VISIT = "address:page", "address:visit"
+_BROWSERS, _ENDED_AT, _LAGS = "address:browsers", "address:ended_at", "address:lags"
+LAG_SECONDS = 0.7
 
 
 @dataclass(frozen=True)
 class _Written:
-    """What this session last wrote into the address, and at which visit of a page."""
+    """What this session last wrote into the address, at which visit of a page, and what the widget
+    was set to then."""
 
     names: tuple[str, ...]
     visit: int
+    chosen: object = None
 
 
 def come_to(page: str) -> None:
@@ -34,10 +43,31 @@ def come_to(page: str) -> None:
     A link to the page that one is on (st.page_link) changes the address that the script sees, and
     leaves the browser's own as it was: any write, also of nothing, brings it along.
     """
+    _note_lag()
     st.query_params.update({})
     if st.session_state.get(_PAGE) != page:
         st.session_state[_PAGE] = page
         st.session_state[_VISIT] = visit() + 1
+
+
+def _note_lag() -> None:
+    """Whether the browser's address is one from before the last run's end: a widget was moved,
+    which Back, Forward and links do not; or it is as it was a run ago, and that has just ended."""
+    state = st.session_state
+    address = {key: tuple(st.query_params.get_all(key)) for key in st.query_params}
+    moved = any(
+        key in state and state[key] != written.chosen
+        for name, written in list(state.items())
+        if isinstance(written, _Written) and (key := str(name).removeprefix(_written_key("")))
+    )
+    just_now = time.monotonic() - state.get(_ENDED_AT, -LAG_SECONDS) < LAG_SECONDS
+    state[_LAGS] = moved or (just_now and address == state.get(_BROWSERS))
+    state[_BROWSERS] = address
+
+
+def note_end() -> None:
+    """Notes that a page has been drawn."""
+    st.session_state[_ENDED_AT] = time.monotonic()
 
 
 def visit() -> int:
@@ -121,12 +151,17 @@ def _read(
     given = tuple(st.query_params.get_all(key))
     written = st.session_state.get(_written_key(key), _Written((), visit=-1))
     came = written.visit != visit() or key not in st.session_state  # to the page, or shown again
-    if came or given != written.names:  # else Back, Forward, or a link to this very page
+    # Another address than what was written: Back, Forward, or a link to this very page.
+    if came or (given != written.names and not st.session_state.get(_LAGS)):
         names = written.names if came and not given else given
         chosen: object = parse(names) if names else default
     else:
         chosen = st.session_state[key]
-    st.session_state[key] = chosen if fits(chosen) else default
+    value = chosen if fits(chosen) else default
+    # Only where it is another one: what is set here is sent to the browser, and would take back
+    # what a slider was moved to meanwhile.
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
 
 
 def _write(key: str, names: tuple[str, ...]) -> None:
@@ -134,7 +169,9 @@ def _write(key: str, names: tuple[str, ...]) -> None:
         st.query_params.pop(key, None)
     elif tuple(st.query_params.get_all(key)) != names:
         st.query_params[key] = names
-    st.session_state[_written_key(key)] = _Written(names, visit())
+    chosen = st.session_state.get(key)
+    kept = [*chosen] if isinstance(chosen, list) else chosen
+    st.session_state[_written_key(key)] = _Written(names, visit(), kept)
 
 
 def forget(prefix: str) -> None:

@@ -18,7 +18,7 @@ from lib.services import Services, open_services, warm_up
 from lib.settings import load_settings
 from lib.store.database import Database
 from lib.store.jobs import Job
-from lib.ui.address import come_to
+from lib.ui.address import come_to, note_end
 from lib.ui.jobs import show_running
 from lib.ui.text import escape
 
@@ -135,7 +135,10 @@ def start_page(screen: Screen, body: Callable[[Services], None]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         st.title(screen.title, anchor=False, width="content")
         st.caption(screen.question, width="content")
-    guarded(lambda: body(services()))()
+    try:
+        guarded(lambda: body(services()))()
+    finally:  # also where a click ends this run before its time
+        note_end()
 
 
 @st.cache_resource(show_spinner="Opening the database …", on_release=lambda s: s.database.close())
