@@ -158,9 +158,11 @@ def _read(
     else:
         chosen = st.session_state[key]
     value = chosen if fits(chosen) else default
-    # Only where it is another one: what is set here is sent to the browser, and would take back
-    # what a slider was moved to meanwhile.
-    if key not in st.session_state or st.session_state[key] != value:
+    # What is set here is sent to the browser. A slider that was moved has it already, and may have
+    # been moved on meanwhile; any other widget must be told again, in case the run that told it
+    # was ended by a click before the browser heard of it.
+    moved = not came and st.session_state[key] != written.chosen
+    if not (moved and st.session_state[key] == value):
         st.session_state[key] = value
 
 

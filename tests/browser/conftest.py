@@ -11,7 +11,7 @@ from tests.browser.serving import App, chromium, finished, running_app
 
 __all__ = ["App", "finished"]
 
-USUAL_MS = 20_000
+USUAL_MS = 60_000
 expect.set_options(timeout=USUAL_MS)
 
 

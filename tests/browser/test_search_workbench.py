@@ -44,15 +44,18 @@ def test_the_workbench(app: App, page: Page, browser: Browser) -> None:
     question.press("Enter")
     cards = page.get_by_role("link", name="More like this")
     expect(cards).to_have_count(5)
+    finished(page)
 
     # The weight: by a click into its chart; then the chart follows the slider.
     page.get_by_role("radio", name="Weight").click()
     points = page.locator(".js-plotly-plot .trace").first.locator(".points path")
     expect(points).to_have_count(21)
+    finished(page)
     points.nth(4).click(force=True)
     slider = page.get_by_role("slider", name="Meaning against words")
     expect(slider).to_have_value("0.2")
     expect(page).to_have_url(re.compile(r"w=0\.2(&|$)"))
+    finished(page)
     slider.press("ArrowRight")
     expect(page).to_have_url(re.compile(r"w=0\.25"))
 

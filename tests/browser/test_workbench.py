@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import USUAL_MS, App
+from tests.browser.conftest import USUAL_MS, App, finished
 
 # As many as IVFFlat has lists for so few: each text is a list of its own, so that looking into one
 # list finds one of them, whatever pgvector draws.
@@ -25,7 +25,7 @@ TEXTS = (
     "The election ends in a tie.",
 )
 QUESTION = "animals of the forest at night"
-PATIENCE_MS = 120_000
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +76,18 @@ def test_from_an_index_that_misses_to_a_search_that_is_shared(
     page.get_by_role("link", name="Compare").click()
     ask(page)
     expect(page.get_by_text("How alike the answers are")).to_be_visible()  # without candidates
+    finished(page)
     page.get_by_text("Exact · IVFFlat · HNSW").click()
+    expect(page).to_have_url(re.compile("preset=indexes"))
     page.get_by_role("button", name="Build IVFFlat and HNSW for 10 documents").click()
     expect(page.get_by_text("What IVFFlat missed at probes = 1")).to_be_visible()
     expect(page.get_by_text("1 of 10 true nearest")).to_be_visible()
     expect(page.get_by_text(re.compile("Certified$")).first).to_be_visible()
     expect(page.get_by_text("Not certified")).to_have_count(0)
+    finished(page)
     settings_of_column(page, 2)
     probes = page.get_by_role("slider", name="How many lists to look into (probes)")
+    finished(page)
     probes.focus()
     probes.press("End")
     expect(page.get_by_text("IVFFlat found all 10 at probes = 10")).to_be_visible()
@@ -91,16 +95,21 @@ def test_from_an_index_that_misses_to_a_search_that_is_shared(
     expect(page).to_have_url(re.compile(r"2\.probes=10\b"))
 
     # The weight, and the picture of it.
+    finished(page)
     page.get_by_role("link", name="Search").first.click()
     ask(page)
+    expect(page.get_by_role("link", name="More like this").first).to_be_visible()
+    finished(page)
     page.get_by_role("radio", name="Weight", exact=True).click()
     current_weight(page, 0.5)
+    finished(page)
     weight = page.get_by_role("slider", name="Meaning against words")
     weight.focus()
     weight.press("ArrowRight")
     weight.press("ArrowRight")
     current_weight(page, 0.6)
     expect(page).to_have_url(re.compile(r"w=0\.6\b"))
+    finished(page)
 
     # Kept by name, and opened by somebody who was never here.
     page.get_by_role("button", name="Saved").click()
