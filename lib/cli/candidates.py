@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from lib.amounts import size
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table, size
+from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import InvalidInput
 from lib.lab.candidates import check_candidates, default_candidates, start_candidate_builds

@@ -9,7 +9,8 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lib.cli.output import json_option, note, one_line, print_json, print_table, size
+from lib.amounts import size
+from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, open_session
 from lib.errors import InvalidInput
 from lib.services import Services, make_collection

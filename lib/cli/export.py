@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from lib.amounts import size
 from lib.cli.documents import document_filter, filter_options
-from lib.cli.output import json_option, print_json, size
+from lib.cli.output import json_option, print_json
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists
 from lib.ingest.export import format_of, start_export

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from lib.amounts import size
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table, size
+from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_searchable, follow, open_session
 from lib.store.collections import summarise
 from lib.store.production import drop_production_index, start_index_build

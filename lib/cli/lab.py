@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lib.amounts import size
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
@@ -29,7 +30,7 @@ from lib.lab.kept import delete_experiment, get_experiment, list_experiments
 from lib.lab.measure import CLIENTS, ROUNDS
 from lib.lab.measurement import Protocol
 from lib.lab.queries import QUERY_COUNT, QueryBatch, file_batch
-from lib.lab.recommend import ms, percent, recommend, scoreboard, seconds, size
+from lib.lab.recommend import ms, percent, recommend, scoreboard, seconds
 from lib.lab.report import experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page
 from lib.lab.run import check_experiment, resume_experiment, start_experiment

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from lib.amounts import size
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table, size
+from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists, InvalidInput, NotFound
 from lib.projection.build import start_projection

@@ -51,16 +51,6 @@ def one_line(text: str) -> str:
     return line if line.isprintable() else "".join(c if c.isprintable() else "�" for c in line)
 
 
-def size(size_bytes: int) -> str:
-    """Such as 12 MB, 1 kB being 1,024 bytes, as PostgreSQL and the pages write it."""
-    amount, units = float(size_bytes), ("bytes", "kB", "MB", "GB", "TB")
-    for unit in units:
-        if amount < 1024 or unit == units[-1]:
-            break
-        amount /= 1024
-    return f"{amount:,.0f} {unit}" if unit == "bytes" or amount >= 10 else f"{amount:.1f} {unit}"
-
-
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], *, most: int = 60) -> None:
     """Columns as wide as their widest cell, ``most`` characters at the most; numbers to the
     right, "–" where there is nothing."""

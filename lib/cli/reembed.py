@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from lib.amounts import size
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, size
+from lib.cli.output import json_option, note, one_line, print_json
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import NotFound
 from lib.ingest.reembed import (

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from lib.amounts import size
 from lib.lab.experiment import (
     RULES,
     CandidateFacts,
@@ -387,16 +388,6 @@ def seconds(count: float) -> str:
         return f"{count:.1f} s" if count < 10 else f"{count:.0f} s"
     minutes, rest = divmod(round(count), 60)
     return f"{minutes:,} min {rest:02d} s"
-
-
-def size(size_bytes: int) -> str:
-    """Such as 12 MB, 1 kB being 1,024 bytes, as PostgreSQL and the pages write it."""
-    amount, units = float(size_bytes), ("bytes", "kB", "MB", "GB", "TB")
-    for unit in units:
-        if amount < 1024 or unit == units[-1]:
-            break
-        amount /= 1024
-    return f"{amount:,.0f} {unit}" if unit == "bytes" or amount >= 10 else f"{amount:.1f} {unit}"
 
 
 def _sentence(text: str) -> str:

@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
+from lib.amounts import size
 from lib.lab.compared import environment_words
 from lib.lab.experiment import RULES, Experiment, setting_words
 from lib.lab.measurement import Measurement
-from lib.lab.recommend import ms, pareto, percent, recommend, scoreboard, seconds, size
+from lib.lab.recommend import ms, pareto, percent, recommend, scoreboard, seconds
 from lib.vectors.indexes import IndexKind
 
 # Okabe–Ito, as on all pages (lib/ui/charts.py).

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from lib.amounts import size
 from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput
 from lib.lab.candidates import BuildStep, build_candidate, candidate_name, check_candidates
 from lib.lab.environment import find_environment, load_average
@@ -46,7 +47,7 @@ from lib.lab.kept import (
 from lib.lab.measure import Bench, Benches, measure_all, open_benches
 from lib.lab.measurement import Measurement, RecallFigures, Setting
 from lib.lab.queries import QueryBatch, check_query_set, query_set_batch, sample_queries
-from lib.lab.recommend import judge, ms, percent, reaches, recommend, seconds, size
+from lib.lab.recommend import judge, ms, percent, reaches, recommend, seconds
 from lib.lab.sweep import limits_of, next_value, scans_of, settings_of, smallest
 from lib.lab.truth import Truth, current_mark, find_truth
 from lib.search.filters import conditions

@@ -18,6 +18,7 @@ from lab_tables import (
     outcome,
 )
 
+from lib.amounts import size
 from lib.lab.experiment import Priority, Target
 from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Protocol, Setting
@@ -30,7 +31,6 @@ from lib.lab.recommend import (
     recommend,
     scoreboard,
     seconds,
-    size,
 )
 from lib.vectors.indexes import IndexKind
 

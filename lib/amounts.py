@@ -1,0 +1,13 @@
+"""Amounts as people read them, outside of the pages, whose own are in lib.ui.text."""
+
+from __future__ import annotations
+
+
+def size(size_bytes: int) -> str:
+    """Such as 12 MB, 1 kB being 1,024 bytes, as PostgreSQL and the pages write it."""
+    amount, units = float(size_bytes), ("bytes", "kB", "MB", "GB", "TB")
+    for unit in units:
+        if amount < 1024 or unit == units[-1]:
+            break
+        amount /= 1024
+    return f"{amount:,.0f} {unit}" if unit == "bytes" or amount >= 10 else f"{amount:.1f} {unit}"
