@@ -55,7 +55,13 @@ from lib.store.documents import companion_tables
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import SCHEMA, LexicalIndexRecord
 from lib.vectors.sql import quoted_name
-from lib.vectors.statements import TextMatching, TextQuery, check_query_text, text_match
+from lib.vectors.statements import (
+    TextMatching,
+    TextQuery,
+    check_query_text,
+    inline_count,
+    text_match,
+)
 from lib.vectors.table import VectorTable
 
 K1_DEFAULT, B_DEFAULT = 1.2, 0.75
@@ -301,14 +307,14 @@ def bm25_matching(
         before = terms.c.postings_before
         if kind is not TextQuery.ANY:
             # A tsquery of words that must all occur has neither OR nor NOT.
-            is_leading = or_(before == _count(0), _matches(query, "~"))
-            is_rest = and_(before > _count(0), _matches(query, "!~"))
+            is_leading = or_(before == inline_count(0), _matches(query, "~"))
+            is_rest = and_(before > inline_count(0), _matches(query, "!~"))
         elif where or most is None or most > MOST_WANTED:
             ranked = _by_postings(terms, postings, settings)
             return _filtered(table, ranked, where) if where else ranked
         else:
-            is_leading = before < _count(MOST_POSTINGS)
-            is_rest = before >= _count(MOST_POSTINGS)
+            is_leading = before < inline_count(MOST_POSTINGS)
+            is_rest = before >= inline_count(MOST_POSTINGS)
         leading = _materialized(select(terms).where(is_leading), "leading")
         rest = _materialized(select(terms).where(is_rest), "rest")
         met = _by_postings(leading, postings, settings)
@@ -326,8 +332,8 @@ def bm25_matching(
             select(values.c.text_value)
             .where(has_rest)
             .order_by(values.c.text_value.desc())
-            .offset(_count(MOST_RESCORED - 1))
-            .limit(_count(1))
+            .offset(inline_count(MOST_RESCORED - 1))
+            .limit(inline_count(1))
             .scalar_subquery()
         )
         met_count = select(func.count()).select_from(values).scalar_subquery()
@@ -357,7 +363,7 @@ def _terms(collection: Collection, lexemes: Table, question: str) -> CTE:
             ).label("average_length"),
         )
         .where(totals.c.collection_id == bindparam("collection_id", collection.id))
-        .limit(_count(1))
+        .limit(inline_count(1))
         .subquery("total")
     )
     half, n, df = _number(0.5), total.c.documents, cast(lexemes.c.documents, Double)
@@ -383,7 +389,7 @@ def _by_postings(terms: CTE, postings: Table, settings: BM25) -> Select[Any]:
     found = (
         select(postings.c.document_id, postings.c.tf, postings.c.length)
         .where(postings.c.lexeme_id == terms.c.lexeme_id)
-        .offset(_count(0))
+        .offset(inline_count(0))
         .correlate(terms)
         .lateral("found")
     )
@@ -407,7 +413,8 @@ def _by_document(table: VectorTable, met: CTE, terms: CTE, settings: BM25) -> Se
         column("lexeme", Text()), column("positions", ARRAY(SmallInteger)), name="words"
     )
     tf = func.greatest(
-        func.coalesce(func.cardinality(words.c.positions, type_=Integer()), _count(1)), _count(1)
+        func.coalesce(func.cardinality(words.c.positions, type_=Integer()), inline_count(1)),
+        inline_count(1),
     )
     value = _value(terms, tf, met.c.length, settings)
     return (
@@ -449,11 +456,6 @@ def _matches(query: ColumnElement[Any], operator: str) -> ColumnElement[bool]:
     sign in it passes for one, which costs time and nothing else."""
     signs: ColumnElement[Any] = literal_column("'[|!]'", Text())
     return cast(query, Text).op(operator, return_type=Boolean())(signs)
-
-
-def _count(value: int) -> ColumnElement[int]:
-    """A whole number, written into the SQL."""
-    return literal_column(str(value), Integer())
 
 
 def _number(value: float) -> ColumnElement[Any]:

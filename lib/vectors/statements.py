@@ -220,12 +220,12 @@ def _document(
         table.column(name).label(attribute) for attribute, name in table.document_columns.items()
     ]
     if content_characters is not None:
-        beginning = func.left(_content(table), _count(content_characters), type_=Text())
+        beginning = func.left(_content(table), inline_count(content_characters), type_=Text())
         columns = [beginning.label("content") if c.key == "content" else c for c in columns]
     return columns
 
 
-def _count(value: int) -> ColumnElement[int]:
+def inline_count(value: int) -> ColumnElement[int]:
     """A number that is written into the SQL itself."""
     return literal_column(str(int(value)), Integer)
 
@@ -295,7 +295,7 @@ def _nearest(table: VectorTable, limit: int) -> Select[Any]:
         select(*_document(table), distance.label("distance"))
         .where(table.column(table.embedding).is_not(None))
         .order_by(distance)
-        .limit(_count(limit))
+        .limit(inline_count(limit))
     )
 
 
@@ -323,7 +323,7 @@ def found_statement(
             select(row_id.label("id"), distance.label("distance"))
             .where(*where)
             .order_by(distance)
-            .limit(_count(limit))
+            .limit(inline_count(limit))
         )
     OVERSAMPLING.check(through.oversampling, "oversampling")
     # Without its type a parameter could be a vector or a halfvec to binary_quantize.
@@ -334,12 +334,12 @@ def found_statement(
         select(row_id.label("id"), embedding.label("embedding"))
         .where(*where)
         .order_by(hamming)
-        .limit(_count(through.fetched(limit)))
+        .limit(inline_count(through.fetched(limit)))
     )
     # MATERIALIZED: one ORDER BY inside the other would let the planner sort every row.
     by_bits = _materialized(copy, alike, "by_bits")
     exact = _distance(copy, by_bits.c.embedding, query).label("distance")
-    return select(by_bits.c.id, exact).order_by(exact).limit(_count(limit))
+    return select(by_bits.c.id, exact).order_by(exact).limit(inline_count(limit))
 
 
 def candidate_statement(
@@ -416,7 +416,7 @@ def available_statement(
         select(literal_column("1"))
         .select_from(table.rows)
         .where(*findable)
-        .limit(_count(at_most))
+        .limit(inline_count(at_most))
         .subquery()
     )
     return select(func.count()).select_from(found)
@@ -498,7 +498,7 @@ def _text_leg(
             *counted,
         )
         .order_by(*order)
-        .limit(_count(limit))
+        .limit(inline_count(limit))
     )
     return _cte(table, best, "text_leg")
 
@@ -569,7 +569,7 @@ def hybrid_statement(
     if max_distance is not None:
         pooled = _within(table, embedding, pooled, check_max_distance(table, max_distance))
     best = select(pooled).order_by(*_best_first(pooled, vector_weight))
-    top = _materialized(table, best if whole_pool else best.limit(_count(limit)), "top")
+    top = _materialized(table, best if whole_pool else best.limit(inline_count(limit)), "top")
     return (
         select(
             *_document(table, content_characters),
