@@ -149,6 +149,8 @@ class Viewing:
 
     def places(self, ids: Sequence[str]) -> IntArray:
         """Of documents by their ids; those that are not on the map are left out."""
+        if not ids:  # the usual case, of each time that the page is drawn
+            return np.array([], dtype=np.int64)
         known = {id_.hex: place for id_, place in self.projection.place_of.items()}
         return np.array([known[id_] for id_ in ids if id_ in known], dtype=np.int64)
 

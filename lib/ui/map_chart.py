@@ -125,40 +125,13 @@ def picture(
     *,
     zoom: bool,
     revision: str,
-    height: int = HEIGHT,
-) -> go.Figure:
-    """:func:`map_figure` of what is to be seen. zoom: to the chosen points."""
-    frame = frame_of(points.coordinates, chosen if zoom else None)
-    return map_figure(
-        points,
-        coloring,
-        names=names_within(names, frame, most_names),
-        asked=asked,
-        chosen=chosen,
-        frame=frame,
-        revision=f"{revision}:{zoom and chosen.tolist()}",
-        height=height,
-    )
-
-
-def map_figure(
-    points: MapPoints,
-    coloring: Coloring,
-    *,
-    names: Sequence[ClusterName] = (),
-    asked: Sequence[Question] = (),
-    chosen: IntArray | None = None,
-    frame: Frame | None = None,
-    revision: str = "",
-    height: int = HEIGHT,
 ) -> go.Figure:
     """asked: questions in their order, the last one is the one that is asked now. chosen: places of
-    points that stand out, the others fade. frame: what is shown, by default all. revision: as long
-    as it is the same, the browser keeps the part of the map that one has moved to."""
+    points that stand out, the others fade; zoom: to them. revision: as long as it and what is
+    zoomed to are the same, the browser keeps the part of the map that one has moved to."""
     figure = go.Figure()
     solid = points.coordinates.shape[1] == SOLID
-    fading = chosen is not None and len(chosen) > 0
-    for trace in _traces(points, coloring, chosen if fading else None, solid=solid):
+    for trace in _traces(points, coloring, chosen if len(chosen) else None, solid=solid):
         figure.add_trace(trace)
     for trace in _questions(points, asked, solid=solid):
         figure.add_trace(trace)
@@ -167,11 +140,11 @@ def map_figure(
         scene = {"xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data"}
         figure.update_layout(scene=scene)
     else:
-        shown = frame or frame_of(points.coordinates)
+        frame = frame_of(points.coordinates, chosen if zoom else None)
         axis = {"visible": False, "zeroline": False, "showgrid": False}
-        figure.update_xaxes(**axis, range=list(shown.x))
-        figure.update_yaxes(**axis, range=list(shown.y), scaleanchor="x")
-        for name in names:
+        figure.update_xaxes(**axis, range=list(frame.x))
+        figure.update_yaxes(**axis, range=list(frame.y), scaleanchor="x")
+        for name in names_within(names, frame, most_names):
             figure.add_annotation(
                 x=name.at[0],
                 y=name.at[1],
@@ -182,11 +155,12 @@ def map_figure(
                 borderpad=2,
                 captureevents=False,
             )
+    kept_view = f"{revision}:{zoom and chosen.tolist()}"
     figure.update_layout(
-        height=height,
+        height=HEIGHT,
         margin={"l": 0, "r": 0, "t": 6, "b": 0},
-        uirevision=revision or "map",
-        selectionrevision=revision or "map",
+        uirevision=kept_view,
+        selectionrevision=kept_view,
         dragmode="pan",
         hoverlabel={"align": "left"},
         legend={
