@@ -57,8 +57,8 @@ class _Loaded:
 class _Session:
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._connection = psycopg.connect(**arguments, autocommit=True, row_factory=tuple_row)
-        # Prepared where it is asked for, and nothing else.
-        self._connection.prepare_threshold = None
+        # Prepared where it is asked for, and nothing else; None would refuse that too.
+        self._connection.prepare_threshold = sys.maxsize
         register_vector(self._connection)
         # Binary throughout: no numbers to write and to parse.
         self._cursor = self._connection.cursor(binary=True)
@@ -89,13 +89,15 @@ class _Session:
         self._set(message.settings)
         before = self._scans(loaded.index)
         cursor, sql, clock = self._cursor, loaded.sql, time.perf_counter
-        for place in message.warm_up:
-            cursor.execute(sql, loaded.parameters[place], prepare=True).fetchall()
         seconds = array("d", bytes(8 * len(message.order)))
         ids: list[list[Any]] = []
+        # A pause of ours is no latency of the server's. And before the warm-up: it goes through
+        # all of our memory, which empties the processor's caches of the server's.
         gc.collect()
-        gc.disable()  # a pause of ours is no latency of the server's
+        gc.disable()
         try:
+            for place in message.warm_up:
+                cursor.execute(sql, loaded.parameters[place], prepare=True).fetchall()
             started = clock()
             for number, place in enumerate(message.order):
                 parameters = loaded.parameters[place]

@@ -16,10 +16,13 @@ import psutil
 import psycopg
 import pytest
 from candidates_fixture import DIMENSIONS, Library, clustered
+from pgvector import Vector
 from sqlalchemy import URL
 from vectors_fixture import expected_distances, one_database
 
 from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput, NotFound
+from lib.lab import wire
+from lib.lab.clients import open_clients
 from lib.lab.environment import find_environment
 from lib.lab.measure import EXACT_NAME, Bench, Benches, measure_all, open_bench, open_benches
 from lib.lab.measurement import Measurement, Protocol, Setting
@@ -310,6 +313,23 @@ def test_the_best_round_of_ann_benchmarks(lab: Lab, hnsw: Candidate) -> None:
     # One round counts: the latencies of the queries are those that the figures are of.
     assert best.latency.p50_ms == pytest.approx(float(np.quantile(best.latencies_ms, 0.5)))
     assert best.latency.p99_ms == pytest.approx(float(np.quantile(best.latencies_ms, 0.99)))
+
+
+def test_a_query_is_a_prepared_statement_from_its_first_time_on(lab: Lab) -> None:
+    """As in an application that cares: parsing it again each time is no part of what an index
+    costs. The session's list of them is asked by the query itself."""
+    sql = "SELECT count(*) FROM pg_prepared_statements WHERE %(query)s::vector IS NOT NULL"
+    vector = Vector(np.ones(DIMENSIONS)).to_binary()
+
+    async def work() -> list[list[Any]]:
+        async with open_clients(lab.database.url, 1) as clients:
+            await clients.tell_all(
+                wire.Load("own", sql, "query", {}, [vector], halves=False, index=None)
+            )
+            (answers,) = await clients.ask([wire.Ask("own", {}, [0, 0], with_ids=True)])
+            return answers.ids
+
+    assert lab.run(work()) == [[1], [1]]
 
 
 def test_the_environment(lab: Lab, server_url: URL) -> None:
