@@ -353,7 +353,7 @@ class Jobs:
         except asyncio.CancelledError:
             outcome = _CANCELLED if running.cancel_asked else _INTERRUPTED
         except Exception as exc:  # noqa: BLE001 — whatever it is, the row must say so
-            outcome = _failure(exc, context.job_id)
+            outcome = _INTERRUPTED if _process_ends(exc) else _failure(exc, context.job_id)
         try:
             await self._write_end(context, _NO_ERROR | outcome | {"finished_at": func.now()})
         finally:
@@ -483,6 +483,13 @@ async def _try_lock(connection: psycopg.AsyncConnection[Any], runner: int) -> bo
 async def _with_id_in_log(work: Work, context: JobContext) -> dict[str, Any] | None:
     structlog.contextvars.bind_contextvars(job_id=str(context.job_id))
     return await work(context)
+
+
+def _process_ends(exc: Exception) -> bool:
+    """Python closes its thread pools before it calls what is to be done at exit (Database.close),
+    so that work may meet a closed pool before it hears that it is interrupted. There is no other
+    sign of it than the text; this process has no pool that it closes earlier."""
+    return isinstance(exc, RuntimeError) and str(exc).startswith("cannot schedule new futures")
 
 
 def _failure(exc: Exception, job_id: uuid.UUID) -> dict[str, Any]:

@@ -280,6 +280,32 @@ def test_closing_the_database_writes_that_its_jobs_were_interrupted(
     assert found.status is JobStatus.INTERRUPTED
 
 
+def test_a_job_that_meets_closed_threads_as_its_process_ends_is_interrupted(
+    database: Database, jobs: Jobs, migrated_url: URL
+) -> None:
+    """Python closes its thread pools first, and only then calls what closes the database."""
+    script = """
+        import asyncio, sys, time
+        from sqlalchemy import make_url
+        from lib.store.database import Database
+        from lib.store.jobs import JobKind, Jobs
+
+        async def work(context):
+            while True:
+                await asyncio.to_thread(time.sleep, 0.01)
+
+        database = Database(make_url(sys.argv[1]))
+        database.run(Jobs(database).start(JobKind.LOAD, "Load", work))
+        time.sleep(0.1)
+    """
+    url = migrated_url.render_as_string(False)
+    command = [sys.executable, "-c", textwrap.dedent(script), url]
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, timeout=120)
+    (found,) = database.run(jobs.recent())
+    assert found.status is JobStatus.INTERRUPTED
+    assert found.error_id is None
+
+
 def test_jobs_survive_that_the_server_drops_all_connections(
     database: Database, jobs: Jobs, other: tuple[Database, Jobs], run_sql: Sql
 ) -> None:
