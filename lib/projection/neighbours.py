@@ -17,9 +17,12 @@ from lib.vectors.distance import Distance, FloatArray
 
 IntArray = npt.NDArray[np.int32]
 
-_QUERIES, _ROWS = 1024, 8192  # compared at once: 32 MB of float32
-_PROBES = 4096  # the bound of each query comes from so many rows
+_BLOCK = 2048  # rows compared at once with as many others: 16 MB of float32
+_PROBED = 8  # a row's first bound comes from every so many-th row of a block
 _MARGIN = 8  # neighbours beyond k that float32 may have put in the wrong order
+_CROWD = 32  # times as many as wanted under the bound, in the mean, are too many to sort
+_SIGN, _PLACE = np.uint32(1 << 31), np.uint64(2**32 - 1)
+_NOTHING = np.uint64(0xFF800000_FFFFFFFF)  # packed: an infinite key, and no place
 
 
 @dataclass(frozen=True)
@@ -75,125 +78,175 @@ def all_neighbours(
 ) -> Graph:
     """The k nearest other rows of each row; k is at most n − 1.
 
-    vectors: float32 (n, d), all usable. on_share is told which share (0–1) is done.
+    vectors: float32 (n, d), all usable. on_share is told which share (0–1) is done. What two blocks
+    of rows are to each other is computed once and serves both.
     """
-    return _nearest(vectors, vectors, min(k, len(vectors) - 1), distance, True, on_share)
+    n = len(vectors)
+    k = min(k, n - 1)
+    rows = _Comparable.of(vectors, distance)
+    found = _Nearest(n, min(k + _MARGIN, n - 1))
+    blocks = _blocks(n)
+    pairs, done = len(blocks) * (len(blocks) + 1) // 2, 0
+    for apart in range(len(blocks)):  # each block with itself first: that bounds what is near
+        for first, second in zip(blocks, blocks[apart:], strict=False):
+            keys = rows.keys(first, rows, second)
+            if apart == 0:
+                np.fill_diagonal(keys, np.inf)
+            else:
+                found.offer(second, keys.T, first)
+            found.offer(first, keys, second)
+        done += len(blocks) - apart
+        on_share(done / pairs)
+    return _ordered(rows, rows, found.places, k)
 
 
 def nearest(queries: FloatArray, rows: FloatArray, k: int, distance: Distance) -> Graph:
     """The k nearest rows of each query; k is at most their number."""
-    return _nearest(queries, rows, min(k, len(rows)), distance, False, lambda _share: None)
+    k = min(k, len(rows))
+    asking, asked = _Comparable.of(queries, distance), _Comparable.of(rows, distance)
+    found = _Nearest(len(queries), min(k + _MARGIN, len(rows)))
+    for some in _blocks(len(queries)):
+        for others in _blocks(len(rows)):
+            found.offer(some, asking.keys(some, asked, others), others)
+    return _ordered(asking, asked, found.places, k)
 
 
-def _nearest(
-    queries: FloatArray,
-    rows: FloatArray,
-    k: int,
-    distance: Distance,
-    themselves: bool,
-    on_share: Callable[[float], None],
-) -> Graph:
-    """Float32 products choose k + _MARGIN contenders, their distances in float64 the order; of
-    equally near ones the first comes first. So the result is exact but for rows that float32
-    cannot tell from more than _MARGIN others."""
-    prepared = _Rows.of(rows, distance)
-    step = max(1, len(rows) // _PROBES)
-    contenders = min(k + _MARGIN + themselves, len(rows))
-    indices = np.empty((len(queries), k), dtype=np.int32)
-    distances = np.empty((len(queries), k), dtype=np.float32)
-    for first in range(0, len(queries), _QUERIES):
-        asked = slice(first, min(first + _QUERIES, len(queries)))
-        near = prepared.contenders(queries[asked], contenders, step)
-        exact = _distances(queries[asked], rows, near, distance)
-        if themselves:
-            exact[near == np.arange(asked.start, asked.stop)[:, None]] = np.inf
-        order = np.lexsort((near, exact), axis=1)[:, :k]
-        indices[asked] = np.take_along_axis(near, order, axis=1)
-        distances[asked] = np.take_along_axis(exact, order, axis=1)
-        on_share(asked.stop / len(queries))
-    return Graph(indices, distances)
+def _blocks(count: int) -> list[slice]:
+    return [slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Rows made ready for products: of unit length under cosine; L2 compares |x|²/2 − x·q, which
-    orders as the distance does."""
+class _Comparable:
+    """Rows and what makes products of them comparable: unit rows under cosine, half the squared
+    lengths under L2, as |x − y|²/2 = |x|²/2 + |y|²/2 − x·y. lengths: float64 (n,)."""
 
     rows: FloatArray
-    halves: FloatArray | None
+    prepared: FloatArray
+    lengths: npt.NDArray[np.float64]
     distance: Distance
 
     @classmethod
-    def of(cls, rows: FloatArray, distance: Distance) -> _Rows:
-        halves = None
-        if distance is Distance.COSINE:
-            rows = unit(rows)
-        elif distance is Distance.L2:
-            halves = (np.einsum("ij,ij->i", rows, rows, dtype=np.float64) / 2).astype(np.float32)
-        return cls(rows, halves, distance)
+    def of(cls, rows: FloatArray, distance: Distance) -> _Comparable:
+        lengths = _lengths(rows)
+        prepared = _divided(rows, lengths) if distance is Distance.COSINE else rows
+        return cls(rows, prepared, lengths, distance)
 
-    def keys(self, queries: FloatArray, part: slice) -> FloatArray:
-        keys = queries @ self.rows[part].T
-        np.negative(keys, out=keys)
-        if self.halves is not None:
-            keys += self.halves[part]
+    def keys(self, some: slice, other: _Comparable, others: slice) -> FloatArray:
+        """(some, others) float32 numbers that order as the distances do."""
+        keys = -self.prepared[some] @ other.prepared[others].T
+        if self.distance is Distance.L2:
+            keys += (other.lengths[others] ** 2 / 2).astype(np.float32)
+            keys += (self.lengths[some, None] ** 2 / 2).astype(np.float32)
         return keys
 
-    def contenders(self, queries: FloatArray, count: int, step: int) -> npt.NDArray[np.int64]:
-        """Places of the ``count`` nearest by keys, (q, count), in no order.
 
-        The count-th nearest among every step-th row bounds the count-th nearest of all.
-        """
-        if self.distance is Distance.COSINE:
-            queries = unit(queries)
-        some = self.keys(queries, slice(None, None, step))
-        if some.shape[1] > count:
-            bound = np.partition(some, count - 1, axis=1)[:, count - 1 : count]
+class _Nearest:
+    """The nearest so far of n rows by (key, place), each pair packed into one number that sorts as
+    the pair does; so the order in which they are offered makes no difference."""
+
+    def __init__(self, n: int, count: int) -> None:
+        self._packed = np.full((n, count), _NOTHING)
+        self._bounds = np.full(n, np.inf, dtype=np.float32)  # the key of the last one
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """(n, count), the nearest first."""
+        return (self._packed & _PLACE).astype(np.int64)
+
+    def offer(self, rows: slice, keys: FloatArray, others: slice) -> None:
+        """keys: (rows, others), or the transposed of (others, rows)."""
+        row, column = self._under_bound(rows, keys)
+        packed = _pack(keys[row, column], column + others.start)
+        size, count = keys.shape[0], self._packed.shape[1]
+        each = np.bincount(row, minlength=size)
+        table = np.full((size, count + each.max()), _NOTHING)
+        table[:, :count] = self._packed[rows]
+        table[row, count + np.arange(len(row)) - (np.cumsum(each) - each)[row]] = packed
+        table.sort(axis=1)
+        self._packed[rows] = table[:, :count]
+        self._bounds[rows] = _unpacked_keys(table[:, count - 1])
+
+    def _under_bound(self, rows: slice, keys: FloatArray) -> tuple[Any, Any]:
+        """Which of the keys may be among the nearest, as rows, in order, and columns."""
+        size, width = keys.shape
+        count = self._packed.shape[1]
+        bounds = self._bounds[rows]
+        some = keys[:, ::_PROBED]
+        if np.isinf(bounds).any() and some.shape[1] > count:
+            bounds = np.minimum(bounds, np.partition(some, count - 1, axis=1)[:, count - 1])
+        near = keys <= bounds[:, None]
+        transposed = not near.flags.c_contiguous
+        places = np.flatnonzero(near.T if transposed else near)
+        if len(places) > _CROWD * count * size and width > count:
+            # Many are equally near: the block's own nearest will do.
+            best = np.argpartition(keys, count - 1, axis=1)[:, :count]
+            return np.repeat(np.arange(size), count), best.ravel()
+        if not transposed:
+            return np.divmod(places, width)
+        column, row = np.divmod(places, size)
+        order = np.argsort(row.astype(np.uint16), kind="stable")  # by radix: _BLOCK is small
+        return row[order], column[order]
+
+
+def _pack(keys: FloatArray, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Floats sort as their bits do, the negative ones in reverse; -0.0 + 0.0 is 0.0."""
+    bits = (keys + np.float32(0.0)).view(np.uint32)
+    sorting = np.where(bits & _SIGN, ~bits, bits | _SIGN)
+    return (sorting.astype(np.uint64) << np.uint64(32)) | places.astype(np.uint64)
+
+
+def _unpacked_keys(packed: npt.NDArray[np.uint64]) -> FloatArray:
+    sorting = (packed >> np.uint64(32)).astype(np.uint32)
+    return np.where(sorting & _SIGN, sorting ^ _SIGN, ~sorting).view(np.float32)
+
+
+def _ordered(queries: _Comparable, rows: _Comparable, near: npt.NDArray[np.int64], k: int) -> Graph:
+    """The k nearest among the contenders ``near`` (q, c).
+
+    Float32 chose k + _MARGIN of them, their distances in float64 give the order; of equally near
+    ones the first comes first. So the result is exact but for rows that float32 cannot tell from
+    more than _MARGIN others.
+    """
+    indices = np.empty((len(near), k), dtype=np.int32)
+    distances = np.empty((len(near), k), dtype=np.float32)
+    for asked in _blocks(len(near)):
+        exact = _distances(queries, rows, asked, near[asked])
+        order = np.lexsort((near[asked], exact), axis=1)[:, :k]
+        indices[asked] = np.take_along_axis(near[asked], order, axis=1)
+        distances[asked] = np.take_along_axis(exact, order, axis=1)
+    return Graph(indices, distances)
+
+
+def _distances(
+    queries: _Comparable, rows: _Comparable, asked: slice, near: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """(q, c) distances from each asked query to its own rows ``near`` (q, c), in float64."""
+    found = np.empty(near.shape)
+    for first in range(0, len(near), 32):  # 32 × 23 × 256 doubles stay in the cache
+        part = slice(first, first + 32)
+        q = queries.rows[asked][part].astype(np.float64)
+        x = rows.rows[near[part]].astype(np.float64)
+        if rows.distance is Distance.L2:
+            found[part] = np.sqrt(((x - q[:, None]) ** 2).sum(axis=2))
         else:
-            bound = np.full((len(queries), 1), np.inf, dtype=np.float32)
-        found: list[tuple[Any, Any, Any]] = []
-        for start in range(0, len(self.rows), _ROWS):
-            keys = self.keys(queries, slice(start, start + _ROWS))
-            places = np.flatnonzero(keys <= bound)
-            if len(places) > 32 * count * len(keys) and keys.shape[1] > count:
-                # Many are equally near: the block's own nearest will do.
-                best = np.argpartition(keys, count - 1, axis=1)[:, :count]
-                places = (best + np.arange(len(keys))[:, None] * keys.shape[1]).ravel()
-            row, column = np.divmod(places, keys.shape[1])
-            found.append((row, column + start, keys.ravel()[places]))
-        row, column, key = (np.concatenate(each) for each in zip(*found, strict=True))
-        order = np.lexsort((column, key, row))
-        row, column = row[order], column[order]
-        rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(queries)))[row]
-        chosen = rank < count
-        near = np.empty((len(queries), count), dtype=np.int64)
-        near[row[chosen], rank[chosen]] = column[chosen]
-        return near
+            found[part] = np.einsum("qcd,qd->qc", x, q)
+    if rows.distance is Distance.COSINE:
+        found /= rows.lengths[near] * queries.lengths[asked, None]
+        # A product may come out above 1 by rounding; nothing is nearer than 0.
+        return np.asarray(1.0 - np.minimum(found, 1.0))
+    return found if rows.distance is Distance.L2 else -found
 
 
 def unit(rows: FloatArray) -> FloatArray:
     """Rows divided by their lengths; none may be zero."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
-    return np.asarray(rows / lengths[:, None], dtype=np.float32)
+    return _divided(rows, _lengths(rows))
 
 
-def _distances(
-    queries: FloatArray, rows: FloatArray, near: npt.NDArray[np.int64], distance: Distance
-) -> npt.NDArray[np.float64]:
-    """(q, c) distances from each query to its own rows ``near`` (q, c), in float64."""
-    found = np.empty(near.shape)
-    for first in range(0, len(queries), 128):  # 128 × 40 × 256 doubles are 10 MB
-        part = slice(first, first + 128)
-        q, x = queries[part].astype(np.float64), rows[near[part]].astype(np.float64)
-        if distance is Distance.L2:
-            found[part] = np.sqrt(((x - q[:, None]) ** 2).sum(axis=2))
-            continue
-        products = np.einsum("qcd,qd->qc", x, q)
-        if distance is Distance.COSINE:
-            lengths = np.linalg.norm(x, axis=2) * np.linalg.norm(q, axis=1)[:, None]
-            # A product may come out above 1 by rounding; nothing is nearer than 0.
-            products = np.minimum(products / lengths, 1.0)
-            found[part] = 1.0 - products
-        else:
-            found[part] = -products
-    return found
+def _lengths(rows: FloatArray) -> npt.NDArray[np.float64]:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
+
+
+def _divided(rows: FloatArray, lengths: npt.NDArray[np.float64]) -> FloatArray:
+    """In float64, without a whole copy of it."""
+    found = np.empty(rows.shape, dtype=np.float32)
+    return np.divide(rows, lengths[:, None], out=found, casting="same_kind")

@@ -52,9 +52,8 @@ def all_distances(rows: FloatArray, distance: Distance) -> npt.NDArray[np.float6
 def test_neighbours_are_numpys(
     distance: Distance, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows, queries and probes in several blocks."""
-    monkeypatch.setattr(neighbours, "_ROWS", 256)
-    monkeypatch.setattr(neighbours, "_PROBES", 100)
+    """1,100 rows are five blocks, the last a small one."""
+    monkeypatch.setattr(neighbours, "_BLOCK", 256)
     rows = blobs(count)
     found = all_neighbours(rows, 7, distance)
     expected = all_distances(rows, distance)
@@ -64,12 +63,30 @@ def test_neighbours_are_numpys(
     np.testing.assert_allclose(found.distances, near, rtol=1e-6, atol=1e-7)
 
 
-def test_many_equal_rows_have_each_other_and_never_themselves() -> None:
+@pytest.mark.parametrize("block", [2048, 400])
+def test_many_equal_rows_have_each_other_and_never_themselves(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "_BLOCK", block)
     rows = np.concatenate([np.ones((1500, 4), np.float32), blobs(3, 4)])
     found = all_neighbours(rows, 5, Distance.L2)
     assert (found.distances[:1500] == 0).all()
     assert (found.indices != np.arange(len(rows))[:, None]).all()
     assert (np.diff(np.sort(found.indices, axis=1), axis=1) > 0).all()
+
+
+def test_of_equally_near_ones_the_first_come_first_whatever_block_they_are_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Twelve points of whole numbers, so that no product is rounded, each in 25 places."""
+    monkeypatch.setattr(neighbours, "_BLOCK", 32)
+    rng = np.random.default_rng(4)
+    which = rng.permutation(np.repeat(np.arange(12), 25))
+    rows = rng.permutation(np.arange(60)).reshape(12, 5)[which].astype(np.float32)
+    found = all_neighbours(rows, 7, Distance.L2)
+    for place, point in enumerate(which):
+        same = [other for other in np.flatnonzero(which == point).tolist() if other != place]
+        assert found.indices[place].tolist() == same[:7]
 
 
 def test_fewer_rows_than_neighbours() -> None:
