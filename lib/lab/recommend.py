@@ -21,6 +21,7 @@ from lib.lab.experiment import (
 from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Measurement, Protocol, RecallFigures
 from lib.vectors.indexes import IndexKind
+from lib.vectors.tuning import IterativeScan
 
 LEVELS = (0.90, 0.95, 0.99)
 """Of recall, on the scoreboard."""
@@ -48,9 +49,9 @@ def reaches(recall: RecallFigures, level: float, protocol: Protocol) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ScoreRow:
-    """A candidate at a level of recall. measurement: the quickest (p50) that reaches it, certified
-    ones first; None where none does. wins: the best of its level by the priority. facts: None for
-    the exact scan, which is the reference and wins nothing."""
+    """A candidate at a level of recall. measurement: the smallest setting that reaches it,
+    certified ones first; None where none does. wins: the best of its level by the priority. facts:
+    None for the exact scan, which is the reference and wins nothing."""
 
     candidate: str
     level: float
@@ -60,7 +61,8 @@ class ScoreRow:
 
 
 def scoreboard(experiment: Experiment, levels: Sequence[float] = LEVELS) -> tuple[ScoreRow, ...]:
-    """Each candidate at each level, in the order of the experiment, the exact scan last."""
+    """Each candidate at each level, in the order of the experiment, the exact scan last. At the
+    level of the target it is as :func:`recommend` says."""
     protocol = experiment.spec.protocol
     target = experiment.spec.target
     priority = target.priority if target else Priority.LATENCY
@@ -70,13 +72,16 @@ def scoreboard(experiment: Experiment, levels: Sequence[float] = LEVELS) -> tupl
     rows = []
     for level in levels:
         found = {
-            name: _quickest(experiment.measurements_of(name), level, protocol) for name in names
+            name: _smallest(experiment.measurements_of(name), level, protocol) for name in names
         }
         contest = [
             (facts, measurement)
             for facts in experiment.facts
             if (measurement := found[facts.name]) is not None and measurement.certified
         ]
+        if target is not None and level == target.recall and experiment.outcomes:
+            contest = _reaching(experiment)
+            found |= {facts.name: measurement for facts, measurement in contest}
         winner = _best(contest, priority)
         rows += [
             ScoreRow(
@@ -91,11 +96,20 @@ def scoreboard(experiment: Experiment, levels: Sequence[float] = LEVELS) -> tupl
     return tuple(sorted(rows, key=lambda row: names.index(row.candidate)))
 
 
-def _quickest(
+def _smallest(
     measurements: Iterable[Measurement], level: float, protocol: Protocol
 ) -> Measurement | None:
-    reaching = [each for each in measurements if reaches(each.recall, level, protocol)]
-    return min(reaching, key=lambda each: (not each.certified, each.latency.p50_ms), default=None)
+    """The smallest value that reaches the level, since a larger one is quicker by chance only; of
+    several kinds of iterative scan, whose values do not compare, the quickest."""
+    reaching: dict[IterativeScan, Measurement] = {}
+    for each in sorted(
+        measurements, key=lambda each: (not each.certified, each.setting.value or 0)
+    ):
+        if reaches(each.recall, level, protocol):
+            reaching.setdefault(each.setting.iterative_scan, each)
+    return min(
+        reaching.values(), key=lambda each: (not each.certified, each.latency.p50_ms), default=None
+    )
 
 
 _Contender = tuple[CandidateFacts, Measurement]
@@ -241,11 +255,7 @@ def recommend(experiment: Experiment) -> Recommendation | None:
     target = experiment.spec.target
     if target is None or not experiment.outcomes:
         return None
-    contest = [
-        (facts, measurement)
-        for facts in experiment.facts
-        if (measurement := _at_outcome(experiment, facts.name)) is not None
-    ]
+    contest = _reaching(experiment)
     best = _best(contest, target.priority)
     others = [
         _other(experiment, outcome, best)
@@ -280,6 +290,15 @@ def recommend(experiment: Experiment) -> Recommendation | None:
         f"{_target_words(target)}.",
         tuple(evidence),
     )
+
+
+def _reaching(experiment: Experiment) -> list[_Contender]:
+    """The candidates that reach the target, each with its measurement there."""
+    return [
+        (facts, measurement)
+        for facts in experiment.facts
+        if (measurement := _at_outcome(experiment, facts.name)) is not None
+    ]
 
 
 def _at_outcome(experiment: Experiment, candidate: str) -> Measurement | None:

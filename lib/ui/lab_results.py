@@ -473,7 +473,7 @@ def _show_board(results: Results) -> None:
     protocol = results.experiment.spec.protocol
     st.markdown(
         "**What each candidate takes to reach a recall**",
-        help="The quickest setting that was measured and reaches it. A level counts as reached by "
+        help="The smallest setting that was measured and reaches it. A level counts as reached by "
         "the protocol's own rule.",
     )
     target = results.target
@@ -495,7 +495,7 @@ def _show_board(results: Results) -> None:
                 help="Whether the plan used the candidate's index."
             ),
         },
-        alt="For each candidate and level of recall the quickest setting, its latency, size and "
+        alt="For each candidate and level of recall the smallest setting, its latency, size and "
         "build time",
     )
     st.caption(f"Protocol **{protocol.value}**: {escape(RULES[protocol].words)}.")

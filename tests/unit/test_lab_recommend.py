@@ -69,7 +69,7 @@ def test_another_protocol_reaches_a_level_by_another_recall() -> None:
         replace(each, recall=figures(each.recall.mean.value, by_id=each.recall.mean.value - 0.02))
         for each in TABLE
     ]
-    found = board(experiment(by_id, protocol=Protocol.VECTORDBBENCH, k=100))
+    found = board(experiment(by_id, protocol=Protocol.VECTORDBBENCH, k=100, outcomes=()))
     assert found[IVF, 0.95] == (30, False)  # 0.97 − 0.02 is just 0.95
     assert found[GRAPH, 0.95] == (200, True)  # 0.965 − 0.02 is not; 0.995 − 0.02 is, in 2.5 ms
 
@@ -98,6 +98,34 @@ def test_what_is_not_certified_cannot_win() -> None:
     made = recommend(experiment(table))
     assert made is not None
     assert made.winner == IVF_FACTS
+
+
+def test_chance_does_not_part_the_scoreboard_from_the_recommendation() -> None:
+    # A larger ef_search that came out quicker did so by chance; the smallest that reaches counts.
+    table = [*TABLE, measured(GRAPH, IndexKind.HNSW, 80, 0.98, 0.1)]
+    of = experiment(table)
+    assert board(of)[GRAPH, 0.95] == (40, True)
+    assert board(of)[GRAPH, 0.90] == (40, True)
+    made = recommend(of)
+    assert made is not None
+    assert made.measurement is not None
+    assert made.measurement.setting.value == 40
+
+
+def test_at_the_level_of_the_target_its_limit_of_latency_counts_too() -> None:
+    # By size IVFFlat wins where it may; at the target's level its p95 of 10 ms is above the limit.
+    too_slow = replace(outcome(IVF, IndexKind.IVFFLAT, 30), reached=False, problem="too slow")
+    of = experiment(
+        target=Target(0.95, p95_ms=3.0, priority=Priority.SIZE),
+        outcomes=(too_slow, outcome(GRAPH, IndexKind.HNSW, 40)),
+    )
+    found = board(of)
+    assert found[IVF, 0.90] == (10, True)
+    assert found[IVF, 0.95] == (30, False)
+    assert found[GRAPH, 0.95] == (40, True)
+    made = recommend(of)
+    assert made is not None
+    assert made.winner == GRAPH_FACTS
 
 
 def test_a_certified_measurement_goes_before_a_quicker_one_that_is_not() -> None:
