@@ -30,6 +30,8 @@ rounding of float64."""
 
 # What is compared at once: 1,024 queries with 8,192 rows are 32 MB of float32.
 _MOST_QUERIES, _MOST_ROWS = 1024, BLOCK_ROWS
+_MOST_CONTENDERS = 2**20  # 8 MB of float64 distances, and of ids
+_MOST_VALUES = 2**17  # of vectors in float64: 1 MB, which a processor keeps near
 # Products of longer vectors are computed in float64 throughout: float32 ends at 3e38.
 _LONGEST = 1e15
 
@@ -164,7 +166,7 @@ class ExactSearch:
     def _compare(
         self, chosen: npt.NDArray[np.int64], block: _Block, excluded: list[tuple[int, int]]
     ) -> None:
-        """The contenders of a block: rows that may be nearer than the (k+1)-th nearest so far."""
+        """Finds a block's contenders, rows that may be nearer than the (k+1)-th nearest so far."""
         if not len(block.ids):
             return
         keys, error = self._keys(chosen, block, np.float32)
@@ -172,45 +174,78 @@ class ExactSearch:
             if chosen[0] <= query <= chosen[-1]:
                 keys[query - chosen[0], place] = np.nan  # never below a limit, and sorted last
         keep = self._k + 1
-        limit = _up(self._key_of(chosen, self._distances[chosen].max(axis=1)) + error, keys.dtype)
-        counts = (keys <= limit[:, None]).sum(axis=1)
+        worst = self._distances[chosen].max(axis=1)
+        limit = self._key_of(chosen, worst) + error
+        if self._distance is Distance.L2:
+            limit[worst == 0] = -np.inf  # nothing is nearer: no need to look at more duplicates
+        near = keys <= _up(limit, keys.dtype)[:, None]
+        counts = np.count_nonzero(near, axis=1)
         many = np.flatnonzero(counts > 2 * keep)
         if len(many):  # the first rows, or ones that are much nearer: the block's own best will do
-            best = np.partition(keys[many], keep - 1, axis=1)[:, keep - 1]
-            limit[many] = np.minimum(limit[many], _up(best + 2 * error[many], keys.dtype))
-            counts[many] = (keys[many] <= limit[many, None]).sum(axis=1)
+            near[many] &= _best(keys[many], keep, error[many])
+            counts[many] = np.count_nonzero(near[many], axis=1)
         crowded = np.flatnonzero(counts > 4 * keep)  # too near to each other for float32
-        places = dict(
-            zip(crowded.tolist(), self._nearest(chosen, crowded, block, keys), strict=True)
-        )
-        for row in np.flatnonzero(counts).tolist():
-            contenders = places[row] if row in places else np.flatnonzero(keys[row] <= limit[row])
-            self._keep(int(chosen[row]), block, contenders)
+        if len(crowded):
+            near[crowded] = self._best_of_crowd(chosen[crowded], block, near[crowded])
+            counts[crowded] = np.count_nonzero(near[crowded], axis=1)
+        step = max(1, _MOST_CONTENDERS // max(1, int(counts.max())))
+        for first in range(0, len(chosen), step):
+            part = slice(first, first + step)
+            self._keep(chosen[part], block, near[part], counts[part])
 
-    def _nearest(
+    def _best_of_crowd(
+        self, chosen: npt.NDArray[np.int64], block: _Block, near: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Those of the contenders (q, b) that are the nearest by products in float64."""
+        keys, error = self._keys(chosen, block, np.float64)
+        keys[~near] = np.nan
+        if self._distance is Distance.L2:  # a root: what the keys cannot tell apart, it can
+            return _best(keys, self._k + 1, error)
+        best = np.zeros_like(near)
+        places = np.argpartition(keys, self._k, axis=1)[:, : self._k + 1]
+        np.put_along_axis(best, places, True, axis=1)
+        return best
+
+    def _keep(
         self,
         chosen: npt.NDArray[np.int64],
-        crowded: npt.NDArray[np.int64],
         block: _Block,
-        keys: npt.NDArray[Any],
-    ) -> npt.NDArray[np.int64]:
-        """The places of the k + 1 nearest rows of the block, by products in float64: (q, k+1)."""
-        if not len(crowded):
-            return np.empty((0, 0), dtype=np.int64)
-        finer, _ = self._keys(chosen[crowded], block, np.float64)
-        finer[np.isnan(keys[crowded])] = np.nan
-        return np.argpartition(finer, self._k, axis=1)[:, : self._k + 1]
+        near: npt.NDArray[np.bool_],
+        counts: npt.NDArray[np.int64],
+    ) -> None:
+        """The nearest of what was kept and the contenders (q, b), ``counts`` (q,) of them."""
+        query, place = np.divmod(np.flatnonzero(near), near.shape[1])
+        if not len(query):
+            return
+        rank = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
+        distances = np.full((len(chosen), counts.max()), np.inf)
+        distances[query, rank] = self._between(chosen[query], block, place)
+        ids = np.full(distances.shape, None, dtype=object)
+        ids[query, rank] = block.ids[place]
+        distances = np.concatenate([self._distances[chosen], distances], axis=1)
+        ids = np.concatenate([self._ids[chosen], ids], axis=1)
+        nearest = np.argpartition(distances, self._k, axis=1)[:, : self._k + 1]
+        self._distances[chosen] = np.take_along_axis(distances, nearest, axis=1)
+        self._ids[chosen] = np.take_along_axis(ids, nearest, axis=1)
 
-    def _keep(self, query: int, block: _Block, places: npt.NDArray[np.int64]) -> None:
-        distances = np.concatenate(
-            [
-                self._distances[query],
-                self._distance.between(self._queries[query], block.rows[places]),
-            ]
-        )
-        nearest = np.argpartition(distances, self._k)[: self._k + 1]
-        self._distances[query] = distances[nearest]
-        self._ids[query] = np.concatenate([self._ids[query], block.ids[places]])[nearest]
+    def _between(
+        self, chosen: npt.NDArray[np.int64], block: _Block, places: npt.NDArray[np.int64]
+    ) -> DoubleArray:
+        """The distances of pairs of a query and a row, in float64: (p,)."""
+        found = np.empty(len(chosen))
+        size = max(1, _MOST_VALUES // block.rows.shape[1])
+        for first in range(0, len(chosen), size):
+            part = slice(first, first + size)
+            q = self._queries[chosen[part]].astype(np.float64)
+            x = block.rows[places[part]].astype(np.float64)
+            if self._distance is Distance.L2:
+                x -= q
+                found[part] = np.sqrt(np.vecdot(x, x))
+            else:
+                found[part] = -np.vecdot(q, x)
+        if self._distance is Distance.COSINE:
+            found = 1.0 + found / (self._norms[chosen] * block.norms[places])
+        return found
 
     def _keys(
         self, chosen: npt.NDArray[np.int64], block: _Block, kind: Any
@@ -222,18 +257,22 @@ class ExactSearch:
         about d · u · |x| · |q|, u being half the spacing of numbers at 1 (Higham 2002, "Accuracy
         and Stability of Numerical Algorithms", section 3.1).
         """
-        long = block.longest * float(self._norms[chosen].max()) > _LONGEST**2
-        long = long or max(block.longest, float(self._norms[chosen].max())) > _LONGEST
-        kind = np.float64 if long else kind
-        u = float(np.finfo(kind).eps) / 2
-        queries, rows = self._queries[chosen].astype(kind), block.rows.astype(kind, copy=False)
         lengths = self._norms[chosen]
-        width = rows.shape[1] + 8
+        longest = float(lengths.max())
+        if block.longest * longest > _LONGEST**2 or max(block.longest, longest) > _LONGEST:
+            kind = np.float64
+        u = float(np.finfo(kind).eps) / 2
+        width = block.rows.shape[1] + 8
+        queries, rows = -self._queries[chosen].astype(kind), block.rows.astype(kind, copy=False)
         if self._distance is Distance.COSINE:
             queries /= lengths[:, None].astype(kind)
-            rows = rows / block.norms[:, None].astype(kind)
-            return -queries @ rows.T, np.full(len(chosen), width * u)
-        keys = -queries @ rows.T
+            if len(queries) < rows.shape[1]:  # the products are fewer than the rows' values
+                keys = queries @ rows.T
+                keys /= block.norms.astype(kind)
+            else:
+                keys = queries @ (rows / block.norms[:, None].astype(kind)).T
+            return keys, np.full(len(chosen), width * u)
+        keys = queries @ rows.T
         error = width * u * lengths * block.longest
         if self._distance is Distance.L2:
             keys += (block.norms**2 / 2).astype(kind)
@@ -269,6 +308,12 @@ class _Block:
         return cls(kept, rows, norms, float(norms.max(initial=0.0)))
 
 
+def _best(keys: npt.NDArray[Any], keep: int, error: DoubleArray) -> npt.NDArray[np.bool_]:
+    """Which may be among the ``keep`` smallest of each row, as far off as keys (q, b) may be."""
+    last = np.partition(keys, keep - 1, axis=1)[:, keep - 1]
+    return np.asarray(keys <= _up(last + 2 * error, keys.dtype)[:, None])
+
+
 def _up(limit: DoubleArray, kind: Any) -> npt.NDArray[Any]:
     """As numbers of the keys' kind that are no smaller: comparing is quick then."""
     with np.errstate(over="ignore"):  # infinite then: no limit
@@ -282,7 +327,7 @@ def _norms(rows: FloatArray) -> DoubleArray:
 def _usable(rows: FloatArray) -> npt.NDArray[np.bool_]:
     """Not zero to pgvector, which adds squares up in float32."""
     with np.errstate(over="ignore", under="ignore"):
-        return np.asarray(np.square(rows).any(axis=1))
+        return np.asarray(np.einsum("ij,ij->i", rows, rows) != 0)
 
 
 # --- reading a table ----------------------------------------------------------------------------

@@ -70,6 +70,8 @@ def test_the_same_as_float64(distance: Distance, size: int) -> None:
 def test_more_queries_and_rows_than_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "_MOST_QUERIES", 7)
     monkeypatch.setattr(exact, "_MOST_ROWS", 50)
+    monkeypatch.setattr(exact, "_MOST_CONTENDERS", 40)
+    monkeypatch.setattr(exact, "_MOST_VALUES", 20)
     rng = np.random.default_rng(2)
     rows, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (333, 30))
     exclude = [None if n % 3 else n * 11 for n in range(30)]
@@ -96,6 +98,48 @@ def test_differences_below_float32_are_decided(distance: Distance) -> None:
     best = np.argsort(expected, axis=1)[:, :20]
     if distance is Distance.INNER_PRODUCT:  # or the data would prove nothing
         assert any(set(a) != set(b) for a, b in zip(in_float32, best, strict=True))
+
+
+def test_near_duplicates_with_one_large_dimension_are_decided_under_l2() -> None:
+    """Nor can products in float64 tell them apart: it is their differences that can."""
+    rng = np.random.default_rng(6)
+    rows = (1e-6 * rng.standard_normal((3000, 4))).astype(np.float32)
+    rows[:, 0] = 1000
+    queries = np.stack([np.array([1000, 0, 0, 0], np.float32), rows[5]])
+    expected = distances(queries, rows, Distance.L2)
+    in_float64 = ((rows.astype(float) ** 2).sum(axis=1) / 2 - queries.astype(float) @ rows.T)[1]
+    best = np.argsort(expected, axis=1)[:, :20]
+    assert set(np.argsort(in_float64)[:20]) != set(best[1])  # or the data would prove nothing
+    found = exact_neighbours(queries, blocks(rows, 1000), 20, Distance.L2)
+    check(found, expected, 20, tolerance=1e-18)
+    assert (found.ids == best).all()
+
+
+@pytest.mark.parametrize("distance", ALL)
+@pytest.mark.parametrize("own", [True, False])
+def test_all_rows_are_equal(distance: Distance, own: bool) -> None:
+    rng = np.random.default_rng(7)
+    rows = np.repeat(rng.standard_normal((1, 16)), 1500, axis=0).astype(np.float32)
+    queries = rows[:4] if own else rng.standard_normal((4, 16)).astype(np.float32)
+    expected = distances(queries, rows, distance)
+    np.fill_diagonal(expected, np.inf)
+    found = exact_neighbours(queries, blocks(rows, 500), 10, distance, exclude=range(4))
+    check(found, expected, 10)
+    assert found.tied.all()
+
+
+@pytest.mark.parametrize("distance", ALL)
+def test_every_block_is_nearer_than_the_one_before(distance: Distance) -> None:
+    rng = np.random.default_rng(8)
+    queries = rng.standard_normal((20, 12)).astype(np.float32)
+    nearness = np.linspace(0, 1, 4000)[:, None]
+    towards = queries[rng.integers(20, size=4000)]
+    noise = 0.3 * (1.1 - nearness) * rng.standard_normal((4000, 12))
+    rows = (nearness * towards + noise).astype(np.float32)
+    expected = distances(queries, rows, distance)
+    found = exact_neighbours(queries, blocks(rows, 400), 10, distance)
+    check(found, expected, 10)
+    assert np.median(found.ids.astype(int)) > 3000  # or the data would prove nothing
 
 
 @pytest.mark.parametrize("distance", ALL)
@@ -127,6 +171,23 @@ def test_the_querys_own_row_is_left_out_and_its_duplicate_is_not() -> None:
     assert 3 not in found.ids[0]
     assert found.ids[1, 0] == 7
     assert list(found.found) == [49, 50]
+
+
+def test_an_id_that_comes_again_is_left_out_again() -> None:
+    rng = np.random.default_rng(9)
+    rows = rng.standard_normal((60, 4)).astype(np.float32)
+    ids = np.arange(60) % 25
+    found = exact_neighbours(
+        rows[:2],
+        [(ids[start : start + 20].tolist(), rows[start : start + 20]) for start in (0, 20, 40)],
+        60,
+        Distance.L2,
+        exclude=[0, None],
+    )
+    assert list(found.found) == [57, 60]
+    assert 0 not in found.ids[0]
+    expected = distances(rows[:1], rows[ids != 0], Distance.L2)[0]
+    np.testing.assert_allclose(found.distances[0, :57], np.sort(expected), rtol=1e-12)
 
 
 @pytest.mark.parametrize("exclude", [None, [0]])
