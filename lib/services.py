@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.models import Provider
 from lib.embedding.service import create_service, missing_key
 from lib.errors import InvalidInput
+from lib.ingest.sample import SAMPLE_NAME, SAMPLE_QUESTIONS
 from lib.ingest.service import DocumentService
 from lib.lab.candidates import clean_interrupted
 from lib.search.service import SearchService
 from lib.settings import Settings
-from lib.store.collections import Collection, create_collection
+from lib.store.collections import Collection, create_collection, example_questions
 from lib.store.database import Database
 from lib.store.jobs import Jobs
 from lib.vectors.distance import Distance, Storage
@@ -109,3 +113,10 @@ async def make_collection(
             text_config=text_config,
             description=description,
         )
+
+
+async def first_questions(db: AsyncSession, collection: Collection) -> Sequence[str]:
+    """What to ask a collection first: of the sample its own questions, else titles."""
+    if collection.name == SAMPLE_NAME:
+        return SAMPLE_QUESTIONS
+    return await example_questions(db, collection)

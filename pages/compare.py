@@ -5,17 +5,15 @@ from functools import partial
 
 import streamlit as st
 
-from lib.ingest.sample import SAMPLE_NAME, SAMPLE_QUESTIONS
 from lib.lab.candidates import default_candidates, start_candidate_builds
 from lib.search.compare import Preset, label_columns, needs_word_index, preset_requests, twins
 from lib.search.filters import list_fields
 from lib.search.request import SearchRequest
 from lib.search.xray import compare_with_xray
-from lib.services import Services
+from lib.services import Services, first_questions
 from lib.store.candidates import Candidate, list_candidates, newest_ready
 from lib.store.collections import (
     CollectionSummary,
-    example_questions,
     list_categories,
     list_collections,
     summarise,
@@ -91,10 +89,7 @@ def show(
     columns = label_columns([slot.request for slot in slots], candidates)
     comparison.name_columns(slots, columns, twins(columns))
     if not query.strip():
-        is_sample = collection.name == SAMPLE_NAME
-        comparison.offer_questions(
-            SAMPLE_QUESTIONS if is_sample else database.query(example_questions, collection)
-        )
+        comparison.offer_questions(database.query(first_questions, collection))
     elif needs_word_index(columns) and not summary.has_word_index:
         no_word_index(collection)
     else:

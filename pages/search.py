@@ -4,13 +4,12 @@ from functools import partial
 
 import streamlit as st
 
-from lib.ingest.sample import SAMPLE_NAME, SAMPLE_QUESTIONS
 from lib.search import saved
 from lib.search.asking import Asking, cut
-from lib.search.example import Example, document_labels, parse_vector
+from lib.search.example import document_labels
 from lib.search.filters import list_fields
 from lib.search.service import answering_index, asks_an_index, can_rerank, rerank
-from lib.services import Services
+from lib.services import Services, first_questions
 from lib.store import collections as store
 from lib.store.candidates import list_candidates
 from lib.ui import example, history, links, results, workbench
@@ -40,7 +39,7 @@ def body(services: Services) -> None:
     with answer:
         guarded(menu.open_link)(partial(ask, saved.get_saved, collection), collection.address)
         query = question_field()
-        given = example.given_example(query)
+        given = example.given_example(query, partial(ask, saved.list_saved, collection))
         nothing_embedded(summary)
     if not summary.documents:
         return
@@ -53,24 +52,24 @@ def body(services: Services) -> None:
     index = answering_index(request, summary.index, candidates)
     asking = Asking(services.database, services.search, collection, request)
     with answer:
-        show_menus(asking)
+        show_menus(asking, given)
         if given is not None:
             show_like(asking, given, index)
         elif query.strip():
             history.note_asked(query)
             show_answer(asking, index, None)
         else:
-            is_sample = collection.name == SAMPLE_NAME
-            questions = SAMPLE_QUESTIONS if is_sample else ask(store.example_questions, collection)
-            results.show_examples(questions)
+            results.show_examples(ask(first_questions, collection))
 
 
-def show_menus(asking: Asking) -> None:
+def show_menus(asking: Asking, given: example.Given | None) -> None:
     ask, collection = asking.database.query, asking.collection
     with results.row():
         example.example_menu(collection.dimensions, has_model=collection.has_model)
+        read = given and partial(given.example, collection)
         kept = (saved.list_saved, saved.save_search, saved.delete_saved)
-        guarded(menu.saved_menu)(asking.request, *(partial(ask, each, collection) for each in kept))
+        doors = (partial(ask, each, collection) for each in kept)
+        guarded(menu.saved_menu)(asking.request, read, *doors)
         history.show_history()
         links.compare_link(collection.address, asking.request)
 
@@ -79,8 +78,7 @@ def show_like(asking: Asking, given: example.Given, index: IndexDescription | No
     collection = asking.collection
     labels = asking.database.query(document_labels, collection, given.documents)
     example.show_example(given, labels)
-    vector = parse_vector(given.vector, collection) if given.vector else None
-    wanted = Example(given.like, given.unlike, given.text, vector)
+    wanted = given.example(collection)
     history.note_asked(example.example_title(given, labels))
     embedding = remember("like", (collection, wanted), partial(asking.embed, wanted))
     show_answer(asking.like(wanted, embedding), index, given)

@@ -66,6 +66,21 @@ class Example:
         """Those that it is made of, and that are no answers themselves."""
         return tuple(dict.fromkeys((*self.like, *self.unlike)))
 
+    @classmethod
+    def parse(
+        cls,
+        collection: Collection,
+        like: tuple[uuid.UUID, ...],
+        unlike: tuple[uuid.UUID, ...],
+        text: str,
+        vector: str,
+    ) -> Example:
+        """vector: as it was typed, empty for none.
+
+        Raises InvalidInput, InvalidVector, DimensionMismatch.
+        """
+        return cls(like, unlike, text, parse_vector(vector, collection) if vector else None)
+
 
 def parse_vector(text: str, collection: Collection) -> tuple[float, ...]:
     """A vector as JSON, checked against the collection.
@@ -189,11 +204,18 @@ async def _stored_vectors(
     embedding = sent_embedding(table.column(table.embedding), collection.storage)
     rows = await db.execute(select(row_id, embedding).where(row_id.in_(ids)))
     found = {row[0]: row[1] for row in rows}
+    gone = [wanted for wanted in ids if wanted not in found]
+    if gone:
+        these = f"{len(gone):,} of the example's {len(ids):,} documents are"
+        if len(ids) == 1:
+            these = "The document of this example is"
+        raise NotFound(
+            f"{these} not in “{collection.name}” (any more): {', '.join(map(str, gone[:3]))}"
+            f"{', …' if len(gone) > 3 else '.'}",
+            hint="Leave out of the example what is gone, or ask by another one.",
+            field="like",
+        )
     for wanted in ids:
-        if wanted not in found:
-            raise NotFound(
-                f"The document {wanted} is not in “{collection.name}” (any more).", field="like"
-            )
         if found[wanted] is None:
             raise InvalidInput(
                 f"The document {wanted} has no embedding yet, so nothing can be like it.",

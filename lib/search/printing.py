@@ -9,10 +9,10 @@ import dataclasses
 import json
 import shlex
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +23,8 @@ from lib.vectors.code import statement_code
 from lib.vectors.distance import FloatArray, vector_text
 from lib.vectors.search import SearchResult
 from lib.vectors.tuning import IterativeScan, Scan
+
+T = TypeVar("T")
 
 PROGRAM = "python -m lib"
 _SHOWN_NUMBERS = 2
@@ -107,14 +109,16 @@ def _written(vector: FloatArray) -> list[str]:
 
 
 @cache
-def _adapter() -> TypeAdapter[SearchRequest]:
-    return TypeAdapter(SearchRequest)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def request_to_json(request: SearchRequest) -> dict[str, Any]:
     """All settings of a request under stable names, for ``json.dumps``; so that what is stored does
     not change its meaning when a default does. ``with_plan`` is no setting of a search."""
-    found: dict[str, Any] = _adapter().dump_python(request, mode="json", exclude={"with_plan"})
+    found: dict[str, Any] = _adapter(SearchRequest).dump_python(
+        request, mode="json", exclude={"with_plan"}
+    )
     return found
 
 
@@ -123,20 +127,36 @@ def request_from_json(document: Any) -> SearchRequest:
 
     Raises InvalidInput, naming the setting, for anything else.
     """
-    known = {field.name for field in dataclasses.fields(SearchRequest)} - {"with_plan"}
+    return _from_json(SearchRequest, document, hidden={"with_plan"})
+
+
+def example_to_json(example: Example) -> dict[str, Any]:
+    """Its documents by their ids, its text and its vector, as :func:`request_to_json`."""
+    found: dict[str, Any] = _adapter(Example).dump_python(example, mode="json")
+    return found
+
+
+def example_from_json(document: Any) -> Example:
+    """What :func:`example_to_json` gave. Raises InvalidInput for anything else."""
+    return _from_json(Example, document)
+
+
+def _from_json(kind: type[T], document: Any, hidden: Set[str] = frozenset()) -> T:
+    known = {field.name for field in dataclasses.fields(kind)} - hidden  # type: ignore[arg-type]
     if not isinstance(document, Mapping):
         raise InvalidInput("The settings of a search are a JSON object.")
     for name in document:
         if name not in known:
             raise InvalidInput(f"A search has no setting “{name}”.", field=str(name))
     try:
-        return _adapter().validate_python(dict(document))
+        found: T = _adapter(cast(Any, kind)).validate_python(dict(document))
     except ValidationError as exc:
         problem = exc.errors()[0]
         name = ".".join(str(part) for part in problem["loc"])
         raise InvalidInput(
             f"The setting “{name}” of the search cannot be used: {problem['msg']}.", field=name
         ) from None
+    return found
 
 
 # --- the command line ---------------------------------------------------------------------------

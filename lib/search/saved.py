@@ -1,4 +1,5 @@
-"""Saved searches: a question and its settings under a name, to be opened from a link.
+"""Saved searches: a question or an example, and its settings, under a name, to be opened from a
+link.
 
 Every function takes the session first and the collection second.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,17 +16,26 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import AlreadyExists, NotFound
-from lib.search.printing import request_from_json, request_to_json
+from lib.search.example import Example
+from lib.search.printing import (
+    example_from_json,
+    example_to_json,
+    request_from_json,
+    request_to_json,
+)
 from lib.search.request import SearchRequest
 from lib.store.collections import Collection, check_name, slugify
 from lib.store.records import SavedSearchRecord
+from lib.vectors.statements import sendable
 
+_EXAMPLE = "example"
 _SLUG_LENGTH = 48
 
 
 @dataclass(frozen=True)
 class SavedSearch:
-    """slug: what a link names it by, unique in its collection. document: the request as JSON."""
+    """slug: what a link names it by, unique in its collection. document: the request as JSON, and
+    under ``example`` what it asks by in place of a question."""
 
     id: uuid.UUID
     slug: str
@@ -36,7 +46,14 @@ class SavedSearch:
     @property
     def request(self) -> SearchRequest:
         """Raises InvalidInput where it was saved by a version that had other settings."""
-        return request_from_json(self.document)
+        asked = {name: value for name, value in self.document.items() if name != _EXAMPLE}
+        return request_from_json(asked)
+
+    @property
+    def example(self) -> Example | None:
+        """None where it asks a question. Its documents may be gone. Raises InvalidInput."""
+        found = self.document.get(_EXAMPLE)
+        return None if found is None else example_from_json(found)
 
 
 async def save_search(
@@ -45,14 +62,19 @@ async def save_search(
     name: str,
     request: SearchRequest,
     *,
+    example: Example | None = None,
     replaces: bool = False,
 ) -> SavedSearch:
     """Keeps a request under a name.
 
-    replaces: takes the place of the one of that name, whose link stays.
+    example: what it asks by in place of its question. replaces: takes the place of the one of
+    that name, whose link stays.
     Raises InvalidInput for a name that is empty or too long, AlreadyExists where it is taken.
     """
-    name, document = check_name(name), request_to_json(request)
+    name = check_name(name)
+    document = request_to_json(replace(request, query=sendable(request.query)))
+    if example is not None:
+        document[_EXAMPLE] = example_to_json(replace(example, text=sendable(example.text)))
     # One at a time: a name and a slug are looked up and then taken.
     await db.execute(text("LOCK TABLE vecscope.saved_searches IN SHARE ROW EXCLUSIVE MODE"))
     there = (await db.scalars(_of(collection))).all()

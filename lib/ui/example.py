@@ -1,19 +1,23 @@
 """Asking by example: more like these documents, this text or this vector, and less like those.
 
 Documents stand in the address. A text or a vector is too long for one: the address has a short
-token for it, and the browser session what it stands for.
+token for it, and what it stands for is kept by the browser session, or with a saved search.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import streamlit as st
 
-from lib.search.example import MOST_CHARACTERS
+from lib.errors import InvalidInput
+from lib.search.example import MOST_CHARACTERS, Example
+from lib.search.saved import SavedSearch
+from lib.store.collections import Collection
 from lib.ui.links import Address, current_address
 from lib.ui.text import count, escape
 
@@ -35,16 +39,44 @@ class Given:
     def documents(self) -> tuple[uuid.UUID, ...]:
         return (*self.like, *self.unlike)
 
+    @classmethod
+    def of(cls, example: Example) -> Given:
+        """One that was saved, as it could have been given."""
+        vector = "" if example.vector is None else json.dumps(example.vector)
+        return cls(example.like, example.unlike, example.text, vector)
 
-def given_example(query: str) -> Given | None:
+    def example(self, collection: Collection) -> Example:
+        """Raises what :meth:`~lib.search.example.Example.parse` raises."""
+        return Example.parse(collection, self.like, self.unlike, self.text, self.vector)
+
+    @property
+    def token(self) -> str | None:
+        """What stands for what was pasted; None where nothing was."""
+        if not self.text and not self.vector:
+            return None
+        pasted = f"{self.text}\0{self.vector}".encode(errors="replace")
+        return blake2b(pasted, digest_size=6).hexdigest()
+
+    @property
+    def address(self) -> dict[str, str]:
+        """The part of the address that asks by it."""
+        found = {
+            LIKE: ",".join(map(str, self.like)),
+            UNLIKE: ",".join(map(str, self.unlike)),
+            PASTED: self.token or "",
+        }
+        return {name: value for name, value in found.items() if value}
+
+
+def given_example(query: str, list_saved: Callable[[], Sequence[SavedSearch]]) -> Given | None:
     """The example that the address asks by; None where it is a question: who types one asks by
-    words again."""
+    words again. list_saved: called where this session knows nothing of what was pasted."""
     if query.strip():
         for name in (LIKE, UNLIKE, PASTED):
             st.query_params.pop(name, None)
         return None
     like, unlike = _ids(LIKE), _ids(UNLIKE)
-    text, vector = _pasted()
+    text, vector = _pasted(list_saved)
     return Given(like, unlike, text, vector) if like or unlike or text or vector else None
 
 
@@ -63,19 +95,39 @@ def _ids(name: str) -> tuple[uuid.UUID, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _pasted() -> tuple[str, str]:
+def _pasted(list_saved: Callable[[], Sequence[SavedSearch]]) -> tuple[str, str]:
     token = st.query_params.get(PASTED)
     if token is None:
         return "", ""
     kept = st.session_state.get(_KEPT, {})
     if token not in kept:
+        for given in filter(None, map(saved_example, list_saved())):
+            _keep(given)
+        kept = st.session_state.get(_KEPT, {})
+    if token not in kept:
         st.warning(
             "The pasted example of this link stays in the browser tab that it was pasted in. "
-            "Paste it again under **By example**.",
+            "Paste it again under **By example**, and save the search to share it.",
             icon=":material/help:",
         )
     text, vector = kept.get(token, ("", ""))
     return text, vector
+
+
+def _keep(given: Given) -> None:
+    """What was pasted, so that the address can ask by its token."""
+    if given.token is not None:
+        kept = st.session_state.get(_KEPT, {})
+        st.session_state[_KEPT] = {**kept, given.token: (given.text, given.vector)}
+
+
+def saved_example(saved: SavedSearch) -> Given | None:
+    """What a saved search asks by in place of a question; None too where its settings are those
+    of another version, which opening it says."""
+    try:
+        return None if saved.example is None else Given.of(saved.example)
+    except InvalidInput:
+        return None
 
 
 def example_menu(dimensions: int, *, has_model: bool) -> None:
@@ -112,13 +164,13 @@ def example_menu(dimensions: int, *, has_model: bool) -> None:
 def _ask_by_pasted() -> None:
     text = str(st.session_state.get(_TEXT) or "").strip()
     vector = str(st.session_state.get(_VECTOR) or "").strip()
-    if not text and not vector:
+    given = Given(text=text, vector=vector)
+    if given.token is None:
         return
-    token = blake2b(f"{text}\0{vector}".encode(errors="replace"), digest_size=6).hexdigest()
-    st.session_state[_KEPT] = {**st.session_state.get(_KEPT, {}), token: (text, vector)}
+    _keep(given)
     for name in (LIKE, UNLIKE):
         st.query_params.pop(name, None)
-    st.query_params[PASTED] = token
+    st.query_params[PASTED] = given.token
     st.session_state["q"] = ""
 
 
@@ -176,6 +228,13 @@ def _pasted_words(given: Given) -> str | None:
     if given.vector:
         parts.append("a vector")
     return " and ".join(parts) or None
+
+
+def example_words(given: Given) -> str:
+    """In the list of saved searches, where nobody has looked up what the documents are called."""
+    like = [count(len(given.like), "document")] if given.like else []
+    words = f"Like {' and '.join([*filter(None, [_pasted_words(given)]), *like])}"
+    return f"{words}, unlike {count(len(given.unlike), 'document')}" if given.unlike else words
 
 
 def example_title(given: Given, labels: Mapping[uuid.UUID, str]) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 import streamlit as st
 
 from lib.errors import InvalidInput
+from lib.search.example import Example
 from lib.search.request import SearchRequest
 from lib.search.saved import SavedSearch
 from lib.store.collections import NAME_LENGTH
+from lib.ui.example import Given, example_words
 from lib.ui.links import collection_address, search_address
 from lib.ui.page import guarded, refresh
 from lib.ui.text import escape
@@ -31,18 +33,22 @@ def open_link(get_saved: Callable[[str], SavedSearch], collection: str) -> None:
     if not slug:
         return
     del st.query_params[_OPENED]
-    address = search_address(collection, get_saved(slug).request)
+    saved = get_saved(slug)
+    example = {} if saved.example is None else Given.of(saved.example).address
+    address = {**search_address(collection, saved.request), **example}
     st.switch_page("pages/search.py", query_params=address)
 
 
 def saved_menu(
     request: SearchRequest,
+    example: Callable[[], Example] | None,
     list_saved: Callable[[], Sequence[SavedSearch]],
     save: Callable[..., SavedSearch],
     remove: Callable[[str], Any],
 ) -> None:
-    """The menu. request: what would be saved. list_saved: called only while the menu is open.
-    save: takes name, request and ``replaces``. remove: takes a slug."""
+    """The menu. request: what would be saved. example: reads what is asked by in place of its
+    question. list_saved: called only while the menu is open. save: takes name, request,
+    ``example`` and ``replaces``. remove: takes a slug."""
     said = st.session_state.pop(_SAID, None)
     if said is not None:
         st.toast(said, icon=":material/bookmark:")
@@ -50,7 +56,10 @@ def saved_menu(
     if menu.open:
         with menu:
             _list(list_saved(), remove)
-            _form(request, save)
+            if example is not None or request.query.strip():
+                _form(request, example, save)
+            else:
+                st.caption("Ask a question, or by example, to save it with its settings.")
 
 
 def _list(saved: Sequence[SavedSearch], remove: Callable[[str], Any]) -> None:
@@ -81,21 +90,23 @@ def _list(saved: Sequence[SavedSearch], remove: Callable[[str], Any]) -> None:
 
 def _question(saved: SavedSearch) -> str:
     try:
-        return saved.request.query
+        asked = saved.request.query
+        return asked if saved.example is None else example_words(Given.of(saved.example))
     except InvalidInput as error:
         return error.message
 
 
-def _form(request: SearchRequest, save: Callable[..., SavedSearch]) -> None:
-    if not request.query.strip():
-        st.caption("Ask a question to save it with its settings.")
-        return
+def _form(
+    request: SearchRequest,
+    example: Callable[[], Example] | None,
+    save: Callable[..., SavedSearch],
+) -> None:
     with st.form("save_search", border=False):
         name = st.text_input(
             "Save this search as",
             max_chars=NAME_LENGTH,
             placeholder="Such as Log rotation, by words",
-            help="Keeps the question and all of its settings.",
+            help="Keeps what is asked and all of its settings.",
         )
         replaces = st.checkbox(
             "Replace the one of that name",
@@ -103,13 +114,19 @@ def _form(request: SearchRequest, save: Callable[..., SavedSearch]) -> None:
         )
         pressed = st.form_submit_button("Save", icon=":material/bookmark_add:", type="primary")
     if pressed:
-        guarded(_save)(save, name, request, replaces=replaces)
+        guarded(_save)(request, example, save, name, replaces=replaces)
 
 
 def _save(
-    save: Callable[..., SavedSearch], name: str, request: SearchRequest, *, replaces: bool
+    request: SearchRequest,
+    example: Callable[[], Example] | None,
+    save: Callable[..., SavedSearch],
+    name: str,
+    *,
+    replaces: bool,
 ) -> None:
-    saved = save(name, request, replaces=replaces)
+    asked_by = None if example is None else example()
+    saved = save(name, request, example=asked_by, replaces=replaces)
     _say(
         f"Saved, in place of the one before if there was one: {escape(saved.name)}"
         if replaces

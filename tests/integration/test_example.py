@@ -154,8 +154,11 @@ def test_what_is_no_example(given: Vectors) -> None:
         Example(text="x" * 1_000_001)
     with pytest.raises(NotFound, match="no document with the id"):
         given.ids(999)
-    with pytest.raises(NotFound, match="any more"):
-        given.search(Example(like=(uuid.uuid4(),)))
+    gone = tuple(uuid.UUID(int=number) for number in range(1, 6))
+    with pytest.raises(NotFound, match=rf"this example is not in “.*” \(any more\): {gone[0]}\."):
+        given.search(Example(like=gone[:1]))
+    with pytest.raises(NotFound, match=r"^5 of the example's 7 documents are not in .*, …"):
+        given.search(Example(like=given.ids(1, 2), unlike=gone))
     with pytest.raises(InvalidInput, match="no embedding yet"):
         given.search(Example(like=given.ids(ROWS - 1)))
     with pytest.raises(InvalidInput):  # no model to embed it

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
 from lib.errors import AlreadyExists, InvalidInput, NotFound
+from lib.search.example import Example
 from lib.search.filters import parse_filter
 from lib.search.request import Mode, SearchRequest
 from lib.search.saved import delete_saved, get_saved, list_saved, save_search
@@ -33,6 +36,42 @@ def test_what_is_saved_comes_back(database: Database, films: Collection) -> None
     assert (saved.slug, saved.name) == ("space_films", "Space films!")
     assert database.query(get_saved, films, "space_films") == saved
     assert saved.request == REQUEST
+
+
+def test_an_example_comes_back(database: Database, films: Collection) -> None:
+    """Whatever the documents are by then; in text what PostgreSQL does not take is left out."""
+    ids = uuid.uuid4(), uuid.uuid4()
+    example = Example(ids[:1], ids[1:], "moss “and”\nstones", (0.1, -2.5e-7, 3.0))
+    without_question = replace(REQUEST, query="")
+    database.query(save_search, films, "Like it", without_question, example=example)
+    saved = database.query(get_saved, films, "like_it")
+    assert (saved.request, saved.example) == (without_question, example)
+    odd = SearchRequest("a\0b")
+    database.query(save_search, films, "Odd", odd, example=Example(text="c\0d \ud800"))
+    saved = database.query(get_saved, films, "odd")
+    assert saved.example is not None
+    assert (saved.request.query, saved.example.text) == ("a b", "c d ?")
+    database.query(save_search, films, "Like it", REQUEST, replaces=True)
+    assert database.query(get_saved, films, "like_it").example is None
+
+
+def test_an_example_that_is_none_is_said(database: Database, films: Collection) -> None:
+    database.query(save_search, films, "Old", REQUEST, example=Example(text="moss"))
+
+    async def spoil() -> None:
+        async with database.session() as db:
+            await db.execute(
+                text(
+                    "UPDATE vecscope.saved_searches "
+                    "SET request = jsonb_set(request, '{example}', '{\"like\": [\"x\"]}')"
+                )
+            )
+
+    database.run(spoil())
+    saved = database.query(get_saved, films, "old")
+    assert saved.request == REQUEST
+    with pytest.raises(InvalidInput, match=r"“like\.0”"):
+        _ = saved.example
 
 
 def test_names_are_taken_once_a_collection(database: Database, films: Collection) -> None:

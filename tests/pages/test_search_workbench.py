@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import event
 from streamlit.testing.v1 import AppTest
 
-from lib.search.example import Example
+from lib.search.example import Example, find_ids
 from lib.search.printing import request_from_json
 from lib.search.request import Mode, SearchRequest
 from lib.search.saved import list_saved, save_search
+from lib.store.browse import DocumentFilter, delete_documents
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.ui.text import escape
@@ -166,6 +167,51 @@ def test_saving_replacing_and_removing(visit: Visit, library: Library) -> None:
     app = with_menu(visit("search"))
     app.session_state["saved_menu"] = True
     app.button(key="remove_saved:heists").click().run()
+    assert ask(list_saved, films) == []
+
+
+def test_an_example_is_saved_and_opens_in_another_browser(visit: Visit, library: Library) -> None:
+    films, ask = library.films(), library.services.database.query
+    like, unlike = ask(find_ids, films, ["1"])[0], ask(find_ids, films, ["2"])[0]
+    app = visit("search", k="2")
+    app.text_area(key="example_text").set_value("Whales below the moss")
+    press(app, "Find more like it")
+    pasted = str(app.query_params["pasted"])
+    go(app, "search", k="2", pasted=pasted, like=str(like), unlike=str(unlike))
+    found = titles(app)
+    save(with_menu(app), "Not gardens")
+
+    app = visit("search", saved="not_gardens")  # another session
+    assert "Asked by example" in words(app)
+    assert titles(app) == found
+    assert app.slider(key="k").value == 2
+    other = visit("search", pasted=pasted, like=str(like))  # the session that pasted it is gone
+    assert titles(other) == found_like(
+        library, films, Example((like,), text="Whales below the moss")
+    )
+    menu = with_menu(visit("search", q="moss"))
+    [listed] = [link for link in menu.get("page_link") if "Not gardens" in link.proto.label]
+    assert listed.proto.help == "Like a text of 21 characters and 1 document, unlike 1 document"
+
+    ask(delete_documents, films, DocumentFilter(external_ids=("1",)))
+    app = visit("search", saved="not_gardens")
+    [error] = app.error
+    assert "1 of the example's 2 documents are not in “Films” (any more)" in error.value.replace(
+        "\\", ""
+    )
+    [left_out] = links(app, "not here")
+    go(app, "search", **left_out)
+    assert not app.error
+    assert titles(app)
+
+
+def test_an_example_that_is_none_is_not_saved(visit: Visit, library: Library) -> None:
+    films, ask = library.films(), library.services.database.query
+    app = visit("search")
+    app.text_area(key="example_vector").set_value("[1, 2]")
+    press(app, "Find more like it")
+    save(with_menu(app), "Short")
+    assert any("256" in error.value for error in app.error)
     assert ask(list_saved, films) == []
 
 
