@@ -24,7 +24,9 @@ class ServerFacts:
     pgvector_visible: whether its types are found on the search path;
     can_create_pgvector: whether this role may create it (true where it is there already);
     can_use_schema: whether this role may make our schema, or tables in it where it is there;
-    can_write: false on a standby and where transactions are read-only.
+    can_write: false on a standby and where transactions are read-only;
+    keeps_sessions: whether a connection has a session of the server to itself, as it has not behind
+    a pooler in transaction mode.
     """
 
     database: str
@@ -36,16 +38,18 @@ class ServerFacts:
     can_create_pgvector: bool
     can_use_schema: bool
     can_write: bool
+    keeps_sessions: bool
 
 
 def check_server(url: URL) -> ServerFacts:
-    """Connects once and looks at the server.
+    """Connects, behind a pooler twice, and looks at the server.
 
     Raises DatabaseUnreachable, LoginFailed, UnsupportedServer or NotAllowed.
     """
     try:
         with psycopg.connect(**connect_arguments(url), autocommit=True) as connection:
-            facts = _server_facts(connection)
+            keeps_sessions = _keeps_sessions(connection, url)
+            facts = _server_facts(connection, keeps_sessions)
     except psycopg.Error as exc:
         raise from_exception(exc) or DatabaseProblem("The database cannot be asked.") from exc
     problem = server_problem(facts)
@@ -67,6 +71,13 @@ def server_problem(facts: ServerFacts) -> VecscopeError | None:
         return UnsupportedServer(
             "pgvector is not installed on the server.",
             hint="Install it there: https://github.com/pgvector/pgvector#installation.",
+        )
+    if not facts.keeps_sessions:
+        return UnsupportedServer(
+            "DATABASE_URL leads to a connection pooler in transaction mode, which keeps neither "
+            "the locks nor the settings of a session.",
+            hint="Name the server itself, or the pooler's session mode (it often has a port of its "
+            "own).",
         )
     if not facts.can_write:
         return NotAllowed(
@@ -119,7 +130,26 @@ SELECT current_database(), current_user, current_setting('server_version_num')::
 """
 
 
-def _server_facts(connection: psycopg.Connection[tuple[object, ...]]) -> ServerFacts:
+def _keeps_sessions(connection: psycopg.Connection[tuple[object, ...]], url: URL) -> bool:
+    """A pooler makes up the number of the session that it greets a client with. One in transaction
+    mode then lends the session that has just become free to the next client, while ours still
+    thinks that it has it."""
+    session = _session(connection)
+    if session == connection.info.backend_pid:
+        return True
+    with psycopg.connect(**connect_arguments(url), autocommit=True) as another:
+        return _session(another) != session
+
+
+def _session(connection: psycopg.Connection[tuple[object, ...]]) -> object:
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None
+    return row[0]
+
+
+def _server_facts(
+    connection: psycopg.Connection[tuple[object, ...]], keeps_sessions: bool
+) -> ServerFacts:
     row = connection.execute(_FACTS).fetchone()
     assert row is not None  # a SELECT without FROM has one row
     database, role, number, version, available, visible, can_use_schema, can_write = row
@@ -135,6 +165,7 @@ def _server_facts(connection: psycopg.Connection[tuple[object, ...]]) -> ServerF
         can_create_pgvector=not can_try or _can_create_pgvector(connection),
         can_use_schema=bool(can_use_schema),
         can_write=bool(can_write),
+        keeps_sessions=keeps_sessions,
     )
 
 

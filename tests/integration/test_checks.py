@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from conftest import execute
 from sqlalchemy import URL
 
 from lib.errors import DatabaseUnreachable, LoginFailed, NotAllowed, UnsupportedServer
-from lib.store.checks import check_server
+from lib.store.checks import ServerFacts, check_server
 from lib.store.embedded import EmbeddedServer
 
 
@@ -111,3 +118,58 @@ def test_read_only(new_database: Callable[..., URL], role: str) -> None:
     execute(url, f"ALTER DATABASE {url.database} SET default_transaction_read_only = on")
     with pytest.raises(NotAllowed, match="takes no writes"):
         check_server(url)
+
+
+@contextmanager
+def pooler(url: URL, mode: str) -> Iterator[URL]:
+    """PgBouncer before the server, as its only program: the way many hosted databases are met."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("no PgBouncer on this machine: install it (Debian: apt install pgbouncer)")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    sockets = str(url.query["host"])
+    folder = Path(tempfile.mkdtemp(prefix="vecscope-pooler-"))
+    folder.chmod(0o755)  # it runs as another user
+    (folder / "users.txt").write_text('"postgres" ""')
+    settings = folder / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n{url.database} = host={sockets} port={url.query['port']}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = trust\nauth_file = {folder / 'users.txt'}\npool_mode = {mode}\n"
+    )
+    command = [program, str(settings)]
+    if os.getuid() == 0:  # it refuses to run as root; as who may use the server's socket
+        command += ["-u", Path(sockets).owner()]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield URL.create(
+                "postgresql+psycopg", "postgres", None, "127.0.0.1", port, url.database
+            )
+        finally:
+            process.terminate()
+            process.wait()
+            shutil.rmtree(folder)
+
+
+def test_a_pooler_in_transaction_mode_is_told_from_one_that_keeps_sessions(
+    migrated_url: URL,
+) -> None:
+    with pooler(migrated_url, "session") as url:
+        assert until_up(url).keeps_sessions
+    with pooler(migrated_url, "transaction") as url:
+        with pytest.raises(UnsupportedServer, match="pooler in transaction mode") as caught:
+            until_up(url)
+        assert "session mode" in str(caught.value.hint)
+
+
+def until_up(url: URL) -> ServerFacts:
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            return check_server(url)
+        except DatabaseUnreachable:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)

@@ -117,6 +117,7 @@ GOOD = ServerFacts(
     pgvector_visible=True,
     can_create_pgvector=True,
     can_use_schema=True,
+    keeps_sessions=True,
     can_write=True,
 )
 # Before pgvector is enabled its types are nowhere.
@@ -139,6 +140,7 @@ def test_the_lowest_versions_will_do() -> None:
         ({"pgvector_version": (0, 6, 2)}, UnsupportedServer, "0.6.2"),
         ({"pgvector_visible": False}, UnsupportedServer, "search path"),
         ({"can_use_schema": False}, NotAllowed, "schema vecscope"),
+        ({"keeps_sessions": False}, UnsupportedServer, "pooler in transaction mode"),
         ({"can_write": False}, NotAllowed, "no writes"),
     ],
 )
