@@ -50,7 +50,7 @@ from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import Scan, SearchSettings
 
 WORST = 12
-_SHOW, _PICKED = "result", "setting"
+_SHOW, _PICKED, _USUAL = "result", "setting", "lab_results:usual"
 _PROTOCOLS_HELP = "  \n".join(f"**{each.value}**: {RULES[each].words}." for each in Protocol)
 
 
@@ -309,6 +309,9 @@ def _view_picker(doors: Doors) -> View:
 def _picked(results: Results) -> Measurement:
     """The measurement that is looked at: the recommended one, until another is chosen."""
     options, usual = _options(results), _usual(results)
+    if st.session_state.get(_PICKED) == st.session_state.get(_USUAL, usual):
+        st.session_state[_PICKED] = usual  # not chosen by hand: while it runs, the best moves on
+    st.session_state[_USUAL] = usual
     named = by_value(list(options))
     read_choice(_PICKED, named, usual)
     key: str = st.session_state[_PICKED]

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from lib.lab.experiment import DataFacts, Experiment, Outcome, QueryKind, QuerySource
 from lib.lab.kept import (
+    list_experiments,
     make_experiment,
     note_basis,
     note_changed,
@@ -141,6 +142,37 @@ def test_a_setting_that_is_chosen_is_shown_and_stands_in_the_address(
     assert "p50 **2.0 ms** · p95 **4.0 ms**" in shown
     again = visit("index_lab", c="films", setting=key_of(TABLE[1]))
     assert "Recall@10 **93 %**" in words(again)
+
+
+def test_what_is_shown_goes_with_the_recommendation_until_one_chooses(
+    visit: Visit, library: Library
+) -> None:
+    """While an experiment runs, its recommendation comes last."""
+
+    def shown(app: AppTest) -> Any:
+        [box] = [box for box in app.selectbox if box.label == "The setting to look at"]
+        return box.value
+
+    def find(*outcomes: Outcome) -> None:
+        async def write(db: Any) -> None:
+            [kept] = await list_experiments(db, collection)
+            await note_outcomes(db, kept.id, outcomes)
+
+        library.services.database.query(write)
+
+    collection = films(library)
+    keep(library, collection, outcomes=())
+    app = visit("index_lab", c="films")
+    assert shown(app) == key_of(TABLE[5])  # the best recall
+    find(outcome(GRAPH, IndexKind.HNSW, 40))
+    app.run()
+    assert shown(app) == key_of(TABLE[4])
+    assert "setting" not in app.query_params
+    [box] = [box for box in app.selectbox if box.label == "The setting to look at"]
+    box.set_value(key_of(TABLE[1])).run()
+    find(outcome(IVF, IndexKind.IVFFLAT, 30))
+    app.run()
+    assert shown(app) == key_of(TABLE[1])
 
 
 def test_what_is_not_certified_is_said(visit: Visit, library: Library) -> None:
