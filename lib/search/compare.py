@@ -316,6 +316,8 @@ def _facets(
             found["ef_search"] = f"ef_search {settings.ef_search:,}"
         if settings.iterative_scan is not None:
             found["iterative"] = f"iterative scan {settings.iterative_scan.name.lower()}"
+        near = request.max_distance
+        found["near"] = "" if near is None else f"nearer than {near:g}"
     if request.mode is Mode.HYBRID:
         found["weight"] = f"Weight {request.vector_weight:g}"
         found["fusion"] = (

@@ -127,7 +127,7 @@ async def xray(
     most_searches: int = MOST_SEARCHES,
 ) -> XRay:
     """Looks at the columns that search by meaning through an index, a candidate's or the
-    collection's own, each against the exact answer under its own filter and limit.
+    collection's own, each against the exact answer under its own filter, limit and threshold.
 
     embedding: the question's (d,). The settings are found by real searches, no more than
     ``most_searches`` a column: doubled until all is found, then halved in between.
@@ -137,21 +137,22 @@ async def xray(
     async with database.session() as db:
         iterative = await pgvector_version(db) >= ITERATIVE_SCAN_SINCE
         for column in columns:
-            request = replace(column.request, max_distance=None)
+            # The index knows no threshold: it finds the nearest, and what is too far is cut off.
+            request, near = replace(column.request, max_distance=None), column.request.max_distance
             if request.mode is Mode.SIMILARITY and request.settings.scan is not Scan.EXACT:
                 index = await _find_index(db, collection, request)
                 if index is not None:
-                    found.append((column.label, request, index))
+                    found.append((column.label, request, index, near))
     if not found:
         raise InvalidInput(
             "None of these searches goes through an index.",
             hint="Compare the exact scan with a candidate.",
         )
     seen = []
-    for label, request, index in found:
+    for label, request, index, near in found:
         chosen = effective_settings(request, iterative_scan_exists=iterative, through=index.through)
         settings = replace(chosen, scan=Scan.INDEX)
-        truth = await _truth(database, collection, embedding, request)
+        truth = await _truth(database, collection, embedding, request, near)
         async with database.session() as db:
             bench = _Bench(db, collection, embedding, index, settings, truth, request.limit)
             seen.append(await _look(bench, label, most_searches))
@@ -195,7 +196,11 @@ async def _find_index(
 
 
 async def _truth(
-    database: Database, collection: Collection, embedding: FloatArray, request: SearchRequest
+    database: Database,
+    collection: Collection,
+    embedding: FloatArray,
+    request: SearchRequest,
+    near: float | None,
 ) -> tuple[Hit, ...]:
     async with database.session() as db:
         result = await search_similar_documents(
@@ -206,7 +211,9 @@ async def _truth(
             settings=SearchSettings(scan=Scan.EXACT),
             where=filter_conditions(collection.table, request),
         )
-    return result.hits
+    if near is None:
+        return result.hits
+    return tuple(hit for hit in result.hits if hit.distance is not None and hit.distance < near)
 
 
 @dataclass

@@ -254,7 +254,7 @@ def show_comparison(slots: Sequence[Slot], comparison: Comparison, xray: XRay) -
 def _figures(column: ComparedColumn, xray: XRayColumn | None) -> None:
     _badge(column)
     found = f"**{count(len(column.result), 'document')}**"
-    if xray is not None:
+    if xray is not None and xray.truth:
         hit = len(xray.truth) - len(xray.missed)
         found = f"**{hit:,} of {len(xray.truth):,}** true nearest"
     time = milliseconds(column.result.database_ms).replace(" ", "\N{NO-BREAK SPACE}")
@@ -320,7 +320,9 @@ def _finding(comparison: Comparison, xray: XRay) -> str:
 def _show_xray(column: XRayColumn) -> None:
     at = f"{column.parameter} = {column.setting:,}"
     label = escape(column.label)
-    if not column.missed:
+    if not column.truth:
+        st.markdown(f"**{label}** has nothing to find: no document is nearer than its threshold")
+    elif not column.missed:
         st.markdown(f"**{label}** found all {len(column.truth):,} at {at}")
     else:
         st.markdown(f"**What {label} missed at {at}**")

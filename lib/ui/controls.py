@@ -228,7 +228,7 @@ def search_controls(
     st.markdown("**How**")
     limit = results_slider(MOST_RESULTS)
     weight = _weight(PAGE) if mode is Mode.HYBRID else DEFAULTS.vector_weight
-    max_distance = _max_distance(summary.collection.distance) if mode.uses_vectors else None
+    max_distance = _max_distance(PAGE, summary.collection.distance) if mode.uses_vectors else None
     chosen = SearchRequest(
         query,
         mode,
@@ -261,6 +261,9 @@ def column_controls(
         category=_category(owner, categories),
         filters=_filters(owner, fields),
         vector_weight=_weight(owner) if mode is Mode.HYBRID else DEFAULTS.vector_weight,
+        max_distance=_max_distance(owner, summary.collection.distance)
+        if mode.uses_vectors
+        else None,
     )
     return _finer(owner, chosen, summary, candidates)
 
@@ -372,26 +375,28 @@ def _filters(owner: Owner, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
     return tuple(Filter.parse(text) for text in chosen)
 
 
-def _max_distance(distance: Distance) -> float | None:
+def _max_distance(owner: Owner, distance: Distance) -> float | None:
+    """Of nobody's usual settings."""
+    near, key = owner.key("near"), owner.key("d")
     named = {"true": True, "false": False}
-    read_choice("near", named, default=False)
+    read_choice(near, named, default=False)
     limited = st.toggle(
         "Only near documents",
-        key="near",
+        key=near,
         help="Leaves out what is farther from the question than a distance (threshold).",
     )
-    write_choice("near", named, limited, default=False)
+    write_choice(near, named, limited, default=False)
     if not limited:
         return None
     label = "Farthest distance (threshold)"
     words = f"Only documents with a {distance.label} below this. {_DISTANCE_HELP[distance]}"
     if distance is Distance.COSINE:
         return number_slider(
-            label, NEAREST, FARTHEST, USUAL_DISTANCE, 0.01, key="d", help_text=words
+            label, NEAREST, FARTHEST, USUAL_DISTANCE, 0.01, key=key, help_text=words
         )
-    read_number("d", -MOST_DISTANCE, MOST_DISTANCE, 1.0)
-    found = st.number_input(label, -MOST_DISTANCE, MOST_DISTANCE, step=0.1, key="d", help=words)
-    write_number("d", found, 1.0)
+    read_number(key, -MOST_DISTANCE, MOST_DISTANCE, 1.0)
+    found = st.number_input(label, -MOST_DISTANCE, MOST_DISTANCE, step=0.1, key=key, help=words)
+    write_number(key, found, 1.0)
     return found
 
 

@@ -155,7 +155,7 @@ _NARROWING = ("category", "f")
 
 def compare_address(collection: str, request: SearchRequest) -> Address:
     """Of the Compare page with this request beside the other two ways to search: all have its
-    filters, and the column of its own mode has the rest. The threshold is left behind.
+    filters, and the column of its own mode has the rest.
 
     collection: its address.
     """
@@ -168,7 +168,7 @@ def compare_address(collection: str, request: SearchRequest) -> Address:
             found[name] = value
             continue
         for number, mode in enumerate(_MODE_COLUMNS, 1):
-            if name in _NARROWING or (mode is request.mode and name not in ("near", "d", "mode")):
+            if name in _NARROWING or (mode is request.mode and name != "mode"):
                 found[f"{column_prefix(number)}{name}"] = value
     return found
 

@@ -129,6 +129,46 @@ def test_each_column_has_its_own_settings_in_the_address(visit: Visit, library: 
     assert other == page | {"w": ["0.2"], "fusion": ["rrf"]}
 
 
+def test_a_column_has_its_own_threshold(visit: Visit, library: Library) -> None:
+    films, services = library.films(), library.services
+    asked = SearchRequest(QUESTION, Mode.SIMILARITY)
+    found = services.database.run(services.search.search(films, asked)).hits
+    nearest, *_, last = [hit.distance or 0.0 for hit in found]
+    between = round((nearest + last) / 2, 2)
+    expected = sum((hit.distance or 0.0) < between for hit in found)
+    assert 0 < expected < len(FILMS)
+
+    app = visit("compare", q=QUESTION, preset="modes", **{"3.mode": "similarity"})
+    assert not app.toggle(key="1.near").value
+    assert "2.near" not in [toggle.key for toggle in app.toggle]  # words know no distance
+    app.toggle(key="3.near").set_value(True).run()
+    app.slider(key="3.d").set_value(between).run()
+    assert labels(app) == ["Meaning", "Words", f"Meaning · nearer than {between:g}"]
+    figures = [e.value for e in app.markdown if " document" in e.value and "ms" in e.value]
+    assert figures[0].startswith("**4 documents**")
+    assert figures[2].startswith(f"**{expected} document")
+    own = {"3.near": "true", "3.d": f"{between:g}"}
+    assert {name: app.query_params[name] for name in own} == own
+    assert column_links(app)[2]["d"] == [f"{between:g}"]
+    again = visit("compare", q=QUESTION, preset="modes", **{"3.mode": "similarity"}, **own)
+    assert labels(again) == labels(app)
+
+
+def test_a_threshold_cuts_what_an_index_can_miss(visit: Visit, library: Library) -> None:
+    films, services = library.many_films(), library.services
+    build_candidates(library, films)
+    asked = SearchRequest(QUESTION, Mode.SIMILARITY, limit=30)
+    found = services.database.run(services.search.search(films, asked)).hits
+    near = round((found[9].distance or 0.0) + 0.005, 2)
+    below = sum((hit.distance or 0.0) < near for hit in found)
+    assert 10 <= below < 30
+    each = {"2.near": "true", "2.d": f"{near:g}", "3.near": "true", "3.d": "0.05"}
+    app = visit("compare", q=QUESTION, preset="indexes", k="30", **each)
+    assert re.search(rf"\*\*\d+ of {below}\*\* true nearest", words(app))
+    assert "has nothing to find: no document is nearer than its threshold" in words(app)
+    assert not app.error
+
+
 def test_columns_are_added_and_left_out(visit: Visit, library: Library) -> None:
     library.films()
     app = visit("compare", q=QUESTION, preset="weights")
@@ -258,6 +298,8 @@ def test_a_search_is_taken_along_to_compare(visit: Visit, library: Library) -> N
         "2.f": ["year"],
         "3.f": ["year"],
         "3.w": "0.25",
+        "3.near": "true",
+        "3.d": "0.9",
         "3.fusion": "rrf",
         "3.text_hybrid": "web",
         "3.rank": "ts_rank_cd",
