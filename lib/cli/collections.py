@@ -21,8 +21,7 @@ from lib.store.collections import (
     list_collections,
     summarise,
 )
-from lib.store.documents import TABLE_PREFIX
-from lib.store.records import SCHEMA
+from lib.store.records import SCHEMA, TABLE_PREFIX
 from lib.vectors.distance import Distance, Storage
 
 

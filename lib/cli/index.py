@@ -123,6 +123,7 @@ def _index_json(found: IndexDescription) -> dict[str, Any]:
         "kind": found.kind,
         "options": found.options,
         "operator_class": found.operator_class,
+        "on": found.held or "column",
         "size_bytes": found.size_bytes,
         "valid": found.valid,
     }

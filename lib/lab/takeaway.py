@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Row
 
-from lib.errors import IndexRefused, InvalidInput
+from lib.errors import InvalidInput
 from lib.lab.experiment import Experiment, setting_words
 from lib.lab.measurement import RecallFigures, Setting
 from lib.lab.queries import QueryBatch
@@ -29,6 +29,7 @@ from lib.vectors.indexes import (
     IndexKind,
     create_statement,
     index_name,
+    list_indexes,
     migration_text,
     operator_class,
 )
@@ -37,6 +38,7 @@ from lib.vectors.sql import printed, quoted_name
 from lib.vectors.statements import candidate_statement
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
+    OVERSAMPLING,
     BuildSettings,
     IterativeScan,
     SearchSettings,
@@ -135,7 +137,7 @@ def sqlalchemy_text(table: VectorTable, spec: CandidateSpec) -> str:
     stored = "VECTOR" if table.storage is Storage.VECTOR else "HALFVEC"
     types, names, before = {stored}, {"Column", "Index", "MetaData", "Table"}, ""
     element, label = f"documents.c[{table.embedding!r}]", repr(table.embedding)
-    if table.bits or table.halves:
+    if table.by_expression:
         names.add("cast")
         label = "'indexed'"
         if table.bits:
@@ -172,13 +174,18 @@ def _notes(
     if table.halves:
         notes.append(
             "The index is on the column cast to halfvec: only a query that orders by just that "
-            "cast is answered from it."
+            "cast is answered from it. The full vectors rank what it found, as in the example."
         )
     if table.bits:
         notes.append(
             "The index is on bits: a query takes more rows than it wants by those, and ranks them "
             "again by the full vectors, as in the example."
         )
+        if experiment.spec.oversampling != OVERSAMPLING.default:
+            notes.append(
+                f"The experiment took {experiment.spec.oversampling:,} rows by their bits for each "
+                f"one wanted; a search here takes {OVERSAMPLING.default}."
+            )
     if spec.storage is CandidateStorage.VECTOR and collection.storage is Storage.HALFVEC:
         notes.append("The column holds halfvec already: the index holds the same numbers.")
     if isinstance(spec.index.options.get("lists"), int):
@@ -197,7 +204,7 @@ def _notes(
 @dataclass(frozen=True)
 class Certified:
     """What the collection itself answers by the index, the planner being free to choose. recall: of
-    ``queries`` of the experiment's, against the truth of now."""
+    ``queries`` of the experiment's, against the truth of now. oversampling: of an index on bits."""
 
     index_name: str
     setting: Setting
@@ -205,12 +212,16 @@ class Certified:
     recall: RecallFigures
     certified: bool
     reason: str
+    oversampling: int | None = None
 
     @property
     def words(self) -> str:
+        how = setting_words(self.setting)
+        if self.oversampling is not None:
+            how += f", {self.oversampling:,} rows by their bits for each one wanted"
         found = (
             f"On the collection itself it finds {percent(self.recall.mean.value)} of the true "
-            f"neighbours ({self.queries:,} queries, {setting_words(self.setting)})."
+            f"neighbours ({self.queries:,} queries, {how})."
         )
         return f"{found} {'Certified' if self.certified else 'Not certified'}: {self.reason}"
 
@@ -228,8 +239,7 @@ class Certified:
 
 
 def check_applicable(collection: Collection, advice: Recommendation) -> CandidateSpec:
-    """Raises InvalidInput where nothing is recommended or the table is not ours, IndexRefused for
-    an index on an expression, which a plain search does not use."""
+    """Raises InvalidInput where nothing is recommended or the table is not ours."""
     if advice.winner is None:
         raise InvalidInput(advice.headline, hint="Widen the candidates, or lower the target.")
     if collection.kind is not CollectionKind.MANAGED:
@@ -237,17 +247,7 @@ def check_applicable(collection: Collection, advice: Recommendation) -> Candidat
             f"“{collection.name}” is your own table, which is not touched from here.",
             hint="Take the SQL or the migration.",
         )
-    spec = parse_candidate(advice.winner.text, 0, collection.storage)
-    table = indexed_table(collection.table, spec)
-    if table.bits or table.halves:
-        held = "bits" if table.bits else "the column cast to halfvec"
-        raise IndexRefused(
-            f"The index would be on {held}, and searches here order by the column itself, which "
-            "it does not serve.",
-            hint="Take the SQL and the example query for your application, or recommend among "
-            f"candidates that hold {collection.storage.value}.",
-        )
-    return spec
+    return parse_candidate(advice.winner.text, 0, collection.storage)
 
 
 async def start_applying(
@@ -271,12 +271,25 @@ async def start_applying(
 
     async def afterwards(name: str) -> dict[str, Any]:
         found = await certify_on(
-            database, collection, name, setting, batch, k, experiment.spec.filters
+            database,
+            collection,
+            name,
+            setting,
+            batch,
+            k,
+            experiment.spec.filters,
+            experiment.spec.oversampling,
         )
         return {"certified": found.to_json()}
 
     return await start_index_build(
-        jobs, database, collection, spec.index, settings, afterwards=afterwards
+        jobs,
+        database,
+        collection,
+        spec.index,
+        settings,
+        afterwards=afterwards,
+        table=indexed_table(collection.table, spec),
     )
 
 
@@ -288,10 +301,13 @@ async def certify_on(
     batch: QueryBatch,
     k: int,
     filters: Sequence[Filter] = (),
+    oversampling: int = OVERSAMPLING.default,
 ) -> Certified:
-    """What the collection's own table finds with that setting, asked as an application asks: the
-    planner may choose, and the plan of every query is looked at.
+    """What the collection's own table finds with that setting, asked as an application asks, by
+    what the index of that name holds: the planner may choose, and the plan of every query is looked
+    at.
 
+    oversampling: of an index on bits.
     Raises as :func:`~lib.lab.truth.find_truth`.
     """
     batch = batch.head(SAMPLE)
@@ -299,6 +315,9 @@ async def certify_on(
     async with database.session() as db:
         connection = await db.connection()
         await connection.exec_driver_sql(f"ANALYZE {quoted_name(table.table)}")
+        for index in await list_indexes(db, table):
+            if index.name == name:
+                table = index.table_by_it(table)
     truth = await find_truth(database, collection, batch, k, filters)
     distances = np.full(truth.distances.shape, np.inf)
     ids = np.full(truth.ids.shape, None, dtype=object)
@@ -307,7 +326,7 @@ async def certify_on(
         await apply_settings(db, query_settings(setting))
         for number, (vector, own) in enumerate(zip(batch.vectors, batch.own_ids, strict=True)):
             statement = candidate_statement(
-                table, vector, k + batch.has_own, conditions(table, filters)
+                table, vector, k + batch.has_own, conditions(table, filters), oversampling
             )
             certificate = (await explain(db, statement)).certify(name)
             refused = refused or ("" if certificate.certified else certificate.reason)
@@ -324,6 +343,7 @@ async def certify_on(
         recall=recall,
         certified=not refused,
         reason=refused or f"Each of the {len(batch):,} plans used {name}.",
+        oversampling=oversampling if table.bits else None,
     )
 
 

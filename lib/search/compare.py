@@ -16,8 +16,9 @@ from lib.search.service import SearchService
 from lib.store.candidates import Candidate, list_candidates, newest_ready
 from lib.store.collections import Collection
 from lib.store.database import Database
+from lib.store.production import find_index
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import IndexKind, list_indexes
+from lib.vectors.indexes import IndexKind
 from lib.vectors.plans import Certificate
 from lib.vectors.search import Document, SearchResult
 from lib.vectors.statements import Fusion, TextMethod, TextQuery
@@ -135,13 +136,14 @@ async def compare(
         embedding, embedding_ms = await search.embed(collection, query)
     async with database.session() as db:
         candidates = {each.id: each for each in await list_candidates(db, collection)}
-        valid = [index.name for index in await list_indexes(db, collection.table) if index.valid]
+        index = await find_index(db, collection)
+    production = None if index is None else index.name
     compared = []
     for column in columns:
         request = replace(column.request, query=query, with_plan=True)
         result = await search.search(collection, request, embedding=embedding)
         candidate = candidates[request.candidate_id] if request.candidate_id else None
-        own = candidate.index_name if candidate else next(iter(valid), None)
+        own = candidate.index_name if candidate else production
         may = request.mode.uses_vectors and request.settings.scan is not Scan.EXACT
         index_name = own if may else None
         compared.append(ComparedColumn(column.label, request, result, candidate, index_name))

@@ -19,15 +19,18 @@ from sqlalchemy.sql.elements import BinaryExpression, ColumnClause, Grouping, La
 from lib.search.request import SearchRequest
 from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
-from lib.vectors.distance import Distance
+from lib.store.production import indexed_table
+from lib.vectors.distance import BIT_OPERATOR_CLASS, Distance
 from lib.vectors.indexes import IndexKind, recommended_probes
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import SearchResult
-from lib.vectors.sql import quoted_name
+from lib.vectors.sql import printed, quoted_name
+from lib.vectors.statements import Through, found_statement
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
     EF_SEARCH,
     PROBES,
+    RESULT_LIMIT,
     IterativeScan,
     Scan,
     SearchSettings,
@@ -127,9 +130,10 @@ async def explain_search(
     db: AsyncSession, collection: Collection, request: SearchRequest, result: SearchResult
 ) -> Diagnosis:
     """:func:`diagnose` of a search that was answered. Raises NotFound: its candidate is gone."""
-    table = collection.table
     if request.candidate_id is not None:
         table = (await get_candidate(db, collection, request.candidate_id)).table
+    else:
+        table = await indexed_table(db, collection)
     return await diagnose(db, table, result.statement, result.settings)
 
 
@@ -142,7 +146,9 @@ async def diagnose(
     """Runs the statement once more, by EXPLAIN ANALYZE, and looks at it, at the table's indexes and
     at the server's settings.
 
-    table: where the nearest are found; of a search through a candidate, the candidate's. settings:
+    table: where the nearest are found, by what its index holds; of a search through a candidate,
+    the candidate's. A statement by the full vectors, of a table whose index is on halves or bits of
+    them, is looked at as the one that asks the index: why was that not taken? settings:
     :attr:`SearchResult.settings`; they hold until the session's transaction ends.
     """
     settings = dict(settings or {})
@@ -150,12 +156,12 @@ async def diagnose(
     plan = await explain(db, statement, analyze=True)
     figures = _figures(plan, table)
     core = _core(statement, table)
+    if core is not None and table.by_expression:
+        core = _by_expression(core, table)
     if core is None:
         by_words = (
             "Only documents with the words are compared by their vectors, so no index is asked."
         )
-        if table.bits:
-            by_words = "The nearest by their bits were found, and ranked again by the full vectors."
         said = "No vector is compared here." if _distance_in(statement, table) is None else by_words
         return Diagnosis(plan.vector_index, f"{said} {plan.summary}", (), figures, plan)
     indexes = await _indexes(db, table)
@@ -177,6 +183,11 @@ async def diagnose(
     checks += await _bounds(db, core, used)
     if used is not None:
         sentence = f"The vector index {used.name} ({used.kind.label}) answered."
+        if table.by_expression:
+            held = "bits" if table.bits else "halves"
+            sentence += (
+                f" The nearest by their {held} were found, and ranked again by the full vectors."
+            )
     else:
         sentence = _without_index(await explain(db, core.select), checks)
     return Diagnosis(plan.vector_index, sentence, tuple(checks), figures, plan)
@@ -212,6 +223,7 @@ class _Core:
 
 
 _OPERATORS = {distance.operator: distance for distance in Distance}
+_HAMMING = "<~>"
 
 
 def _core(statement: Select[Any], table: VectorTable) -> _Core | None:
@@ -256,11 +268,29 @@ def _distance_in(element: Any, table: VectorTable) -> BinaryExpression[Any] | No
         if (
             isinstance(part, BinaryExpression)
             and isinstance(sign, operators.custom_op)
-            and sign.opstring in _OPERATORS
+            and (sign.opstring in _OPERATORS or sign.opstring == _HAMMING)
             and any(_is_embedding(column, table) for column in visitors.iterate(part.left))
         ):
             return part
     return None
+
+
+def _by_expression(core: _Core, table: VectorTable) -> _Core | None:
+    """The part that asks the table's index on halves or bits for the same."""
+    if not _is_embedding(_left(core), table):
+        return core
+    query: Any = core.distance.right
+    embedding = core.select._params.get(query.key, query.effective_value)
+    own = Through(table, core.filters)
+    return _core(found_statement(own, embedding, core.limit or RESULT_LIMIT.default), table)
+
+
+def _left(core: _Core) -> Any:
+    """What is compared to the query: the column, or an expression of it."""
+    left: Any = core.distance.left
+    while isinstance(left, Grouping):
+        left = left.element
+    return left
 
 
 def _is_embedding(element: Any, table: VectorTable) -> bool:
@@ -390,26 +420,34 @@ def _usable(core: _Core, table: VectorTable, indexes: Sequence[_Index]) -> Itera
         return
     yield Check(CheckName.VALID, True, "The index is valid.")
     sign = core.distance.operator.opstring  # type: ignore[attr-defined]
-    distance = _OPERATORS[sign]
-    ending = distance.operator_class(table.storage).partition("_")[2]
+    distance = _OPERATORS.get(sign)
+    label = "Hamming distance" if distance is None else distance.label
+    needed = (
+        BIT_OPERATOR_CLASS if distance is None else distance.operator_class(table.indexed_storage)
+    )
+    ending = needed.partition("_")[2]
     fitting = [index for index in whole if index.operator_class.endswith(ending)]
     if not fitting:
         wrong = whole[0]
         yield Check(
             CheckName.OPERATOR_CLASS,
             False,
-            f"The query orders by {sign} ({distance.label}), the index {wrong.name} is made for "
+            f"The query orders by {sign} ({label}), the index {wrong.name} is made for "
             f"another distance ({wrong.operator_class}).",
-            f"Build an index with {distance.operator_class(table.storage)}, or search by the "
-            "distance that the index has.",
+            f"Build an index with {needed}, or search by the distance that the index has.",
         )
         yield from _not_asked(CheckName.COLUMN)
         return
     yield Check(
         CheckName.OPERATOR_CLASS,
         True,
-        f"{sign} ({distance.label}) is what {fitting[0].operator_class} is for.",
+        f"{sign} ({label}) is what {fitting[0].operator_class} is for.",
     )
+    if table.by_expression:
+        on_it = [index for index in fitting if index.expression is not None]
+        words = f"{on_it[0].name} is on {on_it[0].expression}, by which the search orders."
+        yield Check(CheckName.COLUMN, True, words)
+        return
     on_column = [index for index in fitting if index.expression is None]
     if not on_column:
         yield Check(
@@ -424,8 +462,9 @@ def _usable(core: _Core, table: VectorTable, indexes: Sequence[_Index]) -> Itera
 
 
 def _order_check(core: _Core, table: VectorTable) -> Check:
-    name = CheckName.ORDER_BY
-    right = f"ORDER BY {table.embedding} {core.distance.operator.opstring} …"  # type: ignore[attr-defined]
+    name, left = CheckName.ORDER_BY, _left(core)
+    by = printed(left) if table.by_expression else table.embedding
+    right = f"ORDER BY {by} {core.distance.operator.opstring} …"  # type: ignore[attr-defined]
     fix = f"{right}, ascending; work out anything else from the distance outside."
     order: Any = core.order
     if order is None:
@@ -448,10 +487,7 @@ def _order_check(core: _Core, table: VectorTable) -> Check:
             "The order is by an expression over the distance, which is no index's order.",
             fix,
         )
-    left: Any = core.distance.left
-    while isinstance(left, Grouping):
-        left = left.element
-    if not _is_embedding(left, table):
+    if not table.by_expression and not _is_embedding(left, table):
         what = "cast to another type" if isinstance(left, Cast) else "inside of an expression"
         return Check(
             name, False, f"The column {table.embedding} is {what}: the index is on it alone.", fix

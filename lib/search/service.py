@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, Uuid, literal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import create_service
-from lib.errors import InvalidInput
+from lib.errors import InvalidInput, InvalidVector
 from lib.search.bm25 import bm25_matching, has_lexical_index
 from lib.search.example import Example, example_vector
 from lib.search.filters import conditions
@@ -22,6 +22,7 @@ from lib.settings import Settings
 from lib.store.candidates import Candidate, get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
+from lib.store.production import indexed_table
 from lib.vectors.distance import FloatArray
 from lib.vectors.indexes import IndexDescription
 from lib.vectors.plans import Plan, explain
@@ -38,6 +39,7 @@ from lib.vectors.statements import (
     TextMethod,
     Through,
     check_query_text,
+    found_statement,
     full_text,
     hybrid_statement,
     is_category,
@@ -160,16 +162,14 @@ class SearchService:
         asked = replace(request, query=query)
         async with self._database.session() as db:
             matching = await self._matching(db, collection, asked) if asked.mode.uses_text else None
-            through = None
-            settings = SearchSettings()
+            way = _Way(collection.table)
             if embedding is not None:
-                through = await find_through(db, collection, asked)
-                settings = await self._settings_for(db, asked, through)
+                way = await self._find_way(db, collection, asked, embedding)
         return SearchResult(
             hits=(),
-            statement=statement_of(collection.table, asked, embedding, matching, through),
+            statement=statement_of(way.table, asked, embedding, matching, way.through),
             asked=request.limit,
-            settings=settings.server_settings(),
+            settings=way.settings.server_settings(),
         )
 
     async def embed(self, collection: Collection, query: str) -> tuple[FloatArray, float]:
@@ -233,13 +233,12 @@ class SearchService:
         embedding: FloatArray | None,
         whole_pool: bool,
     ) -> SearchResult:
-        table = collection.table
-        where = filter_conditions(table, request)
+        where = filter_conditions(collection.table, request)
         matching = await self._matching(db, collection, request) if request.mode.uses_text else None
         if embedding is None:
             return await search_text(
                 db,
-                table,
+                collection.table,
                 request.query,
                 request.limit,
                 kind=request.text_kind,
@@ -247,8 +246,8 @@ class SearchService:
                 where=where,
                 with_plan=request.with_plan,
             )
-        through = await find_through(db, collection, request)
-        settings = await self._settings_for(db, request, through)
+        way = await self._find_way(db, collection, request, embedding)
+        table, through, settings = way.table, way.through, way.settings
         if request.mode is Mode.HYBRID:
             return await hybrid_search(
                 db,
@@ -292,6 +291,35 @@ class SearchService:
             with_plan=request.with_plan,
         )
 
+    async def _find_way(
+        self,
+        db: AsyncSession,
+        collection: Collection,
+        request: SearchRequest,
+        embedding: FloatArray,
+    ) -> _Way:
+        """Raises as :func:`find_through`.
+
+        An index on halves or bits answers only a query that orders by these, which would not be
+        exact if the planner compared every row. So it is asked first: where it would not take the
+        index, the query is by the full vectors.
+        """
+        table = collection.table
+        through = await find_through(db, collection, request)
+        if through is None and collection.indexed_by_expression and may_go_by_expression(request):
+            table = await indexed_table(db, collection)
+        if not table.by_expression:
+            return _Way(table, through, await self._settings_for(db, request, through))
+        own = Through(table, filter_conditions(table, request))
+        settings = await self._settings_for(db, request, own)
+        try:
+            nearest = found_statement(own, embedding, rows_by_vector(request))
+        except InvalidVector:  # halves cannot hold it
+            return _Way(collection.table, None, settings)
+        await apply_settings(db, settings.server_settings())
+        used = (await explain(db, nearest)).vector_index is not None
+        return _Way(table if used else collection.table, None, settings)
+
     async def _settings_for(
         self, db: AsyncSession, request: SearchRequest, through: Through | None
     ) -> SearchSettings:
@@ -318,6 +346,29 @@ class SearchService:
                 field="text_method",
             )
         return bm25_matching(collection, request.query, request.text_kind, request.bm25)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """table: the collection's, as it is to be searched. through: the request's candidate."""
+
+    table: VectorTable
+    through: Through | None = None
+    settings: SearchSettings = field(default_factory=SearchSettings)
+
+
+def may_go_by_expression(request: SearchRequest) -> bool:
+    """Whether an index on halves or bits may answer: neither an exact scan nor the raw sum asks an
+    index."""
+    raw = request.mode is Mode.HYBRID and request.fusion is Fusion.RAW
+    return request.settings.scan is not Scan.EXACT and not raw
+
+
+def rows_by_vector(request: SearchRequest) -> int:
+    """How many rows the vectors are to bring."""
+    if request.mode is Mode.SIMILARITY:
+        return request.limit
+    return max(request.pool, request.limit)
 
 
 def statement_of(
@@ -471,14 +522,15 @@ def effective_settings(
     filter follows the index. A candidate is there for its index, so that one is taken. What was
     chosen stays as it is.
 
-    through: the request's candidate. One that holds bits is to bring more rows than are wanted, and
-    scans on where they are more than ef_search can be."""
+    through: the request's candidate, or the table by the halves or bits of its own index. An index
+    on bits is to bring more rows than are wanted, and scans on where they are more than ef_search
+    can be."""
     settings = request.settings
     if request.candidate_id is not None and settings.scan is Scan.AUTO:
         settings = replace(settings, scan=Scan.INDEX)
     if settings.scan is Scan.EXACT:
         return settings
-    wanted = request.limit if request.mode is Mode.SIMILARITY else max(request.pool, request.limit)
+    wanted = rows_by_vector(request)
     wanted = wanted if through is None else through.fetched(wanted)
     if settings.ef_search is None and wanted > EF_SEARCH.default:
         settings = replace(settings, ef_search=min(wanted, EF_SEARCH.high))

@@ -22,8 +22,9 @@ from lib.search.service import (
 from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
+from lib.store.production import find_index
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import IndexKind, list_indexes
+from lib.vectors.indexes import IndexKind
 from lib.vectors.plans import explain
 from lib.vectors.search import Hit, search_similar_documents
 from lib.vectors.statements import Through, distance_to, found_statement
@@ -185,11 +186,12 @@ async def _find_index(
         name, kind, options = candidate.index_name, candidate.kind, candidate.spec.options
         stale = candidate.stale
     else:
-        valid = [index for index in await list_indexes(db, collection.table) if index.valid]
-        if not valid:
+        index = await find_index(db, collection)
+        if index is None:
             return None
-        name, kind, options = valid[0].name, valid[0].kind, dict(valid[0].options)
-        through = Through(collection.table, filter_conditions(collection.table, request))
+        name, kind, options = index.name, index.kind, dict(index.options)
+        table = index.table_by_it(collection.table)
+        through = Through(table, filter_conditions(table, request))
         stale = False
     highest = options.get("lists", LISTS.default) if kind is IndexKind.IVFFLAT else EF_SEARCH.high
     return _Index(name, kind, highest, through, stale)

@@ -27,7 +27,7 @@ from lib.store.documents import (
 )
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, LexicalIndexRecord
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import IndexDescription, list_indexes
+from lib.vectors.indexes import IndexDescription, choose_index, list_indexes
 from lib.vectors.sql import quoted_name
 from lib.vectors.table import VectorTable
 
@@ -79,7 +79,8 @@ class Collection:
     """A named set of documents in one table with one vector column.
 
     reembedding: where it is being embedded again. is_next: it is seen by those vectors
-    (:attr:`as_next`).
+    (:attr:`as_next`). indexed_by_expression: a vector index of the table was on halves or bits when
+    this was read, so a search looks whether it is to go by those; others need not look.
     """
 
     id: uuid.UUID
@@ -96,6 +97,7 @@ class Collection:
     created_at: datetime
     reembedding: Reembedding | None = None
     is_next: bool = False
+    indexed_by_expression: bool = False
 
     @property
     def as_next(self) -> Collection | None:
@@ -176,7 +178,7 @@ class CollectionSummary:
     @property
     def index(self) -> IndexDescription | None:
         """The production index: the valid one, of which there is at most one."""
-        return next((index for index in self.indexes if index.valid), None)
+        return choose_index(self.indexes)
 
 
 def slugify(name: str) -> str:
@@ -217,6 +219,7 @@ def _collection(record: CollectionRecord) -> Collection:
         reembedding=None
         if record.reembedding is None
         else Reembedding.from_json(record.reembedding),
+        indexed_by_expression=record.indexed_by_expression,
     )
 
 

@@ -28,11 +28,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
-from lib.store.records import SCHEMA
+from lib.store.records import SCHEMA, TABLE_PREFIX
 from lib.vectors.distance import Distance, FloatArray, Storage
 from lib.vectors.table import VectorTable
 
-TABLE_PREFIX = "documents_"
 EMBEDDING = "embedding"
 # While a collection is embedded again by another model (lib.ingest.reembed).
 NEXT_EMBEDDING = "next_embedding"

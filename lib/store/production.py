@@ -8,21 +8,37 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from lib.errors import NotFound
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.vectors.indexes import (
     BuildProgress,
+    IndexDescription,
     IndexSpec,
     build_index,
+    choose_index,
     drop_index,
     index_name,
     list_indexes,
 )
+from lib.vectors.table import VectorTable
 from lib.vectors.tuning import BuildSettings
 
 _UNITS = 1000
+
+
+async def find_index(db: AsyncSession, collection: Collection) -> IndexDescription | None:
+    """The production index as it is now; None where every search is an exact scan."""
+    return choose_index(await list_indexes(db, collection.table))
+
+
+async def indexed_table(db: AsyncSession, collection: Collection) -> VectorTable:
+    """The collection's table, to be searched by what its production index holds."""
+    index = await find_index(db, collection)
+    return collection.table if index is None else index.table_by_it(collection.table)
 
 
 async def start_index_build(
@@ -32,12 +48,16 @@ async def start_index_build(
     spec: IndexSpec,
     settings: BuildSettings | None = None,
     afterwards: Callable[[str], Awaitable[dict[str, Any]]] | None = None,
+    *,
+    table: VectorTable | None = None,
 ) -> Job:
     """Builds the index as a job, without locking readers or writers out, then drops the others.
 
     afterwards: done with the index's name when it is there; what it returns joins the result.
+    table: the collection's, with what the index is to hold; by default the column as it is.
     Raises Busy while another build runs on the collection.
     """
+    table = table or collection.table
 
     async def work(context: JobContext) -> dict[str, Any]:
         async def report(progress: BuildProgress) -> None:
@@ -46,10 +66,10 @@ async def start_index_build(
                 round(_UNITS * (share or 0.0)), _UNITS if share is not None else 0, progress.phase
             )
 
-        name = await _free_name(database, collection, spec)
+        name = await _free_name(database, table, spec)
         built = await build_index(
             database.engine,
-            collection.table,
+            table,
             spec,
             name=name,
             settings=settings,
@@ -61,9 +81,10 @@ async def start_index_build(
         more = {} if afterwards is None else await afterwards(built.name)
         return {**asdict(built), "kind": spec.kind.value, "replaced": replaced, **more}
 
+    held = "bits of " if table.bits else "halves of " if table.halves else ""
     return await jobs.start(
         JobKind.INDEX,
-        f"Building {spec.kind.label} on {collection.name}",
+        f"Building {spec.kind.label} on {held}{collection.name}",
         work,
         collection_id=collection.id,
         exclusive_key=f"index:{collection.id}",
@@ -82,11 +103,11 @@ async def drop_production_index(database: Database, collection: Collection) -> l
     return dropped
 
 
-async def _free_name(database: Database, collection: Collection, spec: IndexSpec) -> str:
+async def _free_name(database: Database, table: VectorTable, spec: IndexSpec) -> str:
     """The usual name; another one where an index of just these options is to be built again."""
-    name = index_name(collection.table, spec)
+    name = index_name(table, spec)
     async with database.session() as db:
-        taken = {index.name for index in await list_indexes(db, collection.table)}
+        taken = {index.name for index in await list_indexes(db, table)}
     return name if name not in taken else f"{name[:54]}_{uuid.uuid4().hex[:8]}"
 
 

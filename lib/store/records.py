@@ -14,13 +14,18 @@ from sqlalchemy import (
     Index,
     MetaData,
     UniqueConstraint,
+    exists,
+    func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 from sqlalchemy.types import BigInteger, Double, LargeBinary, Text
 
 SCHEMA = "vecscope"
+TABLE_PREFIX = "documents_"
+"""A managed collection's table is called that and its slug."""
 
 
 class Record(DeclarativeBase):
@@ -76,6 +81,20 @@ class CollectionRecord(Record):
     """The model that it is being embedded by again, and what its vectors are like."""
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     updated_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    indexed_by_expression: Mapped[bool] = column_property(
+        exists()
+        .where(
+            literal_column("x.indrelid") == func.to_regclass(f"{SCHEMA}.{TABLE_PREFIX}" + slug),
+            text("x.indexprs IS NOT NULL AND am.amname IN ('ivfflat', 'hnsw')"),
+        )
+        .select_from(
+            text(
+                "pg_index AS x JOIN pg_class AS i ON i.oid = x.indexrelid "
+                "JOIN pg_am AS am ON am.oid = i.relam"
+            )
+        )
+    )
+    """Whether a vector index of a managed one is on an expression: no column, the catalogue's."""
 
 
 class JobRecord(Record):

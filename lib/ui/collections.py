@@ -148,7 +148,7 @@ def _figures(summary: CollectionSummary, words: LexicalIndex | None) -> None:
     index = summary.index
     columns[3].metric(
         "Vector index",
-        "none (exact)" if index is None else index.kind.label,
+        "none (exact)" if index is None else index.short_label,
         help="Without an index every search compares every document: exact, and slower the more "
         "there are."
         if index is None

@@ -291,6 +291,8 @@ class _Writer:
         name = type(kind).__name__
         if name == "UUID":
             name = "Uuid"  # PostgreSQL's own, under a name that Python's does not have
+        if name == "BIT":
+            return f"{self._use(name, 'sqlalchemy.dialects.postgresql')}({kind.length})"  # type: ignore[attr-defined]
         if name == "ARRAY":
             self._use(name, "sqlalchemy.dialects.postgresql")
             return f"ARRAY({self._type(kind.item_type)})"  # type: ignore[attr-defined]

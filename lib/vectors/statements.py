@@ -114,7 +114,8 @@ class Fusion(StrEnum):
 
 @dataclass(frozen=True)
 class Through:
-    """A copy of a table's vectors whose index is to find the nearest: a candidate.
+    """What is to find the nearest: a copy of the table's vectors with an index of its own (a
+    candidate), or the table itself by an index on halves or bits of its column.
 
     table: the copy; its ids are those of the table that is searched. where: the filters, over
     the copy's own columns; there they take the place of those over the table. oversampling: only
@@ -235,7 +236,7 @@ def _checked(table: VectorTable, query_embedding: FloatArray) -> FloatArray:
         query_embedding,
         dimensions=table.dimensions,
         distance=table.distance,
-        storage=table.storage,
+        storage=table.indexed_storage,
     )
 
 
@@ -274,6 +275,8 @@ def nearest_statement(
     Raises LimitExceeded, DimensionMismatch, InvalidVector.
     """
     RESULT_LIMIT.check(limit, "limit")
+    if through is None and table.by_expression:
+        through = Through(table, where)
     if through is not None:
         found = found_statement(through, query_embedding, limit)
         nearest = _materialized(table, found, "found")
@@ -306,18 +309,16 @@ def found_statement(
 
     Of a copy whose index is on bits: ``oversampling · limit`` rows through the index, by Hamming
     distance, and of these the ``limit`` nearest by the full vector. An HNSW index brings no more
-    than ``ef_search`` of them, an IVFFlat index no more than its probed lists hold.
-    Raises as :func:`nearest_statement`.
+    than ``ef_search`` of them, an IVFFlat index no more than its probed lists hold. Where it is on
+    halves: ``limit`` rows by the distance of their halves, ordered and told by the full vector.
+    Raises as :func:`nearest_statement`; InvalidVector also for a query that halves cannot hold.
     """
     copy = through.table
     # A parameter of its own: the copy's storage may differ from the table's, and so the type.
     query = _query(copy, _checked(copy, query_embedding), "nearest_to")
     row_id, embedding = copy.column(copy.id), copy.column(copy.embedding)
     where = (embedding.is_not(None), *through.where)
-    if not copy.bits:
-        if copy.halves:
-            embedding = as_halfvec(embedding, _dimensions(copy))
-            query = as_halfvec(query, _dimensions(copy))
+    if not copy.by_expression:
         distance = _distance(copy, embedding, query)
         return (
             select(row_id.label("id"), distance.label("distance"))
@@ -325,21 +326,33 @@ def found_statement(
             .order_by(distance)
             .limit(inline_count(limit))
         )
-    OVERSAMPLING.check(through.oversampling, "oversampling")
-    # Without its type a parameter could be a vector or a halfvec to binary_quantize.
-    query_bits = func.binary_quantize(cast(query, copy.embedding_type))
-    bits = sign_bits(embedding, _dimensions(copy))
-    hamming: ColumnElement[Any] = bits.op("<~>", return_type=Double())(query_bits)
     alike = (
         select(row_id.label("id"), embedding.label("embedding"))
         .where(*where)
-        .order_by(hamming)
+        .order_by(_indexed_distance(through, embedding, query))
         .limit(inline_count(through.fetched(limit)))
     )
     # MATERIALIZED: one ORDER BY inside the other would let the planner sort every row.
-    by_bits = _materialized(copy, alike, "by_bits")
-    exact = _distance(copy, by_bits.c.embedding, query).label("distance")
-    return select(by_bits.c.id, exact).order_by(exact).limit(inline_count(limit))
+    nearby = _materialized(copy, alike, "by_bits" if copy.bits else "by_halves")
+    exact = _distance(copy, nearby.c.embedding, query).label("distance")
+    return select(nearby.c.id, exact).order_by(exact).limit(inline_count(limit))
+
+
+def _indexed_distance(
+    through: Through, embedding: ColumnElement[Any], query: ColumnElement[Any]
+) -> ColumnElement[Any]:
+    """By which an index on an expression is asked; written as that expression is."""
+    copy = through.table
+    dimensions = _dimensions(copy)
+    # A parameter is of the type of its first cast, here and where the full vectors rank.
+    typed = cast(query, copy.embedding_type)
+    if copy.halves:
+        return _distance(copy, as_halfvec(embedding, dimensions), as_halfvec(typed, dimensions))
+    OVERSAMPLING.check(through.oversampling, "oversampling")
+    bits = sign_bits(embedding, dimensions)
+    query_bits = func.binary_quantize(typed)
+    hamming: ColumnElement[Any] = bits.op("<~>", return_type=Double())(query_bits)
+    return hamming
 
 
 def candidate_statement(

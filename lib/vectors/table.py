@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -29,8 +29,8 @@ class VectorTable:
     ``search_vector`` was made with; without a ``search_vector`` the text is parsed at each query.
     ``bits``: its index holds one bit a dimension, the sign (``binary_quantize``); a search takes
     more rows than it wants by those and ranks them again by the full vector, which the column
-    holds as ``storage`` says. ``halves``: its index is on the vectors cast to halfvec, and a search
-    orders by that cast.
+    holds as ``storage`` says. ``halves``: its index is on the vectors cast to halfvec, by which a
+    search takes as many as it wants, and ranks these again likewise.
     """
 
     name: str
@@ -72,15 +72,25 @@ class VectorTable:
     def table(self) -> Table:
         """The SQLAlchemy table that statements are built on; names are quoted by SQLAlchemy.
 
-        Equal VectorTables share it, so that a condition made with one fits a statement made with
-        the other.
+        VectorTables that are equal, whatever their indexes hold, share it, so that a condition made
+        with one fits a statement made with the other.
         """
-        return _table_of(self)
+        return _table_of(self.by_column)
 
     @cached_property
     def rows(self) -> FromClause:
         """The table under the short name that statements read it by; shared as the table is."""
-        return _rows_of(self)
+        return _rows_of(self.by_column)
+
+    @cached_property
+    def by_column(self) -> VectorTable:
+        """The same table, searched by the column itself."""
+        return replace(self, bits=False, halves=False)
+
+    @property
+    def by_expression(self) -> bool:
+        """Whether its index is on bits or halves of the column."""
+        return self.bits or self.halves
 
     def column(self, name: str) -> ColumnElement[Any]:
         return self.rows.c[name]

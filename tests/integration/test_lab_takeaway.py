@@ -14,7 +14,7 @@ from alembic import command
 from alembic.config import Config
 from candidates_fixture import DIMENSIONS, Library, clustered
 
-from lib.errors import IndexRefused, InvalidInput
+from lib.errors import InvalidInput
 from lib.lab.experiment import CandidateFacts, Experiment
 from lib.lab.measurement import Setting
 from lib.lab.queries import sample_queries
@@ -27,10 +27,15 @@ from lib.lab.takeaway import (
     takeaway,
 )
 from lib.search.filters import Filter
+from lib.search.request import Mode, SearchRequest
+from lib.search.service import SearchService
+from lib.settings import Settings
 from lib.store.candidates import parse_candidate
+from lib.store.collections import get_collection
 from lib.store.database import Database, connect_arguments
 from lib.vectors.distance import Distance, Storage, vector_text
 from lib.vectors.indexes import IndexKind, list_indexes
+from lib.vectors.tuning import SearchSettings
 from tests.unit import lab_tables
 
 VECTORS = clustered(1200)
@@ -189,12 +194,40 @@ def test_without_a_winner_there_is_nothing_to_take(database: Database) -> None:
         check_applicable(library.collection, advice)
 
 
-def test_an_index_that_searches_here_would_not_use_is_not_built_here(database: Database) -> None:
-    library = Library(database, VECTORS[:50])
-    for storage, held in (("halfvec", "halfvec"), ("bit", "bits")):
-        _, advice = recommended(f"{GRAPH}@{storage}", 64)
-        with pytest.raises(IndexRefused, match=held):
-            check_applicable(library.collection, advice)
+@pytest.mark.parametrize(("storage", "least"), [("halfvec", 0.98), ("bit", 0.7)])
+def test_an_index_on_halves_or_bits_is_built_here_and_searches_ask_it(
+    database: Database, storage: str, least: float
+) -> None:
+    vectors = clustered(4000)  # enough for PostgreSQL to take an index by itself
+    library = Library(database, vectors)
+    experiment, advice = recommended(f"{GRAPH}@{storage}", 400)
+    batch = database.run(sample_queries(database, library.collection, 20))
+    job = database.run(
+        start_applying(library.jobs, database, library.collection, experiment, advice, batch)
+    )
+    ended = database.run(library.jobs.wait(job.id))
+    assert ended.status.value == "done", ended.error
+    (index,) = database.query(list_indexes, library.collection.table)
+    assert (index.halves, index.bits) == (storage == "halfvec", storage == "bit")
+    assert ended.result is not None
+    certified = ended.result["certified"]
+    assert certified["certified"], certified["reason"]
+    assert certified["index_name"] == index.name
+    assert certified["recall"]["mean"] >= least
+
+    service = SearchService(database, Settings(_env_file=None))
+    settings = SearchSettings(ef_search=400)
+    request = SearchRequest("", Mode.SIMILARITY, settings=settings, with_plan=True)
+    collection = database.query(get_collection, library.collection.slug)
+    hits = 0
+    for query in vectors[::400] + np.float32(0.02):  # near some rows, as the sampled ones are
+        found = database.run(service.search(collection, request, embedding=query))
+        assert found.plan is not None
+        assert found.plan.certify(index.name).certified
+        exact = 1 - (vectors @ query) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query))
+        nearest = {str(number) for number in np.argsort(exact)[:10]}
+        hits += len(nearest & {str(hit.document.external_id) for hit in found})
+    assert hits / 100 >= least
 
 
 def test_the_recommended_index_is_built_on_the_collection_and_certified(
