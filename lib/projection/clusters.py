@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clusters:
-    """labels: int32 (n,), NO_CLUSTER or a place in ``names`` and ``words``; the largest cluster is
-    0. words: of each cluster, what sets it apart first. names: of its first words."""
+    """labels: int32 (n,), NO_CLUSTER or a place in ``names`` and ``words``; 0 is the cluster that
+    was the largest when they were found. words: of each cluster, what sets it apart first. names:
+    of its first words."""
 
     settings: ClusterSettings
     labels: IntArray

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lib.projection.neighbours import IntArray, unit
 from lib.projection.settings import ClusterSettings
@@ -51,6 +52,19 @@ def groups(vectors: FloatArray, distance: Distance, settings: ClusterSettings) -
     count = min(settings.count, len(rows))
     found = KMeans(count, n_init=1, random_state=settings.seed).fit_predict(rows)
     return by_size(found.astype(np.int32))
+
+
+def voted(labels: IntArray, weights: npt.NDArray[np.float64]) -> IntArray:
+    """The label with the most weight in each row (n, k): (n,). NO_CLUSTER is one like the others;
+    where two have the same, it is the larger cluster's, and NO_CLUSTER last."""
+    weight_of = np.empty(weights.shape)
+    for column in range(labels.shape[1]):
+        same = labels == labels[:, column, None]
+        weight_of[:, column] = np.where(same, weights, 0.0).sum(axis=1)
+    most = weight_of == weight_of.max(axis=1, keepdims=True)
+    last = np.uint32(2**32 - 1)  # NO_CLUSTER, read without a sign
+    found: npt.NDArray[np.uint32] = np.where(most, labels.view(np.uint32), last).min(axis=1)
+    return found.view(np.int32)
 
 
 def by_size(labels: IntArray) -> IntArray:

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from sqlalchemy import select, update
 
 from lib.errors import InvalidInput, NotFound
-from lib.projection.grouping import NO_CLUSTER
 from lib.projection.neighbours import Graph
 from lib.projection.process import run_task
 from lib.projection.reading import hold, id_array, read_vectors, task_header
@@ -80,8 +79,9 @@ async def place_documents(
     limit: int | None = None,
 ) -> Job:
     """Puts the documents that are not on the map onto it, each at the weighted mean of its nearest
-    neighbours among those that were laid out, and marks them as placed. As a job; its result is
-    ``{"projection_id", "placed", "left_out", "remaining"}``.
+    neighbours among those that were laid out and in the cluster that most of them are in, weighted
+    alike, and marks them as placed. As a job; its result is ``{"projection_id", "placed",
+    "left_out", "remaining"}``.
 
     limit: at most so many, those with the smallest ids; the rest remain. The points that are there
     stay where they are, also those whose documents are gone.
@@ -148,7 +148,7 @@ async def _place(
     asked = np.concatenate([whole.ids[laid_out], new])
     _, arrays = await run_task(
         header,
-        {"coordinates": whole.coordinates[laid_out]},
+        {"coordinates": whole.coordinates[laid_out], "labels": whole.clusters.labels[laid_out]},
         read_vectors(database, collection, asked, report),
         report,
     )
@@ -164,7 +164,7 @@ async def _place(
         placed=np.concatenate([whole.placed, np.ones(added, dtype=bool)]),
         local_fidelity=np.concatenate([whole.local_fidelity, arrays["local"]]),
         neighbours=graph,
-        labels=np.concatenate([whole.clusters.labels, np.full(added, NO_CLUSTER, dtype=np.int32)]),
+        labels=np.concatenate([whole.clusters.labels, arrays["labels"]]),
     )
     remaining = len(missing) - len(new)
     values: dict[str, Any] = points.to_columns()

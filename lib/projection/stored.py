@@ -79,7 +79,7 @@ class Projection(ProjectionSummary):
     later by their neighbours. local_fidelity: float32 (n,), the share of a point's true nearest
     that are among its nearest on the map, NaN where it was not measured. neighbours: None where
     they were not looked for; a placed point's are among the others. clusters: as found when it was
-    built; placed points are in none.
+    built; a placed point is in that of most of its neighbours.
     """
 
     ids: npt.NDArray[np.object_]

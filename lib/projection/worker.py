@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from lib.errors import InvalidInput, VecscopeError
 from lib.projection.fidelity import fidelity, kept_share, local_fidelity
-from lib.projection.grouping import NO_CLUSTER, crowds, groups
+from lib.projection.grouping import NO_CLUSTER, crowds, groups, voted
 from lib.projection.layout import pca_layout, umap_layout
 from lib.projection.neighbours import Graph, all_neighbours, nearest, only, unit, usable_rows
 from lib.projection.settings import (
@@ -32,7 +32,7 @@ from lib.projection.settings import (
     Method,
     ProjectionSettings,
 )
-from lib.projection.weights import weighted_means
+from lib.projection.weights import neighbour_weights, weighted_means
 from lib.projection.wire import read_message, write_message
 from lib.vectors.distance import Distance, FloatArray
 
@@ -185,7 +185,8 @@ def _neighbours(
 
 
 def place(task: Task, report: Report) -> Result:
-    """Coordinates for the rows from ``map_rows`` on, by their nearest ones among those before."""
+    """Coordinates and clusters for the rows from ``map_rows`` on, by their nearest ones among those
+    before."""
     map_rows, k = task.header["map_rows"], KEPT_NEIGHBOURS
     usable = task.received & usable_rows(task.vectors, task.distance)
     on_map = np.flatnonzero(usable[:map_rows])
@@ -222,6 +223,9 @@ def place(task: Task, report: Report) -> Result:
         "usable": usable[map_rows:],
         "coordinates": placed,
         "local": kept_share(near.indices, drawn),
+        "labels": voted(
+            task.arrays["labels"][on_map][near.indices], neighbour_weights(near.distances)
+        ),
         "indices": on_map[near.indices].astype(np.int32),
         "distances": near.distances,
     }

@@ -404,8 +404,9 @@ def show_stale(summary: ProjectionSummary, *, busy: bool) -> bool:
             "Put new documents in",
             icon=":material/add_location:",
             disabled=busy,
-            help="Each is placed by the weighted mean of its nearest neighbours on the map, and "
-            "marked as put in later. Documents that are gone stay until a new map is drawn.",
+            help="Each is placed by the weighted mean of its nearest neighbours on the map, in the "
+            "cluster that most of them are in, and marked as put in later. Documents that are gone "
+            "stay until a new map is drawn.",
         )
 
 

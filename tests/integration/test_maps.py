@@ -151,7 +151,6 @@ def test_a_map_is_stale_after_a_write_and_takes_new_documents_in(database: Datab
     assert numbers(after) == list(range(118))
     assert after.placed.tolist() == [False] * 100 + [True] * 18
     np.testing.assert_array_equal(after.coordinates[:100], before.coordinates)
-    np.testing.assert_array_equal(after.clusters.labels[100:], [-1] * 18)
     for number in (100, 117):  # by numpy: exp(−beyond the first / the mean of that)
         distances = Distance.COSINE.between(vectors[number], vectors[:100])
         near = np.argsort(distances)[:15]
@@ -404,6 +403,12 @@ def test_clusters_are_named_by_the_words_that_set_them_apart(database: Database)
     assert database.query(words_apart, atlas.collection, drawn.ids.tolist()) == ()
     with pytest.raises(InvalidInput, match="No documents are selected"):
         database.query(words_apart, atlas.collection, [])
+
+    atlas.add([middle[2], middle[0], middle[1]], first=75)
+    atlas.done(place_some(atlas, drawn, None))
+    placed = atlas.get(drawn.id).clusters
+    assert placed.labels.tolist() == [*kinds.tolist(), 2, 0, 1]
+    assert (placed.sizes, placed.names) == ((31, 26, 21), drawn.clusters.names)
 
 
 def test_facts_come_in_the_order_of_the_ids(database: Database) -> None:

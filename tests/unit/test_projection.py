@@ -16,7 +16,7 @@ from lib.projection import neighbours
 from lib.projection.clusters import Clusters
 from lib.projection.fidelity import Fidelity, fidelity, kept_share, local_fidelity, map_neighbours
 from lib.projection.finds import near_duplicates, outliers, strangers
-from lib.projection.grouping import NO_CLUSTER, by_size, crowds, groups
+from lib.projection.grouping import NO_CLUSTER, by_size, crowds, groups, voted
 from lib.projection.layout import pca_layout
 from lib.projection.lost import missed_neighbours
 from lib.projection.neighbours import Graph, all_neighbours, nearest, only, usable_rows
@@ -236,6 +236,35 @@ def test_labels_by_size() -> None:
     labels = np.array([5, 5, -1, 3, 3, 9], np.int32)
     assert by_size(labels).tolist() == [0, 0, -1, 1, 1, 2]
     assert by_size(np.array([-1, -1], np.int32)).tolist() == [-1, -1]
+
+
+def test_a_placed_point_is_in_the_cluster_that_has_the_most_weight() -> None:
+    labels = np.array(
+        [
+            [2, 0, 0],  # two of little weight against one of much
+            [2, 0, 0],  # and of more than it
+            [1, -1, -1],  # most is in no cluster
+            [1, 1, -1],
+            [2, 1, -1],  # equally much: the larger cluster, which has the smaller number
+            [-1, 7, -1],  # equally much: rather a cluster than none
+            [-1, -1, -1],
+        ],
+        np.int32,
+    )
+    weights = np.array(
+        [
+            [0.6, 0.2, 0.2],
+            [0.4, 0.3, 0.3],
+            [0.4, 0.3, 0.3],
+            [0.4, 0.3, 0.3],
+            [0.25, 0.25, 0.25],
+            [0.25, 0.5, 0.25],
+            [0.5, 0.3, 0.2],
+        ]
+    )
+    found = voted(labels, weights)
+    assert found.tolist() == [2, 0, -1, 1, 1, 7, -1]
+    assert found.dtype == np.int32
 
 
 # --- sampling -------------------------------------------------------------------------------------
