@@ -23,8 +23,9 @@ import numpy as np
 from bench.search_overhead import DIMENSIONS, clustered, prepare
 from lib.settings import Settings
 from lib.store.database import Database
-from lib.vectors.exact import ExactSearch, exact_neighbours_in, stream_vectors
+from lib.vectors.exact import ExactSearch, exact_neighbours_in
 from lib.vectors.search import search_similar_documents
+from lib.vectors.stream import stream_vectors
 from lib.vectors.tuning import Scan, SearchSettings
 
 K = 100

@@ -46,9 +46,9 @@ from lib.store.collections import Collection
 from lib.store.database import Database, connect_arguments
 from lib.store.jobs import Jobs
 from lib.vectors.distance import FloatArray
-from lib.vectors.exact import stream_vectors
 from lib.vectors.indexes import HNSW, IndexKind
 from lib.vectors.search import search_similar_documents
+from lib.vectors.stream import stream_vectors
 from lib.vectors.tuning import Scan, SearchSettings
 
 TRUTH_K, K = 100, 10

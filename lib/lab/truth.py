@@ -27,7 +27,8 @@ from lib.search.filters import Filter, conditions
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.records import CandidateRecord, CollectionRecord, TruthRecord
-from lib.vectors.exact import TIE_TOLERANCE, ExactSearch, Neighbours, stream_vectors
+from lib.vectors.exact import TIE_TOLERANCE, ExactSearch, Neighbours
+from lib.vectors.stream import stream_vectors
 from lib.vectors.tuning import RESULT_LIMIT
 
 KEPT = 20

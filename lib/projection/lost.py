@@ -18,8 +18,9 @@ from lib.projection.stored import Projection
 from lib.store.candidates import Candidate
 from lib.store.database import Database
 from lib.vectors.distance import FloatArray
-from lib.vectors.exact import exact_neighbours_in, stream_vectors
+from lib.vectors.exact import exact_neighbours_in
 from lib.vectors.search import search_similar_documents
+from lib.vectors.stream import stream_vectors
 from lib.vectors.tuning import Limits, Scan, SearchSettings
 
 QUERIES = Limits(1, 5_000, 300)

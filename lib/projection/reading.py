@@ -16,7 +16,7 @@ from lib.projection.process import Block, Report
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.records import CollectionRecord
-from lib.vectors.exact import stream_vectors
+from lib.vectors.stream import stream_vectors
 
 
 def id_array(ids: Sequence[Any]) -> npt.NDArray[np.object_]:

@@ -8,22 +8,20 @@ in float64, so that the result is that of float64 throughout, up to exact ties.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psycopg
-from sqlalchemy import ColumnElement, LargeBinary, func, select
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector
-from lib.vectors.distance import Distance, FloatArray, Storage
-from lib.vectors.sql import printed
+from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.stream import BLOCK_ROWS, stream_vectors
 from lib.vectors.table import VectorTable
 
-BLOCK_ROWS = 8192
 TIE_TOLERANCE = 1e-12
 """Neighbours whose distances differ by less, times their own size above 1, are tied: that is the
 rounding of float64."""
@@ -328,48 +326,3 @@ def _usable(rows: FloatArray) -> npt.NDArray[np.bool_]:
     """Not zero to pgvector, which adds squares up in float32."""
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(np.einsum("ij,ij->i", rows, rows) != 0)
-
-
-# --- reading a table ----------------------------------------------------------------------------
-
-
-async def stream_vectors(
-    db: AsyncSession,
-    table: VectorTable,
-    *,
-    where: Sequence[ColumnElement[bool]] = (),
-    block_rows: int = BLOCK_ROWS,
-) -> AsyncGenerator[tuple[list[Any], FloatArray]]:
-    """The table's vectors in blocks of ids (b) and float32 rows (b, d), out of one snapshot; rows
-    without an embedding are left out.
-
-    A server-side cursor sends them in binary, which is exact and needs no parsing. Values of
-    ``where`` are written into the statement.
-    """
-    send = func.vector_send if table.storage is Storage.VECTOR else func.halfvec_send
-    embedding = table.column(table.embedding)
-    statement = select(table.column(table.id), send(embedding, type_=LargeBinary())).where(
-        embedding.is_not(None), *where
-    )
-    connection: Any = await (await db.connection()).get_raw_connection()
-    async with psycopg.AsyncServerCursor(
-        connection.driver_connection, "vecscope_vectors"
-    ) as cursor:
-        await cursor.execute(printed(statement).encode(), binary=True)
-        while rows := await cursor.fetchmany(block_rows):
-            yield [row[0] for row in rows], _received([row[1] for row in rows], table.storage)
-
-
-def _received(sent: Sequence[bytes], storage: Storage) -> FloatArray:
-    """pgvector's vector_send and halfvec_send: two 16-bit numbers (the dimensions, and 0), then
-    the values, the most significant byte first.
-
-    Raises DimensionMismatch where the rows differ in length, as they may in a column without a
-    fixed number of dimensions.
-    """
-    value = ">f4" if storage is Storage.VECTOR else ">f2"
-    length = len(sent[0])
-    if any(len(each) != length for each in sent):
-        raise DimensionMismatch("The column holds vectors of different dimensions.")
-    row = np.dtype([("head", "V4"), ("values", value, (length - 4) // int(value[-1]))])
-    return np.frombuffer(b"".join(sent), row)["values"].astype(np.float32)
