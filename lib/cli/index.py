@@ -10,6 +10,7 @@ from lib.amounts import size
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_searchable, follow, open_session
+from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table
 from lib.store.collections import summarise
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.indexes import IndexDescription, IndexKind, parse_spec, recommended_lists
@@ -33,6 +34,12 @@ def index() -> None:
     type=click.Choice([kind.value for kind in IndexKind]),
     help="hnsw: quick and precise; ivfflat: builds faster, in less memory.",
 )
+@click.option(
+    "--storage",
+    type=click.Choice([CandidateStorage.HALFVEC.value, CandidateStorage.BIT.value]),
+    help="Hold less than the column does: halfvec takes half the room, bit far less, and the full "
+    "vectors rank what it finds.",
+)
 @click.option("--lists", type=int, help="ivfflat; by default rows / 1000, at least 10.")
 @click.option("--m", type=int, help="hnsw: links a row, by default 16.")
 @click.option("--ef-construction", type=int, help="hnsw: rows looked at, by default 64.")
@@ -42,6 +49,7 @@ def index() -> None:
 def create(
     name: str,
     kind: str,
+    storage: str | None,
     maintenance_work_mem_mb: int | None,
     parallel_workers: int | None,
     as_json: bool,
@@ -56,6 +64,7 @@ def create(
     Examples:
       python -m lib index create --collection Films --kind hnsw
       python -m lib index create --collection Films --kind ivfflat --lists 200
+      python -m lib index create --collection Films --kind hnsw --storage halfvec
     """
     chosen = {option: value for option, value in options.items() if value is not None}
     settings = BuildSettings(maintenance_work_mem_mb, parallel_workers)
@@ -65,8 +74,16 @@ def create(
             rows = services.database.query(summarise, collection).embedded
             chosen["lists"] = recommended_lists(rows)
         spec = parse_spec(kind, chosen)
+        held = CandidateSpec(spec, CandidateStorage(storage or collection.storage.value))
         job = services.database.run(
-            start_index_build(services.jobs, services.database, collection, spec, settings)
+            start_index_build(
+                services.jobs,
+                services.database,
+                collection,
+                spec,
+                settings,
+                table=indexed_table(collection.table, held),
+            )
         )
         job = follow(services, job, if_stopped="The index that was there before is as it was.")
     built = job.result or {}

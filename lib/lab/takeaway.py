@@ -5,7 +5,7 @@ by it. Pure; and then the same built on the collection itself, and certified the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from lib.lab.recall import recall_figures, recalls_by_distance, recalls_by_id
 from lib.lab.recommend import Recommendation, percent
 from lib.lab.truth import Truth, find_truth
 from lib.search.filters import Filter, conditions
-from lib.store.candidates import CandidateSpec, CandidateStorage, parse_candidate
+from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table, parse_candidate
 from lib.store.collections import Collection, CollectionKind
 from lib.store.database import Database
 from lib.store.jobs import Job, Jobs
@@ -88,16 +88,6 @@ def takeaway(collection: Collection, experiment: Experiment, advice: Recommendat
             experiment.spec.oversampling,
         ),
         notes=_notes(collection, spec, table, experiment),
-    )
-
-
-def indexed_table(table: VectorTable, spec: CandidateSpec) -> VectorTable:
-    """The table as it is to be indexed: by its column, by the column cast to halfvec, or by its
-    bits. A column of halfvec needs no cast, whatever the candidate held."""
-    return replace(
-        table,
-        bits=spec.storage is CandidateStorage.BIT,
-        halves=spec.storage is CandidateStorage.HALFVEC and table.storage is Storage.VECTOR,
     )
 
 

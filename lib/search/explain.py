@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, ColumnClause, Grouping, Label, UnaryExpression
 
+from lib.errors import InvalidVector
 from lib.search.request import SearchRequest
 from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
-from lib.store.production import indexed_table
+from lib.store.production import searched_table
 from lib.vectors.distance import BIT_OPERATOR_CLASS, Distance
 from lib.vectors.indexes import IndexKind, recommended_probes
 from lib.vectors.plans import Plan, explain
@@ -133,7 +134,7 @@ async def explain_search(
     if request.candidate_id is not None:
         table = (await get_candidate(db, collection, request.candidate_id)).table
     else:
-        table = await indexed_table(db, collection)
+        table = await searched_table(db, collection)
     return await diagnose(db, table, result.statement, result.settings)
 
 
@@ -281,8 +282,12 @@ def _by_expression(core: _Core, table: VectorTable) -> _Core | None:
         return core
     query: Any = core.distance.right
     embedding = core.select._params.get(query.key, query.effective_value)
-    own = Through(table, core.filters)
-    return _core(found_statement(own, embedding, core.limit or RESULT_LIMIT.default), table)
+    limit = core.limit or RESULT_LIMIT.default
+    try:
+        asked = found_statement(Through(table, core.filters), embedding, limit)
+    except InvalidVector:  # halves cannot hold it
+        return core
+    return _core(asked, table)
 
 
 def _left(core: _Core) -> Any:

@@ -22,7 +22,7 @@ from lib.settings import Settings
 from lib.store.candidates import Candidate, get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
-from lib.store.production import indexed_table
+from lib.store.production import searched_table
 from lib.vectors.distance import FloatArray
 from lib.vectors.indexes import IndexDescription
 from lib.vectors.plans import Plan, explain
@@ -307,7 +307,7 @@ class SearchService:
         table = collection.table
         through = await find_through(db, collection, request)
         if through is None and collection.indexed_by_expression and may_go_by_expression(request):
-            table = await indexed_table(db, collection)
+            table = await searched_table(db, collection)
         if not table.by_expression:
             return _Way(table, through, await self._settings_for(db, request, through))
         own = Through(table, filter_conditions(table, request))

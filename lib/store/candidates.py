@@ -63,6 +63,16 @@ class CandidateSpec:
         return f"{self.index.kind.label} {options} ({self.storage.label})"
 
 
+def indexed_table(table: VectorTable, spec: CandidateSpec) -> VectorTable:
+    """The table as it is to be indexed: by its column, by the column cast to halfvec, or by its
+    bits. A column of halfvec needs no cast, whatever the candidate held."""
+    return replace(
+        table,
+        bits=spec.storage is CandidateStorage.BIT,
+        halves=spec.storage is CandidateStorage.HALFVEC and table.storage is Storage.VECTOR,
+    )
+
+
 def parse_candidate(text: str, rows: int, storage: Storage | CandidateStorage) -> CandidateSpec:
     """``hnsw:m=16,ef_construction=64@halfvec``. What is not said in it is the usual: the lists of
     so many rows, and this storage.

@@ -35,7 +35,7 @@ async def find_index(db: AsyncSession, collection: Collection) -> IndexDescripti
     return choose_index(await list_indexes(db, collection.table))
 
 
-async def indexed_table(db: AsyncSession, collection: Collection) -> VectorTable:
+async def searched_table(db: AsyncSession, collection: Collection) -> VectorTable:
     """The collection's table, to be searched by what its production index holds."""
     index = await find_index(db, collection)
     return collection.table if index is None else index.table_by_it(collection.table)

@@ -102,6 +102,18 @@ def test_the_plan_tells_whether_the_index_answered(screen: Screen, folder: Path)
     assert screen.json(*similar, "--exact")["plan"]["index"] is None
     assert screen.json(*similar)["plan"]["index"] is None  # five rows: the planner knows better
 
+    for storage, held in (("halfvec", "halfvec"), ("bit", "bits")):
+        smaller = screen.json(
+            *("index", "create", "--collection", "Mine", "--kind", "hnsw", "--storage", storage)
+        )
+        assert smaller["replaced"] == [built["name"]]
+        (index,) = screen.json("index", "list", "--collection", "Mine")["indexes"]
+        assert (index["name"], index["on"]) == (smaller["name"], held)
+        chosen = screen.json(*similar, "--ef-search", 50)
+        assert chosen["plan"]["index"] == smaller["name"]
+        assert screen.json(*similar, "--exact")["plan"]["index"] is None
+        built = smaller
+
     screen.json("index", "drop", "--collection", "Mine", "--yes")
     code, _, err = screen.run("index", "drop", "--collection", "Mine", "--yes")
     assert (code, err) == (2, "Error: “Mine” has no vector index.\n")
