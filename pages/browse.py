@@ -32,20 +32,18 @@ from lib.ui.browse import (
     show_pager,
     show_total,
 )
-from lib.ui.controls import collection_picker
+from lib.ui.controls import page_head
 from lib.ui.page import BROWSE, guarded, refresh, start_page, watch_jobs
-from lib.ui.states import no_collections, nothing_embedded
+from lib.ui.states import nothing_embedded
 
 
 def body(services: Services) -> None:
     database = services.database
-    collections = database.query(list_collections)
-    if not collections:
-        no_collections()
+    head = page_head(database.query(list_collections))
+    if head is None:
         return
-    settings, answer = st.columns([1, 3], gap="large")
+    collection, settings, answer = head
     with settings:
-        collection = collection_picker(collections)
         summary = database.query(summarise, collection)
         where, order = list_controls(
             summary,

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from functools import partial
 
-import streamlit as st
-
 from lib.lab.candidates import default_candidates, start_candidate_builds
 from lib.search.compare import Preset, label_columns, needs_word_index, preset_requests, twins
 from lib.search.filters import list_fields
@@ -19,22 +17,19 @@ from lib.store.collections import (
     summarise,
 )
 from lib.ui import comparison
-from lib.ui.controls import collection_picker, column_controls, no_word_index, question_field
+from lib.ui.controls import column_controls, no_word_index, page_head, question_field
 from lib.ui.memory import remember
 from lib.ui.page import COMPARE, refresh, start_page, watch_jobs
-from lib.ui.states import no_collections, nothing_embedded
+from lib.ui.states import nothing_embedded
 from lib.vectors.indexes import IndexKind
 
 
 def body(services: Services) -> None:
     database = services.database
-    collections = database.query(list_collections)
-    if not collections:
-        no_collections()
+    head = page_head(database.query(list_collections))
+    if head is None:
         return
-    settings, answer = st.columns([1, 3], gap="large")
-    with settings:
-        collection = collection_picker(collections)
+    collection, settings, answer = head
     summary = database.query(summarise, collection)
     candidates = database.query(list_candidates, collection)
     missing = [kind for kind in IndexKind if newest_ready(candidates, kind) is None]
@@ -66,9 +61,8 @@ def draw(
 ) -> list[comparison.Slot]:
     """The columns with their settings."""
     ask, collection = services.database.query, summary.collection
-    state = (collection.id, collection.change_mark)
-    categories = remember("categories", state, partial(ask, list_categories, collection))
-    fields = remember("fields", state, partial(ask, list_fields, collection))
+    categories = remember("categories", collection, partial(ask, list_categories, collection))
+    fields = remember("fields", collection, partial(ask, list_fields, collection))
     return comparison.draw_columns(
         preset_requests(preset, collection, candidates),
         shown,

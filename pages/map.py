@@ -15,24 +15,22 @@ from lib.store import candidates as copies
 from lib.store import collections as store
 from lib.store.jobs import JobKind
 from lib.ui import map as ui
-from lib.ui.controls import collection_picker, search_controls
+from lib.ui.controls import page_head, search_controls
 from lib.ui.map_below import kept_lost, show_below
-from lib.ui.map_chart import map_points, outside, picture
-from lib.ui.memory import remember
+from lib.ui.map_chart import map_points, picture
+from lib.ui.memory import FRESH_SECONDS, remember
 from lib.ui.page import MAP, refresh, start_page, watch_jobs
-from lib.ui.states import no_collections, nothing_embedded
+from lib.ui.states import nothing_embedded
 
 
 def body(services: Services) -> None:
     ask, run, jobs = services.database.query, services.database.run, services.jobs
-    collections = ask(store.list_collections)
-    if not collections:
-        no_collections()
+    head = page_head(ask(store.list_collections))
+    if head is None:
         return
-    settings, answer = ui.page_columns()
-    with settings:
-        collection = collection_picker(collections)
-    summary, maps = ask(store.summarise, collection), ask(list_projections, collection)
+    collection, settings, answer = head
+    look, maps = partial(ask, store.summarise, collection), ask(list_projections, collection)
+    summary = remember("summary", collection, look, most_seconds=FRESH_SECONDS)
     active = run(jobs.recent(collection_id=collection.id, active_only=True))
     running = [job for job in active if job.kind is JobKind.PROJECTION]
     with answer:
@@ -89,18 +87,21 @@ def show_maps(
         by = ui.color_picker(views[0].colors(asked=bool(questions.now), tried=lost is not None))
         names = ui.names_slider()
         with ui.search_menu():
-            kinds = ask(store.list_categories, collection), ask(list_fields, collection)
-            request = search_controls(summary, *kinds, questions.now, candidates)
+            list_kinds = partial(ask, store.list_categories, collection)
+            categories = remember("categories", collection, list_kinds)
+            fields = remember("fields", collection, partial(ask, list_fields, collection))
+            request = search_controls(summary, categories, fields, questions.now, candidates)
     for number, (view, place) in enumerate(zip(views, ui.places(columns[1], views), strict=True)):
         key = (*view.key, questions.asked, request)
         asked = remember(f"asked {number}", key, partial(view.ask_all, request, questions.asked))
-        tried = lost if number == 0 else None
-        colors = partial(view.coloring, by, questions.now, tried)
+        tried, vector = lost if number == 0 else None, asked[-1].vector if asked else None
+        colors = partial(view.coloring, by, vector, tried)
         coloring = remember(f"colors {number}", (*view.key, by, questions.now, tried), colors)
-        points = partial(map_points, view.projection.coordinates, view.facts)
+        draw = partial(map_points, view.projection.coordinates, view.facts)
+        points = remember(f"points {number}", view.key, draw)
         with place:
             figure = picture(
-                remember(f"points {number}", view.key, points),
+                points,
                 coloring,
                 view.cluster_names(),
                 names,
@@ -110,8 +111,7 @@ def show_maps(
                 revision=str(view.projection.id),
             )
             ui.show_chart(figure, view.projection, view.ids if number == 0 else None)
-            far = outside(view.projection.coordinates)
-            ui.caption(view.projection, finding(coloring, view.projection), far)
+            ui.caption(view.projection, finding(coloring, view.projection), points.outside)
             ui.show_question(asked)
     return views[0]
 

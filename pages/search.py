@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import streamlit as st
-
 from lib.search import saved
 from lib.search.asking import Asking, cut
 from lib.search.example import document_labels
@@ -14,28 +12,22 @@ from lib.store import collections as store
 from lib.store.candidates import list_candidates
 from lib.ui import example, history, links, results, workbench
 from lib.ui import saved as menu
-from lib.ui.controls import collection_picker, question_field, search_controls
-from lib.ui.memory import remember
+from lib.ui.controls import page_head, question_field, search_controls
+from lib.ui.memory import FRESH_SECONDS, remember
 from lib.ui.page import SEARCH, guarded, start_page
-from lib.ui.states import no_collections, nothing_embedded
+from lib.ui.states import nothing_embedded
 from lib.ui.workbench import WEIGHTS, View
 from lib.vectors.indexes import IndexDescription
-
-FRESH_SECONDS = 5.0
 
 
 def body(services: Services) -> None:
     ask = services.database.query
-    collections = ask(store.list_searchable)
-    if not collections:
-        no_collections()
+    head = page_head(ask(store.list_searchable))
+    if head is None:
         return
-    settings, answer = st.columns([1, 3], gap="large")
-    with settings:
-        collection = collection_picker(collections)
-    state = (collection.address, collection.id, collection.change_mark)
+    collection, settings, answer = head
     look = partial(ask, store.summarise, collection)
-    summary = remember("summary", state, look, most_seconds=FRESH_SECONDS)
+    summary = remember("summary", collection, look, most_seconds=FRESH_SECONDS)
     with answer:
         guarded(menu.open_link)(partial(ask, saved.get_saved, collection), collection.address)
         query = question_field()
@@ -44,10 +36,11 @@ def body(services: Services) -> None:
     if not summary.documents:
         return
     with settings:
-        categories = remember("categories", state, partial(ask, store.list_categories, collection))
-        fields = remember("fields", state, partial(ask, list_fields, collection))
+        kinds = partial(ask, store.list_categories, collection)
+        categories = remember("categories", collection, kinds)
+        fields = remember("fields", collection, partial(ask, list_fields, collection))
         find = partial(ask, list_candidates, collection)
-        candidates = remember("candidates", state, find, most_seconds=FRESH_SECONDS)
+        candidates = remember("candidates", collection, find, most_seconds=FRESH_SECONDS)
         request = search_controls(summary, categories, fields, query, candidates)
     index = answering_index(request, summary.index, candidates)
     asking = Asking(services.database, services.search, collection, request)

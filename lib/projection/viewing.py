@@ -29,6 +29,7 @@ from lib.search.service import SearchService
 from lib.store.candidates import Candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
+from lib.vectors.distance import FloatArray
 from lib.vectors.search import Document, Hit, SearchResult
 from lib.vectors.tuning import Scan, SearchSettings
 
@@ -37,11 +38,12 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A question and where its answers lie. place: None where it could not be placed; why says
-    so. hits: places on the map of the result's hits that are on it, the best first; missing: how
-    many are not."""
+    """A question and where its answers lie. vector: (d,), None where the collection has no model.
+    place: None where it could not be placed; why says so. hits: places on the map of the result's
+    hits that are on it, the best first; missing: how many are not."""
 
     text: str
+    vector: FloatArray | None
     result: SearchResult
     place: QueryPlace | None
     why_not: str
@@ -167,9 +169,10 @@ class Viewing:
         return [*possible_colors(self.projection, self.facts), *extra]
 
     def coloring(
-        self, by: str, question: str | None = None, lost: LostDocuments | None = None
+        self, by: str, question: FloatArray | None = None, lost: LostDocuments | None = None
     ) -> Coloring:
-        """question: for DISTANCE; lost: for LOST. Raises InvalidInput for what is not there."""
+        """question: its vector (d,), for DISTANCE; lost: for LOST. Raises InvalidInput for what is
+        not there."""
         values = None
         if by == ColorBy.DISTANCE and question is not None:
             values = self.distances(question)
@@ -185,30 +188,33 @@ class Viewing:
 
     def ask(self, request: SearchRequest) -> Question:
         """The request's hits, and the question's place by its exact nearest neighbours."""
-        run = self.database.run
-        result = run(self.service.search(self.collection, request))
+        run, search = self.database.run, self.service.search
+        place, why_not = None, "This collection has no model that could embed the question."
+        vector = None
+        if self.collection.has_model:
+            vector, _ = run(self.service.embed(self.collection, request.query))
+        result = run(search(self.collection, request, embedding=vector))
         at = self.projection.place_of
         hits = tuple(at[hit.document.id] for hit in result if hit.document.id in at)
-        place, why_not = None, "This collection has no model that could embed the question."
-        if self.collection.has_model:
+        if vector is not None:
             near = SearchRequest(
                 request.query,
                 Mode.SIMILARITY,
                 limit=KEPT_NEIGHBOURS,
                 settings=SearchSettings(scan=Scan.EXACT),
             )
-            nearest = run(self.service.search(self.collection, near))
+            nearest = run(search(self.collection, near, embedding=vector))
             try:
                 place = place_query(self.projection, [(d.id, far) for d, far in nearest.pairs])
                 why_not = ""
             except InvalidInput as exc:
                 why_not = exc.message
-        return Question(request.query, result, place, why_not, hits, len(result) - len(hits))
+        missing = len(result) - len(hits)
+        return Question(request.query, vector, result, place, why_not, hits, missing)
 
-    def distances(self, query: str) -> npt.NDArray[np.float64]:
-        """Of all points to the question, (n,); NaN for documents that are gone."""
-        vector, _ = self.database.run(self.service.embed(self.collection, query))
-        found = self.database.query(distances_to, self.collection, self.projection, vector)
+    def distances(self, question: FloatArray) -> npt.NDArray[np.float64]:
+        """Of all points to the question's vector (d,), (n,); NaN for documents that are gone."""
+        found = self.database.query(distances_to, self.collection, self.projection, question)
         return found.astype(np.float64)
 
     # --- what was selected ----------------------------------------------------------------------

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib.search.bm25 import BM25
 from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
@@ -33,6 +34,7 @@ from lib.ui.address import (
     write_texts,
 )
 from lib.ui.links import candidate_mark
+from lib.ui.states import no_collections
 from lib.ui.text import escape
 from lib.vectors.distance import Distance
 from lib.vectors.indexes import IndexKind, recommended_probes
@@ -167,6 +169,20 @@ def _label(collection: Collection) -> str:
     if not collection.is_next:
         return collection.name
     return f"{collection.name} · by {collection.model} (not switched)"
+
+
+def page_head(
+    collections: Sequence[Collection],
+) -> tuple[Collection, DeltaGenerator, DeltaGenerator] | None:
+    """The collection that the page is about, where its settings go, and where the answer goes. None
+    where there is no collection, which is said."""
+    if not collections:
+        no_collections()
+        return None
+    settings, answer = st.columns([1, 3], gap="large")
+    with settings:
+        collection = collection_picker(collections)
+    return collection, settings, answer
 
 
 def collection_picker(collections: Sequence[Collection]) -> Collection:

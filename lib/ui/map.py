@@ -48,12 +48,6 @@ Place = Any  # of Streamlit's: what is drawn in it
 # --- settings -----------------------------------------------------------------------------------
 
 
-def page_columns() -> tuple[Any, Any]:
-    """For the settings, and for the picture."""
-    settings, answer = st.columns([1, 3], gap="large")
-    return settings, answer
-
-
 def map_pickers(maps: Sequence[ProjectionSummary]) -> list[ProjectionSummary]:
     """The map that is looked at, and perhaps another one beside it; their ids are in the
     address."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,17 @@ _LABEL_CHARACTERS = 34
 IntArray = npt.NDArray[np.integer[Any]]
 
 
+@dataclass(frozen=True)
+class Frame:
+    """The part of the map that is shown, as (low, high) of each axis."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def holds(self, at: Sequence[float]) -> bool:
+        return self.x[0] <= at[0] <= self.x[1] and self.y[0] <= at[1] <= self.y[1]
+
+
 @dataclass(frozen=True, eq=False)
 class MapPoints:
     """coordinates: float32 (n, 2 or 3). hover: n texts."""
@@ -46,16 +58,24 @@ class MapPoints:
     def __len__(self) -> int:
         return len(self.coordinates)
 
+    @property
+    def solid(self) -> bool:
+        """Whether the map has three dimensions."""
+        return bool(self.coordinates.shape[1] == SOLID)
 
-@dataclass(frozen=True)
-class Frame:
-    """The part of the map that is shown, as (low, high) of each axis."""
+    @cached_property
+    def frame(self) -> Frame:
+        """Of the whole map."""
+        return frame_of(self.coordinates)
 
-    x: tuple[float, float]
-    y: tuple[float, float]
-
-    def holds(self, at: Sequence[float]) -> bool:
-        return self.x[0] <= at[0] <= self.x[1] and self.y[0] <= at[1] <= self.y[1]
+    @cached_property
+    def outside(self) -> int:
+        """How many points the whole map's frame does not hold; in three dimensions none."""
+        if self.solid:
+            return 0
+        frame, (x, y) = self.frame, self.coordinates.T
+        within = (x >= frame.x[0]) & (x <= frame.x[1]) & (y >= frame.y[0]) & (y <= frame.y[1])
+        return int(np.count_nonzero(~within))
 
 
 def map_points(coordinates: npt.NDArray[np.float32], facts: DocumentFacts) -> MapPoints:
@@ -75,7 +95,7 @@ def map_points(coordinates: npt.NDArray[np.float32], facts: DocumentFacts) -> Ma
 
 def frame_of(coordinates: npt.NDArray[np.float32], places: IntArray | None = None) -> Frame:
     """Around these points, or around nearly all: a few that lie far off would make the rest small.
-    They are there when one zooms out (:func:`outside`)."""
+    They are there when one zooms out (:attr:`MapPoints.outside`)."""
     if places is not None and len(places):
         low, high = coordinates[places, :2].min(axis=0), coordinates[places, :2].max(axis=0)
     else:
@@ -83,16 +103,6 @@ def frame_of(coordinates: npt.NDArray[np.float32], places: IntArray | None = Non
     room = np.maximum((high - low) * _MARGIN, float(np.ptp(coordinates[:, :2])) * _MARGIN / 4)
     low, high = low - room, high + room
     return Frame((float(low[0]), float(high[0])), (float(low[1]), float(high[1])))
-
-
-def outside(coordinates: npt.NDArray[np.float32]) -> int:
-    """How many points the whole map's frame does not hold; of a map in three dimensions none."""
-    if coordinates.shape[1] == SOLID:
-        return 0
-    frame = frame_of(coordinates)
-    x, y = coordinates[:, 0], coordinates[:, 1]
-    within = (x >= frame.x[0]) & (x <= frame.x[1]) & (y >= frame.y[0]) & (y <= frame.y[1])
-    return int(np.count_nonzero(~within))
 
 
 def names_within(names: Sequence[ClusterName], frame: Frame, most: int) -> list[ClusterName]:
@@ -130,7 +140,7 @@ def picture(
     points that stand out, the others fade; zoom: to them. revision: as long as it and what is
     zoomed to are the same, the browser keeps the part of the map that one has moved to."""
     figure = go.Figure()
-    solid = points.coordinates.shape[1] == SOLID
+    solid = points.solid
     for trace in _traces(points, coloring, chosen if len(chosen) else None, solid=solid):
         figure.add_trace(trace)
     for trace in _questions(points, asked, solid=solid):
@@ -140,7 +150,7 @@ def picture(
         scene = {"xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data"}
         figure.update_layout(scene=scene)
     else:
-        frame = frame_of(points.coordinates, chosen if zoom else None)
+        frame = frame_of(points.coordinates, chosen) if zoom and len(chosen) else points.frame
         axis = {"visible": False, "zeroline": False, "showgrid": False}
         figure.update_xaxes(**axis, range=list(frame.x))
         figure.update_yaxes(**axis, range=list(frame.y), scaleanchor="x")

@@ -11,6 +11,9 @@ import streamlit as st
 
 T = TypeVar("T")
 
+FRESH_SECONDS = 5.0
+"""How old something may be that others change without leaving a mark on the collection."""
+
 
 def remember(
     name: str, key: Hashable, make: Callable[[], T], *, most_seconds: float | None = None

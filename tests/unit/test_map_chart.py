@@ -15,7 +15,6 @@ from lib.ui.map_chart import (
     frame_of,
     map_points,
     names_within,
-    outside,
     picture,
 )
 from lib.vectors.search import SearchResult
@@ -40,7 +39,7 @@ def question(at: tuple[float, ...] | None, hits: tuple[int, ...]) -> Question:
     if at is not None:
         place = QueryPlace(np.array(at, np.float32), np.array(hits), np.ones(1, np.float32), 0.0)
     nothing = SearchResult(hits=(), statement=None, asked=0)  # type: ignore[arg-type]
-    return Question("what?", nothing, place, "", hits, 0)
+    return Question("what?", None, nothing, place, "", hits, 0)
 
 
 def draw(coloring: Kinds | Numbers, points: MapPoints | None = None, **given: object) -> list[dict]:
@@ -138,7 +137,7 @@ def test_points_far_from_the_rest_do_not_make_it_small() -> None:
     at = np.vstack([RNG.standard_normal((1000, 2)), [[500.0, 500.0]]]).astype(np.float32)
     frame = frame_of(at)
     assert frame.x[1] < 20
-    assert outside(at) >= 1
+    assert MapPoints(at, np.array([])).outside >= 1
     assert frame_of(at, np.array([1000])).holds((500.0, 500.0))
 
 
