@@ -129,7 +129,7 @@ def _links(summary: CollectionSummary) -> None:
 
 def _figures(summary: CollectionSummary, words: LexicalIndex | None) -> None:
     collection = summary.collection
-    columns = st.columns([4, 4, 6, 5, 4, 4])
+    columns = st.columns([4, 4, 6, 6, 4, 3])
     columns[0].metric("Documents", f"{summary.documents:,}")
     embedded = summary.embedded_share
     columns[1].metric(
