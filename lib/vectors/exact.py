@@ -8,7 +8,7 @@ in float64, so that the result is that of float64 throughout, up to exact ties.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,24 +216,27 @@ class ExactSearch:
         if not len(query):
             return
         rank = np.arange(len(query)) - (np.cumsum(counts) - counts)[query]
-        distances = np.full((len(chosen), counts.max()), np.inf)
+        places = np.zeros((len(chosen), counts.max()), dtype=np.int64)
+        places[query, rank] = place
+        # Farther than infinity, which stands for neighbours that are wanting yet.
+        distances = np.full(places.shape, np.nan)
         distances[query, rank] = self._between(chosen[query], block, place)
-        ids = np.full(distances.shape, None, dtype=object)
-        ids[query, rank] = block.ids[place]
-        distances = np.concatenate([self._distances[chosen], distances], axis=1)
-        ids = np.concatenate([self._ids[chosen], ids], axis=1)
-        nearest = np.argpartition(distances, self._k, axis=1)[:, : self._k + 1]
-        self._distances[chosen] = np.take_along_axis(distances, nearest, axis=1)
-        self._ids[chosen] = np.take_along_axis(ids, nearest, axis=1)
+        both = np.concatenate([self._distances[chosen], distances], axis=1)
+        nearest = np.argpartition(both, self._k, axis=1)[:, : self._k + 1]
+        stays = np.zeros(both.shape, dtype=np.bool_)
+        np.put_along_axis(stays, nearest, True, axis=1)
+        # As many come to a query as go; those that stay are not touched, for ids are objects.
+        comes = stays[:, self._k + 1 :]
+        row, column = np.nonzero(~stays[:, : self._k + 1])
+        self._distances[chosen[row], column] = distances[comes]
+        self._ids[chosen[row], column] = block.ids[places[comes]]
 
     def _between(
         self, chosen: npt.NDArray[np.int64], block: _Block, places: npt.NDArray[np.int64]
     ) -> DoubleArray:
         """The distances of pairs of a query and a row, in float64: (p,)."""
         found = np.empty(len(chosen))
-        size = max(1, _MOST_VALUES // block.rows.shape[1])
-        for first in range(0, len(chosen), size):
-            part = slice(first, first + size)
+        for part in _parts(len(chosen), block.rows.shape[1]):
             q = self._queries[chosen[part]].astype(np.float64)
             x = block.rows[places[part]].astype(np.float64)
             if self._distance is Distance.L2:
@@ -318,8 +321,19 @@ def _up(limit: DoubleArray, kind: Any) -> npt.NDArray[Any]:
         return np.asarray(np.nextafter(limit.astype(kind), np.asarray(np.inf, dtype=kind)))
 
 
+def _parts(vectors: int, dimensions: int) -> Iterator[slice]:
+    """Of so many vectors those that are converted to float64 at once."""
+    size = max(1, _MOST_VALUES // max(1, dimensions))
+    for first in range(0, vectors, size):
+        yield slice(first, first + size)
+
+
 def _norms(rows: FloatArray) -> DoubleArray:
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
+    squares = np.empty(len(rows))
+    for part in _parts(*rows.shape):
+        x = rows[part].astype(np.float64)
+        squares[part] = np.vecdot(x, x)
+    return np.asarray(np.sqrt(squares))
 
 
 def _usable(rows: FloatArray) -> npt.NDArray[np.bool_]:

@@ -200,6 +200,18 @@ def test_fewer_rows_than_wanted(exclude: list[int] | None) -> None:
     assert exact_neighbours(rows, iter(()), 2, Distance.L2).found.tolist() == [0, 0, 0]
 
 
+def test_fewer_rows_than_wanted_and_of_each_query_others() -> None:
+    """A block has fewer contenders for some queries: what fills their places up is no neighbour."""
+    rng = np.random.default_rng(10)
+    rows = rng.standard_normal((145, 4)).astype(np.float32)
+    own = np.arange(0, 145, 7)
+    expected = distances(rows[own], rows, Distance.L2)
+    expected[range(len(own)), own] = np.inf
+    found = exact_neighbours(rows[own], blocks(rows, 24), 248, Distance.L2, own.tolist())
+    check(found, expected, 248)
+    assert (np.equal(found.ids, None) == np.isinf(found.distances)).all()
+
+
 def test_zero_rows_have_no_cosine() -> None:
     """To pgvector a row is zero where its squares are, in single precision."""
     rows = np.array([[0, 0], [1e-30, 0], [1, 1], [-1, 0]], np.float32)
