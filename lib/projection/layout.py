@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.projection.descent import descend
 from lib.projection.neighbours import Graph, unit
 from lib.projection.settings import ProjectionSettings
 from lib.vectors.distance import Distance, FloatArray
@@ -68,7 +69,7 @@ def umap_layout(
     on_epoch is told how many epochs of how many are done.
 
     These are the two steps of ``UMAP(precomputed_knn=…).fit``, called one by one: the class would
-    check and copy the vectors, of which neither step makes any use.
+    check and copy the vectors, of which neither step makes any use. The second is our own.
     """
     umap = import_umap()
     n = len(start)
@@ -87,50 +88,13 @@ def umap_layout(
         strengths, _, _ = umap.fuzzy_simplicial_set(
             rows, k + 1, random, "precomputed", knn_indices=indices, knn_dists=distances
         )
+    edges = strengths.tocoo()
     width = float(np.abs(start).max()) or 1.0
-    noise = random.normal(scale=_NOISE, size=start.shape)
-    a, b = umap.find_ab_params(1.0, settings.min_dist)
+    spread = start * (10.0 / width) + random.normal(scale=_NOISE, size=start.shape)
+    spread = 10.0 * (spread - spread.min(axis=0)) / np.ptp(spread, axis=0)
+    curve = umap.find_ab_params(1.0, settings.min_dist)
     epochs = settings.epochs_for(n)
-    coordinates, _ = umap.simplicial_set_embedding(
-        rows,
-        strengths,
-        settings.dimensions,
-        initial_alpha=1.0,
-        a=a,
-        b=b,
-        gamma=1.0,
-        negative_sample_rate=5,
-        n_epochs=epochs,
-        init=(start * (10.0 / width) + noise).astype(np.float32),
-        random_state=random,
-        metric="euclidean",
-        metric_kwds={},
-        densmap=False,
-        densmap_kwds=None,
-        output_dens=False,
-        parallel=False,
-        tqdm_kwds={
-            "disable": False,
-            "file": _Epochs(on_epoch, epochs),
-            "bar_format": "{n}",
-            "mininterval": 0.2,
-        },
-    )
-    return np.asarray(coordinates, dtype=np.float32)
-
-
-class _Epochs:
-    """What tqdm writes its bar to: ``\\r12`` after twelve epochs."""
-
-    def __init__(self, on_epoch: Callable[[int, int], None], total: int) -> None:
-        self._on_epoch, self._total = on_epoch, total
-
-    def write(self, text: str) -> None:
-        if text.strip().isdigit():
-            self._on_epoch(int(text), self._total)
-
-    def flush(self) -> None:
-        return
+    return descend(spread, edges.row, edges.col, edges.data, curve, epochs, random, on_epoch)
 
 
 def import_umap() -> Any:
