@@ -1,7 +1,7 @@
 """UMAP's stochastic gradient descent: umap-learn's own, more than twice as quick on one thread.
 
 Most of umap-learn's time goes into x**b; here a table knows it
-(docs/decisions/022-umaps-descent-is-our-own.md).
+(docs/decisions/023-umaps-descent-is-our-own.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Coordinates: by principal components, or by UMAP from neighbours that are known already.
 
-UMAP is imported here alone, and only in the worker's process: see :func:`umap_layout`.
+UMAP is imported here alone, and only in the worker's process: see :func:`import_umap`.
 """
 
 from __future__ import annotations

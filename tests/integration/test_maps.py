@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import uuid
@@ -35,7 +36,7 @@ from lib.projection.words import words_apart
 from lib.settings import PROJECT_ROOT
 from lib.store.collections import drop_collection
 from lib.store.database import Database
-from lib.store.jobs import Job, JobStatus
+from lib.store.jobs import Job, JobContext, JobStatus
 from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.indexes import HNSW, IVFFlat
 
@@ -513,3 +514,28 @@ def test_the_estimate_grows_with_the_rows_and_ends_at_the_limit() -> None:
     seconds = [estimated_seconds(rows, 256, settings) for rows in (1_000, 10_000, 20_000, 10**6)]
     assert seconds[0] < seconds[1] < seconds[2] == seconds[3]
     assert estimated_seconds(20_000, 256, PCA) < seconds[2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "phases"),
+    [(1_000, ["reading", "neighbours"]), (210_000, ["neighbours", "reading"])],  # from an index
+)
+def test_the_progress_never_goes_back(rows: int, phases: list[str]) -> None:
+    class Heard(JobContext):
+        def __init__(self) -> None:
+            self.heard: list[int] = []
+
+        async def progress(self, done: int, *_: Any, **__: Any) -> None:
+            self.heard.append(done)
+
+    async def work(context: Heard) -> None:
+        report = build._reporter(context, rows, 64, ProjectionSettings(limit=500_000))
+        for phase in [*phases, "layout", "fidelity", "clusters", "naming"]:
+            await report(phase, 0.0)
+            await report(phase, 1.0)
+
+    context = Heard()
+    asyncio.run(work(context))
+    assert context.heard[0] == 0
+    assert context.heard == sorted(context.heard)
+    assert context.heard[-1] == 1000
