@@ -22,7 +22,12 @@ from lib.ui.charts import EXACT, FUSED, SERIES, shortened
 
 HEIGHT = 620
 MOST_SNIPPETS = 20_000
-"""On larger maps a point says its title only: the beginnings of all texts would be megabytes."""
+"""On larger maps a point says its title and category only: the beginnings of all texts would be
+megabytes."""
+MOST_HOVER_BYTES = 8_000_000
+"""Of what all points say, as JSON, which goes to the browser with each picture."""
+
+_TITLE, _CATEGORY, _SNIPPET = 70, 70, 90  # characters
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 _COLORS = tuple(color for color in SERIES if color not in (EXACT, FUSED))
@@ -50,10 +55,12 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class MapPoints:
-    """coordinates: float32 (n, 2 or 3). hover: n texts."""
+    """coordinates: float32 (n, 2 or 3). titles: n texts; below: n more, to stand under them, None
+    where there are none."""
 
     coordinates: npt.NDArray[np.float32]
-    hover: npt.NDArray[np.object_]
+    titles: npt.NDArray[np.object_]
+    below: npt.NDArray[np.object_] | None
 
     def __len__(self) -> int:
         return len(self.coordinates)
@@ -62,6 +69,11 @@ class MapPoints:
     def solid(self) -> bool:
         """Whether the map has three dimensions."""
         return bool(self.coordinates.shape[1] == SOLID)
+
+    def text(self, place: int) -> str:
+        """What the point says when the mouse is over it."""
+        title = f"<b>{self.titles[place]}</b>"
+        return title if self.below is None else f"{title}<br>{self.below[place]}"
 
     @cached_property
     def frame(self) -> Frame:
@@ -80,17 +92,32 @@ class MapPoints:
 
 def map_points(coordinates: npt.NDArray[np.float32], facts: DocumentFacts) -> MapPoints:
     """With what each point says when the mouse is over it: title, category, beginning."""
-    hover = np.empty(len(coordinates), dtype=object)
-    with_text = len(coordinates) <= MOST_SNIPPETS
-    told = zip(facts.titles, facts.categories, facts.snippets, strict=True)
-    for place, (title, category, snippet) in enumerate(told):
-        lines = [f"<b>{shortened(title, 70)}</b>"]
-        if category:
-            lines.append(shortened(category, 70))
+    count = len(coordinates)
+    with_text = count <= MOST_SNIPPETS
+    # Each character of the longest lines has the same room.
+    room = MOST_HOVER_BYTES / max(count, 1) / (_TITLE + _CATEGORY + with_text * _SNIPPET)
+    titles, below = np.empty(count, dtype=object), np.empty(count, dtype=object)
+    for place, title in enumerate(facts.titles):
+        titles[place] = _within(title, _TITLE, room)
+    for place, (category, snippet) in enumerate(zip(facts.categories, facts.snippets, strict=True)):
+        lines = [_within(category, _CATEGORY, room)] if category else []
         if with_text and snippet:
-            lines.append(shortened(snippet, 90))
-        hover[place] = "<br>".join(lines)
-    return MapPoints(coordinates, hover)
+            lines.append(_within(snippet, _SNIPPET, room))
+        below[place] = "<br>".join(lines)
+    return MapPoints(coordinates, titles, below if any(below) else None)
+
+
+def _within(text: str, characters: int, room: float) -> str:
+    """Shortened to so many characters, and to ``room`` bytes of JSON for each of them: what is not
+    ASCII takes six there, and what takes two in UTF-16 twelve."""
+    most_bytes, used = characters * room, 0
+    if text.isascii():
+        return shortened(text, max(min(characters, int(most_bytes)), 1))
+    for place, character in enumerate(text[:characters]):
+        used += 1 if character < "\x80" else 6 if character < "\U00010000" else 12
+        if used > most_bytes:
+            return shortened(text, max(place, 1))
+    return shortened(text, characters)
 
 
 def frame_of(coordinates: npt.NDArray[np.float32], places: IntArray | None = None) -> Frame:
@@ -200,7 +227,7 @@ def _traces(
         known = ~np.isnan(coloring.values)
         marker = {
             **common,
-            "color": coloring.values[known],
+            "color": coloring.values[known].astype(np.float32),
             "colorscale": "Viridis",
             "reversescale": coloring.bad_is_high,
             "cmin": coloring.low,
@@ -268,10 +295,14 @@ def _scatter(
         "marker": marker,
         "name": name,
         "showlegend": in_legend,
-        "hovertext": points.hover[places],
-        "hovertemplate": "%{hovertext}<extra></extra>",
+        # Once for all points: as JSON, what makes a title bold is longer than many a title.
+        "hovertext": points.titles[places],
+        "hovertemplate": "<b>%{hovertext}</b><extra></extra>",
         "customdata": places.astype(np.int32),
     }
+    if points.below is not None:
+        common["text"] = points.below[places]
+        common["hovertemplate"] = "<b>%{hovertext}</b><br>%{text}<extra></extra>"
     if solid:
         return go.Scatter3d(z=at[:, 2], **common)
     if chosen is not None:
@@ -335,7 +366,7 @@ def _questions(points: MapPoints, asked: Sequence[Question], *, solid: bool) -> 
                 },
                 text=[str(rank) for rank in range(1, len(hits) + 1)],
                 textposition="top center",
-                hovertext=[points.hover[place] for place in now.hits],
+                hovertext=[points.text(place) for place in now.hits],
                 hovertemplate="hit %{text}<br>%{hovertext}<extra></extra>",
                 customdata=np.asarray(now.hits, dtype=np.int32),
                 name="hits",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from lib.projection.facts import DocumentFacts
 from lib.projection.placing import QueryPlace
 from lib.projection.viewing import ClusterName, Question
 from lib.ui.map_chart import (
+    MOST_HOVER_BYTES,
     MOST_SNIPPETS,
     MapPoints,
     frame_of,
@@ -75,7 +79,7 @@ def test_numbers_that_are_not_known_are_grey() -> None:
     values[:7] = np.nan
     grey, colored = draw(Numbers("Year", values))
     assert sorted(grey["customdata"].tolist()) == list(range(7))
-    np.testing.assert_array_equal(colored["marker"]["color"], values[7:])
+    np.testing.assert_allclose(colored["marker"]["color"], values[7:], rtol=1e-6)
     assert isinstance(grey["marker"]["color"], str)
 
 
@@ -107,9 +111,34 @@ def test_a_question_without_a_place_shows_its_hits() -> None:
 
 def test_texts_are_shown_as_they_are_and_left_out_where_they_are_too_many() -> None:
     few = map_points(AT, facts(COUNT))
-    assert few.hover[3] == "<b>Title &lt;3&gt;</b><br>a<br>It begins"
+    assert few.text(3) == "<b>Title &lt;3&gt;</b><br>a<br>It begins"
+    (trace,) = draw(Numbers("Year", np.arange(COUNT, dtype=np.float64)), few)
+    assert (trace["hovertext"][3], trace["text"][3]) == ("Title &lt;3&gt;", "a<br>It begins")
+    assert trace["hovertemplate"] == "<b>%{hovertext}</b><br>%{text}<extra></extra>"
+    alone = replace(facts(COUNT), categories=(None,) * COUNT, snippets=("",) * COUNT)
+    assert map_points(AT, alone).text(3) == "<b>Title &lt;3&gt;</b>"
+    (trace,) = draw(Numbers("Year", np.arange(COUNT, dtype=np.float64)), map_points(AT, alone))
+    assert trace["hovertemplate"] == "<b>%{hovertext}</b><extra></extra>"
     many = MOST_SNIPPETS + 1
-    assert map_points(np.zeros((many, 2), np.float32), facts(many)).hover[0].endswith("<br>a")
+    assert map_points(np.zeros((many, 2), np.float32), facts(many)).below[0] == "a"
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "宇", "\U0001f52d", "x宇"])
+def test_what_the_points_say_is_bounded_in_bytes(letter: str) -> None:
+    many = 40_000
+    long = replace(
+        facts(many),
+        titles=(letter * 500,) * many,
+        categories=(letter * 500,) * many,
+        snippets=("",) * many,
+    )
+    points = map_points(np.zeros((many, 2), np.float32), long)
+    assert points.below is not None
+    one = len(json.dumps(points.titles[0])) + len(json.dumps(points.below[0]))
+    assert one * many < MOST_HOVER_BYTES * 1.15  # what tells that a text goes on comes on top
+    assert len(points.titles[0]) >= 8
+    few = map_points(AT, replace(facts(COUNT), titles=(letter * 500,) * COUNT))
+    assert len(few.titles[0]) == 70
 
 
 def test_three_dimensions() -> None:
@@ -137,7 +166,7 @@ def test_points_far_from_the_rest_do_not_make_it_small() -> None:
     at = np.vstack([RNG.standard_normal((1000, 2)), [[500.0, 500.0]]]).astype(np.float32)
     frame = frame_of(at)
     assert frame.x[1] < 20
-    assert MapPoints(at, np.array([])).outside >= 1
+    assert MapPoints(at, np.array([]), None).outside >= 1
     assert frame_of(at, np.array([1000])).holds((500.0, 500.0))
 
 
