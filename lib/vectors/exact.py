@@ -195,13 +195,18 @@ class ExactSearch:
         self, chosen: npt.NDArray[np.int64], block: _Block, near: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
         """Those of the contenders (q, b) that are the nearest by products in float64."""
+        keep = self._k + 1
         keys, error = self._keys(chosen, block, np.float64)
         keys[~near] = np.nan
-        if self._distance is Distance.L2:  # a root: what the keys cannot tell apart, it can
-            return _best(keys, self._k + 1, error)
+        places = np.argpartition(keys, self._k, axis=1)[:, :keep]
         best = np.zeros_like(near)
-        places = np.argpartition(keys, self._k, axis=1)[:, : self._k + 1]
         np.put_along_axis(best, places, True, axis=1)
+        if self._distance is Distance.L2:
+            # Near 0 a root magnifies what the keys leave open: the distances must decide.
+            last = np.take_along_axis(keys, places, axis=1).max(axis=1)
+            squares = 2 * last + self._norms[chosen] ** 2
+            unsure = 2 * error > TIE_TOLERANCE * squares
+            best[unsure] = _best(keys[unsure], keep, error[unsure])
         return best
 
     def _keep(
