@@ -194,7 +194,7 @@ def test_without_a_winner_there_is_nothing_to_take(database: Database) -> None:
         check_applicable(library.collection, advice)
 
 
-@pytest.mark.parametrize(("storage", "least"), [("halfvec", 0.98), ("bit", 0.7)])
+@pytest.mark.parametrize(("storage", "least"), [("halfvec", 0.9), ("bit", 0.5)])
 def test_an_index_on_halves_or_bits_is_built_here_and_searches_ask_it(
     database: Database, storage: str, least: float
 ) -> None:
