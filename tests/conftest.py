@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 from sqlalchemy import URL
 
@@ -29,6 +30,10 @@ from lib.store.database import Database, connect_arguments
 from lib.store.embedded import EmbeddedServer, start_embedded
 
 TEMPLATE = "vecscope_template"
+
+# A busy machine is no failure: how long an example takes is not what is tested.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def execute(url: URL, *statements: sql.Composable | str) -> None:
