@@ -1,10 +1,10 @@
-"""Amounts as people read them, outside of the pages, whose own are in lib.ui.text."""
+"""Amounts as people read them, on pages, in reports and on the command line."""
 
 from __future__ import annotations
 
 
 def size(size_bytes: int) -> str:
-    """Such as 12 MB, 1 kB being 1,024 bytes, as PostgreSQL and the pages write it."""
+    """Such as 12 MB, 1 kB being 1,024 bytes, as PostgreSQL writes it."""
     amount, units = float(size_bytes), ("bytes", "kB", "MB", "GB", "TB")
     for unit in units:
         if amount < 1024 or unit == units[-1]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from lib.amounts import size
 from lib.ingest.export import ExportFormat
 from lib.store.browse import (
     EVERYTHING,
@@ -28,7 +29,7 @@ from lib.store.jobs import Job, JobStatus
 from lib.ui.address import by_value, read_choice, write_choice
 from lib.ui.jobs import is_news, show_ended
 from lib.ui.links import collection_address, document_address
-from lib.ui.text import count, escape, place_words, size
+from lib.ui.text import count, escape, place_words
 from lib.vectors.search import Hit
 
 _PAGING, _MENU = "browse:paging", "browse:export"

@@ -8,11 +8,12 @@ from enum import Enum, auto
 
 import streamlit as st
 
+from lib.amounts import size
 from lib.embedding.models import EmbeddingModel
 from lib.ingest.sample import SAMPLE_NAME
 from lib.search.bm25 import LexicalIndex
 from lib.store.collections import NAME_LENGTH, Collection, CollectionSummary
-from lib.ui.text import count, escape, share, size
+from lib.ui.text import count, escape, share
 from lib.vectors.distance import Distance
 from lib.vectors.indexes import (
     HNSW,

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from lib.amounts import size
 from lib.search.compare import (
     COLUMNS,
     PRESET_COLUMNS,
@@ -27,7 +28,7 @@ from lib.ui.address import by_value, clear_address, forget, read_choice, visit, 
 from lib.ui.charts import RankColumn, comparison_chart
 from lib.ui.controls import Owner, results_slider
 from lib.ui.links import column_prefix, current_address, search_address
-from lib.ui.text import count, escape, milliseconds, size
+from lib.ui.text import count, escape, milliseconds
 from lib.vectors.indexes import IndexKind
 
 MOST_RESULTS = 30

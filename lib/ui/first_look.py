@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from lib.amounts import size
 from lib.ingest.columns import ColumnChoice, ColumnMapping
 from lib.ingest.dropped import Chosen, OnDisk
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
@@ -20,7 +21,7 @@ from lib.ingest.preview import Preview
 from lib.ingest.source import ReadOptions, Source
 from lib.ingest.vectors import VectorFileFacts
 from lib.store.collections import NAME_LENGTH, Collection
-from lib.ui.text import count, escape, size
+from lib.ui.text import count, escape
 from lib.vectors.distance import Distance
 
 _SHOWN_CHARACTERS = 2000

@@ -8,8 +8,9 @@ from typing import Any
 
 import streamlit as st
 
+from lib.amounts import size
 from lib.store.jobs import Job, JobKind, JobStatus
-from lib.ui.text import count, duration, escape, size
+from lib.ui.text import count, duration, escape
 
 _NEWS = timedelta(minutes=15)
 _ENDED = {

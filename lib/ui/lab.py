@@ -9,6 +9,7 @@ from enum import Enum, StrEnum, auto
 
 import streamlit as st
 
+from lib.amounts import size
 from lib.lab.experiment import NAME_LENGTH, ExperimentState
 from lib.lab.kept import ExperimentSummary
 from lib.store.candidates import Candidate, CandidateState
@@ -19,7 +20,7 @@ from lib.ui.lab_table import KEY
 from lib.ui.links import Address
 from lib.ui.page import guarded, refresh
 from lib.ui.states import nothing_embedded
-from lib.ui.text import count, duration, escape, size
+from lib.ui.text import count, duration, escape
 
 _PART, _OPEN = "part", "exp"
 _PAGE = "pages/index_lab.py"

@@ -16,11 +16,12 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lib.amounts import size
 from lib.lab.experiment import CandidateFacts, Target
 from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Measurement, Setting
 from lib.ui.charts import EXACT, FUSED, HNSW, IVFFLAT, shortened
-from lib.ui.text import count, duration, size
+from lib.ui.text import count, duration
 from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import IterativeScan
 

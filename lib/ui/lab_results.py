@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from lib.amounts import size
 from lib.lab.compared import Compared
 from lib.lab.experiment import RULES, Experiment, ExperimentState, QueryKind, Target
 from lib.lab.kept import ExperimentSummary
@@ -44,7 +45,7 @@ from lib.ui.lab_charts import (
 from lib.ui.lab_compared import Exports, pick_other, show_compared, show_exports
 from lib.ui.lab_leave import Leaving, show_leaving
 from lib.ui.links import Address, column_prefix, search_address
-from lib.ui.text import count, escape, size
+from lib.ui.text import count, escape
 from lib.vectors.distance import Distance
 from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import Scan, SearchSettings

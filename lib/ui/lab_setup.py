@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from lib.amounts import size
 from lib.errors import InvalidInput
 from lib.evaluation.query_sets import QuerySetSummary
 from lib.ingest.source import Source
@@ -39,7 +40,7 @@ from lib.ui.address import (
 )
 from lib.ui.controls import Owner, choice, narrowing_controls, number_slider
 from lib.ui.links import Address
-from lib.ui.text import count, duration, escape, share, size
+from lib.ui.text import count, duration, escape, share
 from lib.vectors.indexes import IndexKind
 from lib.vectors.tuning import OVERSAMPLING, IterativeScan, Limits
 

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from lib.amounts import size
 from lib.errors import VecscopeError
 from lib.lab.experiment import MOST_CANDIDATES
 from lib.lab.plan import Plan, PlannedCandidate
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.ui.address import read_texts, write_texts
-from lib.ui.text import duration, escape, size
+from lib.ui.text import duration, escape
 from lib.vectors.indexes import HNSW, IndexKind, IVFFlat, recommended_lists
 from lib.vectors.tuning import EF_CONSTRUCTION, LISTS, M
 

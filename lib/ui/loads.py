@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from lib.amounts import size
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.missing import Missing
 from lib.store.collections import CollectionSummary
 from lib.store.jobs import Job, JobKind
 from lib.ui.jobs import show_ended, show_running
-from lib.ui.text import count, duration, escape, size
+from lib.ui.text import count, duration, escape
 
 _LOADS = (JobKind.LOAD, JobKind.SAMPLE)
 

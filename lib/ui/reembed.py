@@ -7,11 +7,12 @@ from enum import Enum, auto
 
 import streamlit as st
 
+from lib.amounts import size
 from lib.embedding.models import EmbeddingModel
 from lib.ingest.missing import Missing
 from lib.ingest.reembed import Estimate, NextState
 from lib.store.collections import Collection
-from lib.ui.text import count, duration, escape, size
+from lib.ui.text import count, duration, escape
 
 
 class Step(Enum):

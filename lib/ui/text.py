@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lib.errors import InvalidInput
-
 _SPECIAL = re.compile(r"[\\`*_{}\[\]()#+\-.!|<>~$&:^]")
 # What Streamlit and GitHub's Markdown look for in the text after it was parsed, where a backslash
 # is of no use any more: :smile:, :material/home:, arrows (->), and addresses. An empty
@@ -47,20 +45,6 @@ def laid_out(sql: str) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """1 document, 2,000 documents."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def size(size_bytes: int) -> str:
-    """Bytes in the unit that leaves one to three digits before the point (1 kB = 1,024 bytes)."""
-    if size_bytes < 0:
-        raise InvalidInput("A size is never negative.")
-    value, units = float(size_bytes), ["bytes", "kB", "MB", "GB", "TB"]
-    for unit in units[:-1]:
-        if value < 1024:
-            return (
-                f"{value:.0f} {unit}" if unit == "bytes" or value >= 10 else f"{value:.1f} {unit}"
-            )
-        value /= 1024
-    return f"{value:.1f} {units[-1]}"
 
 
 def duration(seconds: float) -> str:

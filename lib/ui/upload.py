@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from lib.amounts import size
 from lib.evaluation.query_sets import SavedQuerySet
 from lib.ingest.dropped import Ready, SortedOut
 from lib.ingest.pipeline import LoadOptions
@@ -17,7 +18,7 @@ from lib.ingest.readers import READERS
 from lib.ingest.source import MAX_PART_TOKENS, MIN_PART_TOKENS, ReadOptions
 from lib.store.collections import Collection, CollectionSummary
 from lib.ui.first_look import Dropped, forget_others
-from lib.ui.text import count, escape, size
+from lib.ui.text import count, escape
 
 # With more files than this, only the first ones are looked into before the load.
 MOST_PREVIEWS = 8

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 # `lib.ui` knows values, not services: from the packages above `lib.vectors` it takes classes and
 # constants (told by their spelling), but no Database and no …Service.
-FREE_FOR_UI = ("lib.errors", "lib.settings", "lib.log", "lib.vectors")
+FREE_FOR_UI = ("lib.errors", "lib.settings", "lib.log", "lib.amounts", "lib.vectors")
 # What `lib.ui.page` opens for all pages.
 UI_EXCEPTIONS = {"lib.ui.page": ("lib.services", "lib.store.database")}
 

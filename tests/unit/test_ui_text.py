@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from lib.ui.text import SQL_WIDTH, duration, escape, laid_out, milliseconds, share, size
+from lib.amounts import size
+from lib.ui.text import SQL_WIDTH, duration, escape, laid_out, milliseconds, share
 
 # An independent parser of CommonMark with GitHub's tables and strikethrough.
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -100,10 +101,10 @@ def test_a_long_literal_has_a_line_of_its_own() -> None:
     ("shown", "expected"),
     [
         (size(0), "0 bytes"),
-        (size(1023), "1023 bytes"),
+        (size(1023), "1,023 bytes"),
         (size(1536), "1.5 kB"),
         (size(10 * 1024**2), "10 MB"),
-        (size(5 * 1024**5), "5120.0 TB"),
+        (size(5 * 1024**5), "5,120 TB"),
         (duration(0.25), "250 ms"),
         (duration(89), "89 s"),
         (duration(90), "2 min"),
