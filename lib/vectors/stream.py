@@ -58,8 +58,9 @@ async def stream_vectors(
     without an embedding are left out. b is at most block_rows, or what a few pages hold.
 
     A server-side cursor sends them in binary, which is exact and needs no parsing: all rows of
-    some pages as one value, where the table is a plain one that is read whole, else row by row.
-    Values of ``where`` are written into the statement.
+    some pages as one value, where the table is a plain one that is read whole, else row by row
+    (docs/decisions/024-vectors-are-read-by-pages.md). Values of ``where`` are written into the
+    statement. Until the transaction ends PostgreSQL compiles no more statements (jit).
     Raises DimensionMismatch where a column without a fixed number of dimensions has several.
     """
     connection: Any = await (await db.connection()).get_raw_connection()
@@ -67,6 +68,8 @@ async def stream_vectors(
     # Rows that are few may be found by an index, which pages would bypass.
     pages = None if where else await _pages_of_part(db, driver, table)
     statement = _rows(table, where) if pages is None else _parts(table, pages)
+    # It guesses a thousand parts, and would take its time to compile what is run a few times.
+    await db.execute(select(func.set_config("jit", "off", True)))
     async with psycopg.AsyncServerCursor(driver, "vecscope_vectors") as cursor:
         await cursor.execute(printed(statement).encode(), binary=True)
         if pages is None:
