@@ -448,13 +448,12 @@ def _usable(core: _Core, table: VectorTable, indexes: Sequence[_Index]) -> Itera
         True,
         f"{sign} ({label}) is what {fitting[0].operator_class} is for.",
     )
-    if table.by_expression:
-        on_it = [index for index in fitting if index.expression is not None]
-        words = f"{on_it[0].name} is on {on_it[0].expression}, by which the search orders."
-        yield Check(CheckName.COLUMN, True, words)
-        return
+    on_expression = [index for index in fitting if index.expression is not None]
     on_column = [index for index in fitting if index.expression is None]
-    if not on_column:
+    if table.by_expression and on_expression:
+        words = f"{on_expression[0].name} is on {on_expression[0].expression}, as the order is."
+        yield Check(CheckName.COLUMN, True, words)
+    elif not on_column:
         yield Check(
             CheckName.COLUMN,
             False,
