@@ -18,7 +18,7 @@ from typing import Literal
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from lib.ingest.sample import SAMPLE_NAME
-from tests.browser.serving import ROOT, App, chromium, finished, running_app
+from tests.browser.serving import ROOT, App, chromium, enter, finished, running_app
 
 FOLDER = ROOT / "docs" / "pictures"
 MOST_BYTES = 300_000
@@ -119,9 +119,7 @@ def keep(app: App, browser: Browser, address: str, name: str) -> None:
     """Saves a search under a name."""
     page = open_page(app, browser, address)
     open_saved(page)
-    field = page.get_by_role("textbox", name="Save this search as")
-    field.fill(name)
-    field.press("Enter")
+    enter(page, "Save this search as", name, "Save")
     expect(page.get_by_role("link", name=name)).to_be_visible()
     page.context.close()
 

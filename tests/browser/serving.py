@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTED_SECONDS = 120
@@ -99,3 +99,12 @@ def finished(page: Page) -> None:
     page.wait_for_selector(
         '[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=DRAWN_MS
     )
+
+
+def enter(page: Page, label: str, text: str, button: str) -> None:
+    """Types a text into a field of a form and presses Enter, which Streamlit's browser side
+    ignores until the form's button is there too: the field comes before it."""
+    expect(page.get_by_role("button", name=button, exact=True)).to_be_visible()
+    field = page.get_by_role("textbox", name=label)
+    field.fill(text)
+    field.press("Enter")

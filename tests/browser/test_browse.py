@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import App
+from tests.browser.serving import enter
 
 ROWS = "id,title,text\n1,Foxes,A fox in the forest.\n2,Owls,An owl in the forest.\n3,Tea,A cup.\n"
 
@@ -15,9 +16,7 @@ ROWS = "id,title,text\n1,Foxes,A fox in the forest.\n2,Owls,An owl in the forest
 def test_documents_are_opened_exported_and_deleted(app: App, page: Page) -> None:
     page.goto(app.url)
     page.get_by_text("Create a collection of your own").click()
-    name = page.get_by_role("textbox", name="Name")
-    name.fill("Animals")
-    name.press("Enter")
+    enter(page, "Name", "Animals", "Create")
     expect(page.get_by_text("Animals", exact=True)).to_be_visible()
     page.goto(f"{app.url}/upload?c=animals")
     page.set_input_files(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import App
+from tests.browser.serving import enter
 
 # Each of these means something to Markdown, to HTML, or to Streamlit.
 HOSTILE = (
@@ -16,9 +17,7 @@ HOSTILE = (
 def test_own_files_are_searched_and_shown_as_they_are(app: App, page: Page) -> None:
     page.goto(app.url)
     page.get_by_text("Create a collection of your own").click()
-    name = page.get_by_role("textbox", name="Name")
-    name.fill("Odd *texts*")
-    name.press("Enter")
+    enter(page, "Name", "Odd *texts*", "Create")
     expect(page.get_by_text("Empty", exact=True)).to_be_visible()
 
     # The first of the cards: they are sorted by name.

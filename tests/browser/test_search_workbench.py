@@ -10,6 +10,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import App, finished
+from tests.browser.serving import enter
 
 ROWS = """\
 id,title,text
@@ -25,9 +26,7 @@ QUESTION = "owl at night in the harbour"
 def load(app: App, page: Page) -> None:
     page.goto(app.url)
     page.get_by_text("Create a collection of your own").click()
-    name = page.get_by_role("textbox", name="Name")
-    name.fill("Animals")
-    name.press("Enter")
+    enter(page, "Name", "Animals", "Create")
     expect(page.get_by_text("Animals", exact=True)).to_be_visible()
     page.goto(f"{app.url}/upload?c=animals")
     file = {"name": "animals.csv", "mimeType": "text/csv", "buffer": ROWS.encode()}
@@ -65,10 +64,7 @@ def test_the_workbench(app: App, page: Page, browser: Browser) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Saved")).to_be_focused()
     page.keyboard.press("Enter")
-    name = page.get_by_role("textbox", name="Save this search as")
-    expect(name).to_be_visible()
-    name.fill("Night owls")
-    name.press("Enter")
+    enter(page, "Save this search as", "Night owls", "Save")
     saved = page.get_by_role("link", name="Night owls")
     expect(saved).to_be_visible()
     address = saved.get_attribute("href")

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import USUAL_MS, App, finished
+from tests.browser.serving import enter
 
 # As many as IVFFlat has lists for so few: each text is a list of its own, so that looking into one
 # list finds one of them, whatever pgvector draws.
@@ -60,9 +61,7 @@ def test_from_an_index_that_misses_to_a_search_that_is_shared(
 ) -> None:
     page.goto(app.url)
     page.get_by_text("Create a collection of your own").click()
-    name = page.get_by_role("textbox", name="Name")
-    name.fill("News")
-    name.press("Enter")
+    enter(page, "Name", "News", "Create")
     expect(page.get_by_text("Empty", exact=True)).to_be_visible()
     page.get_by_test_id("stMain").get_by_role("link", name="Upload").click()
     expect(page.get_by_text("0 documents so far")).to_be_visible()
@@ -113,9 +112,7 @@ def test_from_an_index_that_misses_to_a_search_that_is_shared(
 
     # Kept by name, and opened by somebody who was never here.
     page.get_by_role("button", name="Saved").click()
-    kept = page.get_by_role("textbox", name="Save this search as")
-    kept.fill("Night animals")
-    kept.press("Enter")
+    enter(page, "Save this search as", "Night animals", "Save")
     link = page.get_by_role("link", name="Night animals")
     expect(link).to_be_visible()
     address = str(link.get_attribute("href"))
