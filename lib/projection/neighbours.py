@@ -61,12 +61,13 @@ def only(graph: Graph, kept: npt.NDArray[np.bool_]) -> Graph:
 
 
 def usable_rows(vectors: FloatArray, distance: Distance) -> npt.NDArray[np.bool_]:
-    """Which rows (n, d) have a distance to others: finite, and under cosine not zero (as pgvector
-    sees it, which adds squares up in float32)."""
-    usable = np.isfinite(vectors).all(axis=1)
+    """Which rows (n, d) have a distance to others: of finite length, and under cosine not zero (as
+    pgvector sees it, which adds squares up in float32)."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        squares = np.square(vectors).sum(axis=1)
+    usable = np.isfinite(squares)
     if distance is Distance.COSINE:
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            usable &= np.square(vectors).any(axis=1)
+        usable &= squares > 0
     return np.asarray(usable)
 
 

@@ -105,9 +105,10 @@ def test_nearest_are_numpys() -> None:
 
 
 def test_rows_without_a_distance_are_not_usable() -> None:
-    rows = np.array([[1, 0], [0, 0], [np.nan, 1], [np.inf, 1], [1e-30, 0]], np.float32)
-    assert usable_rows(rows, Distance.COSINE).tolist() == [True, False, False, False, False]
-    assert usable_rows(rows, Distance.L2).tolist() == [True, True, False, False, True]
+    """1e-30 and 1e25 are numbers, but their squares are not in float32."""
+    rows = np.array([[1, 0], [0, 0], [np.nan, 1], [np.inf, 1], [1e-30, 0], [1e25, 0]], np.float32)
+    assert usable_rows(rows, Distance.COSINE).tolist() == [True, *[False] * 5]
+    assert usable_rows(rows, Distance.L2).tolist() == [True, True, False, False, True, False]
 
 
 def test_a_graph_of_some_rows_repeats_what_is_left() -> None:
