@@ -14,6 +14,7 @@ plain functions:
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -34,6 +35,9 @@ TEMPLATE = "vecscope_template"
 # A busy machine is no failure: how long an example takes is not what is tested.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def execute(url: URL, *statements: sql.Composable | str) -> None:
