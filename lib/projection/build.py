@@ -287,7 +287,7 @@ def _phase_seconds(rows: int, dimensions: int, settings: ProjectionSettings) -> 
     seconds = {
         "reading": 1.5 + rows * dimensions * 1.5e-8,
         "neighbours": neighbours,
-        "layout": (3.0 + epochs * 7e-8) if is_umap else 0.5 + rows * dimensions * 1e-8,
+        "layout": (3.0 + epochs * 1.2e-7) if is_umap else 0.5 + rows * dimensions * 1e-8,
         "fidelity": 0.2 + measured * (6e-8 + 1e-10 * dimensions),
         "clusters": 0.5 + min(rows, 50_000) ** 2 * 3e-9,
         "naming": 1.0,

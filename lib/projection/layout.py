@@ -6,6 +6,7 @@ UMAP is imported here alone, and only in the worker's process: see :func:`import
 from __future__ import annotations
 
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Callable
@@ -13,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from lib.projection.descent import descend
 from lib.projection.neighbours import Graph, unit
 from lib.projection.settings import ProjectionSettings
 from lib.vectors.distance import Distance, FloatArray
 
 _NOISE = 1e-4  # of a width of 10, as umap-learn itself does it
 _BLOCK = 8192
+_IMPORTING = threading.Lock()
 
 
 def pca_layout(vectors: FloatArray, dimensions: int, distance: Distance) -> FloatArray:
@@ -69,7 +70,7 @@ def umap_layout(
     on_epoch is told how many epochs of how many are done.
 
     These are the two steps of ``UMAP(precomputed_knn=…).fit``, called one by one: the class would
-    check and copy the vectors, of which neither step makes any use. The second is our own.
+    check and copy the vectors, of which neither step makes any use.
     """
     umap = import_umap()
     n = len(start)
@@ -88,13 +89,50 @@ def umap_layout(
         strengths, _, _ = umap.fuzzy_simplicial_set(
             rows, k + 1, random, "precomputed", knn_indices=indices, knn_dists=distances
         )
-    edges = strengths.tocoo()
     width = float(np.abs(start).max()) or 1.0
-    spread = start * (10.0 / width) + random.normal(scale=_NOISE, size=start.shape)
-    spread = 10.0 * (spread - spread.min(axis=0)) / np.ptp(spread, axis=0)
-    curve = umap.find_ab_params(1.0, settings.min_dist)
+    noise = random.normal(scale=_NOISE, size=start.shape)
+    a, b = umap.find_ab_params(1.0, settings.min_dist)
     epochs = settings.epochs_for(n)
-    return descend(spread, edges.row, edges.col, edges.data, curve, epochs, random, on_epoch)
+    coordinates, _ = umap.simplicial_set_embedding(
+        rows,
+        strengths,
+        settings.dimensions,
+        initial_alpha=1.0,
+        a=a,
+        b=b,
+        gamma=1.0,
+        negative_sample_rate=5,
+        n_epochs=epochs,
+        init=(start * (10.0 / width) + noise).astype(np.float32),
+        random_state=random,
+        metric="euclidean",
+        metric_kwds={},
+        densmap=False,
+        densmap_kwds=None,
+        output_dens=False,
+        parallel=False,
+        tqdm_kwds={
+            "disable": False,
+            "file": _Epochs(on_epoch, epochs),
+            "bar_format": "{n}",
+            "mininterval": 0.2,
+        },
+    )
+    return np.asarray(coordinates, dtype=np.float32)
+
+
+class _Epochs:
+    """What tqdm writes its bar to: ``\\r12`` after twelve epochs."""
+
+    def __init__(self, on_epoch: Callable[[int, int], None], total: int) -> None:
+        self._on_epoch, self._total = on_epoch, total
+
+    def write(self, text: str) -> None:
+        if text.strip().isdigit():
+            self._on_epoch(int(text), self._total)
+
+    def flush(self) -> None:
+        return
 
 
 def import_umap() -> Any:
@@ -103,28 +141,29 @@ def import_umap() -> Any:
     umap-learn imports pynndescent, which compiles its search for neighbours at import; we bring the
     neighbours, so it gets an empty module. And most of umap-learn's own functions are compiled anew
     in each process; here numba keeps what it compiled, in NUMBA_CACHE_DIR
-    (docs/decisions/021-umap-is-imported-lean.md).
+    (docs/decisions/021-umap-is-imported-lean.md). A thread may begin with it while others compute.
     """
     import numba
 
-    search = types.ModuleType("pynndescent")
-    search.NNDescent = None  # type: ignore[attr-defined]
-    distances = types.ModuleType("pynndescent.distances")
-    distances.named_distances = {}  # type: ignore[attr-defined]
-    sparse = types.ModuleType("pynndescent.sparse")
-    sparse.sparse_named_distances = {}  # type: ignore[attr-defined]
-    compile_ = numba.njit
+    with _IMPORTING:
+        search = types.ModuleType("pynndescent")
+        search.NNDescent = None  # type: ignore[attr-defined]
+        distances = types.ModuleType("pynndescent.distances")
+        distances.named_distances = {}  # type: ignore[attr-defined]
+        sparse = types.ModuleType("pynndescent.sparse")
+        sparse.sparse_named_distances = {}  # type: ignore[attr-defined]
+        compile_ = numba.njit
 
-    def compile_and_keep(*args: Any, **options: Any) -> Any:
-        return compile_(*args, **{**options, "cache": True})
+        def compile_and_keep(*args: Any, **options: Any) -> Any:
+            return compile_(*args, **{**options, "cache": True})
 
-    for module in (search, distances, sparse):
-        sys.modules.setdefault(module.__name__, module)
-    numba.njit = compile_and_keep
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that TensorFlow is not there
-            from umap import umap_
-    finally:
-        numba.njit = compile_
+        for module in (search, distances, sparse):
+            sys.modules.setdefault(module.__name__, module)
+        numba.njit = compile_and_keep
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that TensorFlow is not there
+                from umap import umap_
+        finally:
+            numba.njit = compile_
     return umap_

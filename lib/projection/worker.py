@@ -22,7 +22,7 @@ import numpy.typing as npt
 from lib.errors import InvalidInput, VecscopeError
 from lib.projection.fidelity import fidelity, kept_share, local_fidelity
 from lib.projection.grouping import NO_CLUSTER, crowds, groups, voted
-from lib.projection.layout import pca_layout, umap_layout
+from lib.projection.layout import import_umap, pca_layout, umap_layout
 from lib.projection.neighbours import Graph, all_neighbours, nearest, only, unit, usable_rows
 from lib.projection.settings import (
     FEWEST,
@@ -119,6 +119,8 @@ def lay_out(task: Task, report: Report) -> Result:
     usable = task.received & usable_rows(task.vectors, task.distance)
     vectors = task.vectors if usable.all() else task.vectors[usable]
     _check(vectors, int(np.count_nonzero(task.received)), task.distance)
+    if settings.method is Method.UMAP:  # meanwhile, on the other core
+        threading.Thread(target=import_umap, daemon=True).start()
     graph = _neighbours(task, settings, usable, vectors, report)
     report("layout", 0.0)
     coordinates = pca_layout(vectors, settings.dimensions, task.distance)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import math
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +14,6 @@ import pytest
 from lib.errors import InvalidInput, LimitExceeded
 from lib.projection import neighbours
 from lib.projection.clusters import Clusters
-from lib.projection.descent import compiled_epoch, descend, power_tables
 from lib.projection.fidelity import Fidelity, fidelity, kept_share, local_fidelity, map_neighbours
 from lib.projection.finds import near_duplicates, outliers, strangers
 from lib.projection.grouping import NO_CLUSTER, by_size, crowds, groups, voted
@@ -141,65 +138,6 @@ def test_pca_beyond_the_rank_is_flat() -> None:
     assert np.ptp(found[:, 0]) > 18
     np.testing.assert_allclose(found[:, 1:], 0, atol=1e-5)
     assert pca_layout(rows[:, :1], 2, Distance.L2).shape == (6, 2)
-
-
-def test_a_step_of_the_descent_follows_the_gradient() -> None:
-    """Of log φ where the points of an edge are pulled close, and of log(1 − φ) where one is pushed
-    off, φ being 1 / (1 + a d²ᵇ), by differences in float64."""
-    a, b, rate = 1.577, 0.895, 0.3
-    start = np.array([[0.5, -1.0], [2.0, 1.5]])
-
-    def slope(at: npt.NDArray[Any], log: Callable[[float], float]) -> npt.NDArray[np.float64]:
-        """At the first point."""
-
-        def value(point: npt.NDArray[Any]) -> float:
-            return log(1 / (1 + a * float(((point - at[1]) ** 2).sum()) ** b))
-
-        steps = np.eye(2) * 1e-5
-        return np.array([(value(at[0] + h) - value(at[0] - h)) / 2e-5 for h in steps])
-
-    def stepped(push_due: float, state: int) -> npt.NDArray[np.float64]:
-        at = start.astype(np.float32)
-        edge = np.array([0], np.int32), np.array([1], np.int32), np.ones(1)
-        due = np.ones(1), np.array([push_due])
-        curve = np.float32(rate), np.float32(a), np.float32(b)
-        compiled_epoch()(at, *edge, *due, 1, *curve, *power_tables(b), np.uint64(state))
-        return at.astype(np.float64)
-
-    pulled = stepped(1.0, 1)
-    expected = rate * slope(start, math.log)
-    np.testing.assert_allclose(pulled - start, [expected, -expected], rtol=1e-3)
-
-    push = rate * slope(pulled, lambda strength: math.log(1 - strength))
-    states = np.random.default_rng(0).integers(1, 2**63, 60).tolist()
-    both = [stepped(0.7, state)[0] - pulled[0] for state in states]
-    pushed = [each for each in both if each.any()]
-    assert 10 < len(pushed) < 50  # the other times the point itself was drawn
-    np.testing.assert_allclose(pushed, [push] * len(pushed), rtol=2e-3)
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_the_descent_draws_together_what_belongs_together(dimensions: int) -> None:
-    """Three groups in which all are joined to all, scattered at first."""
-    group = np.arange(90) % 3
-    heads, tails = np.nonzero((group[:, None] == group) & ~np.eye(90, dtype=bool))
-    strengths = np.ones(len(heads), np.float32)
-    start = np.random.default_rng(2).uniform(0, 10, (90, dimensions)).astype(np.float32)
-
-    def drawn(seed: int) -> FloatArray:
-        random = np.random.RandomState(seed)
-        edges = heads.astype(np.int32), tails.astype(np.int32)
-        return descend(
-            start, *edges, strengths, (1.577, 0.895), 150, random, lambda *far: heard.append(far)
-        )
-
-    heard: list[tuple[int, int]] = []
-    found = drawn(5)
-    near = map_neighbours(found, 29)
-    assert (group[near] == group[:, None]).all()
-    assert heard == [(done, 150) for done in range(1, 151)]
-    np.testing.assert_array_equal(drawn(5), found)
-    assert np.abs(drawn(6) - found).max() > 0.01
 
 
 # --- fidelity -------------------------------------------------------------------------------------
