@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,8 @@ def picture(
         axis = {"visible": False, "zeroline": False, "showgrid": False}
         figure.update_xaxes(**axis, range=list(frame.x))
         figure.update_yaxes(**axis, range=list(frame.y), scaleanchor="x")
+        for arrow in _arrows(points, asked):
+            figure.add_annotation(arrow)
         for name in names_within(names, frame, most_names):
             figure.add_annotation(
                 x=name.at[0],
@@ -392,3 +395,35 @@ def _questions(points: MapPoints, asked: Sequence[Question], *, solid: bool) -> 
             )
         )
     return traces
+
+
+def _arrows(points: MapPoints, asked: Sequence[Question]) -> list[dict[str, Any]]:
+    """From the question to its hits, and from each question to the next, above the points: as
+    traces they lie below them, and a crowd hides them."""
+    if not asked:
+        return []
+    path = [each.at for each in asked if each.at is not None]
+    arrows = [_arrow(start, end, arrowhead=2) for start, end in pairwise(path)]
+    now = asked[-1]
+    if now.at is not None:
+        hits = points.coordinates[list(now.hits)].tolist()
+        arrows += [_arrow(now.at, hit, arrowhead=6) for hit in hits]  # with a dot at its end
+    return arrows
+
+
+def _arrow(start: Sequence[float], end: Sequence[float], *, arrowhead: int) -> dict[str, Any]:
+    return {
+        "text": "",
+        "x": end[0],
+        "y": end[1],
+        "ax": start[0],
+        "ay": start[1],
+        "axref": "x",
+        "ayref": "y",
+        "arrowhead": arrowhead,
+        "arrowsize": 1.5,
+        "arrowwidth": 1.5,
+        "arrowcolor": FUSED,
+        "opacity": 0.8,
+        "captureevents": False,
+    }

@@ -104,6 +104,18 @@ def test_a_question_has_lines_to_its_hits_and_a_path_to_the_one_before() -> None
     assert len(stars["x"]) == 2
 
 
+def test_the_path_and_the_lines_to_the_hits_lie_above_the_points_too() -> None:
+    """Annotations do, what is no WebGL trace does not."""
+    first, second = question((0.0, 0.0), (1,)), question((1.0, 1.0), (3, 5))
+    figure = picture(
+        map_points(AT, facts(COUNT)), kinds(), (), 9, [first, second], np.arange(0), zoom=False,
+        revision="1",
+    )  # fmt: skip
+    lines = [(each.ax, each.ay, each.x, each.y) for each in figure.layout.annotations]
+    expected = [(0.0, 0.0, 1.0, 1.0), (1.0, 1.0, *AT[3]), (1.0, 1.0, *AT[5])]
+    np.testing.assert_allclose(lines, expected, rtol=1e-6)
+
+
 def test_a_question_without_a_place_shows_its_hits() -> None:
     (hits,) = draw(kinds(), asked=[question(None, (4,))])[4:]
     assert (hits["x"][0], hits["y"][0]) == pytest.approx(tuple(AT[4]))
