@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Text, bindparam, cast, func, literal, null, select
+from sqlalchemy import ColumnElement, Text, bindparam, case, cast, func, literal, null, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.store.collections import Collection
 
 SNIPPET_CHARACTERS = 160
+_SHORT_CHARACTERS = 40
 MOST_COLUMNS = 30
 
 
@@ -46,7 +47,8 @@ class DocumentFacts:
 async def document_facts(
     db: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]
 ) -> DocumentFacts:
-    """titles: the title, or the external id. snippets: the beginning of the text, one line."""
+    """titles: the title, or the whole text where it is as short as one, or the external id.
+    snippets: the beginning of the text, one line."""
     table = collection.table
     wanted = select(
         func.unnest(bindparam("ids", list(ids), type_=ARRAY(UUID(as_uuid=True)))).label("id"),
@@ -54,8 +56,12 @@ async def document_facts(
     ).cte("wanted")
     id_ = table.column(table.id)
     names = [
-        func.nullif(table.column(name), "")
-        for name in (table.title, table.external_id)
+        func.nullif(func.trim(name), "")
+        for name in (
+            None if table.title is None else table.column(table.title),
+            None if table.content is None else _whole_if_short(table.column(table.content)),
+            None if table.external_id is None else table.column(table.external_id),
+        )
         if name is not None
     ]
     beginning = (
@@ -84,6 +90,11 @@ async def document_facts(
         snippets=tuple(" ".join(beginning.split()) for beginning in beginnings),
         metadata=_columns(metadata),
     )
+
+
+def _whole_if_short(content: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Of an emoji or a word, “vectors.npy#657” says less than the text itself."""
+    return case((func.length(content) <= _SHORT_CHARACTERS, content))
 
 
 def _columns(metadata: Sequence[Mapping[str, Any] | None]) -> dict[str, MetadataColumn]:

@@ -424,7 +424,7 @@ def test_facts_come_in_the_order_of_the_ids(database: Database) -> None:
     ids = [uuid.UUID(int=3), gone, uuid.UUID(int=0)]
     found = database.query(document_facts, atlas.collection, ids)
     assert found.there.tolist() == [True, False, True]
-    assert found.titles == ("3", "", "The first")
+    assert found.titles == ("text 3", "", "The first")
     assert found.categories == ("odd", None, "even")
     assert found.snippets == ("text 3", "", "two lines")
     assert set(found.metadata) == {"shelf", "year", "tag", "ok"}
@@ -432,6 +432,9 @@ def test_facts_come_in_the_order_of_the_ids(database: Database) -> None:
     np.testing.assert_array_equal(year.numbers, [np.nan, np.nan, 1999.0])
     assert (tag.numbers, tag.kinds) == (None, (None, None, "x"))
     assert database.query(document_facts, atlas.collection, []).titles == ()
+    # No title: a text as short as one, else the external id.
+    atlas.run(f"UPDATE {table} SET content = repeat('x', 41) WHERE external_id = '3'")
+    assert database.query(document_facts, atlas.collection, ids).titles == ("3", "", "The first")
 
 
 def test_true_distances_are_numpys(database: Database) -> None:
