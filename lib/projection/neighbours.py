@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.exact import norms_of
 
 IntArray = npt.NDArray[np.int32]
 
@@ -128,7 +129,7 @@ class _Comparable:
 
     @classmethod
     def of(cls, rows: FloatArray, distance: Distance) -> _Comparable:
-        lengths = _lengths(rows)
+        lengths = norms_of(rows)
         prepared = _divided(rows, lengths) if distance is Distance.COSINE else rows
         return cls(rows, prepared, lengths, distance)
 
@@ -240,11 +241,7 @@ def _distances(
 
 def unit(rows: FloatArray) -> FloatArray:
     """Rows divided by their lengths; none may be zero."""
-    return _divided(rows, _lengths(rows))
-
-
-def _lengths(rows: FloatArray) -> npt.NDArray[np.float64]:
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64)))
+    return _divided(rows, norms_of(rows))
 
 
 def _divided(rows: FloatArray, lengths: npt.NDArray[np.float64]) -> FloatArray:

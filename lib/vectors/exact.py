@@ -115,7 +115,7 @@ class ExactSearch:
             )
         if not np.isfinite(self._queries).all():
             raise InvalidVector("A query has a value that is not a finite number.")
-        self._norms = _norms(self._queries)
+        self._norms = norms_of(self._queries)
         if distance is Distance.COSINE and not _usable(self._queries).all():
             raise InvalidVector("A query is all zeros, which has no cosine distance to anything.")
         self._k, self._distance = k, distance
@@ -310,7 +310,7 @@ class _Block:
             usable = _usable(rows)
             if not usable.all():
                 kept, rows = kept[usable], rows[usable]
-        norms = _norms(rows)
+        norms = norms_of(rows)
         return cls(kept, rows, norms, float(norms.max(initial=0.0)))
 
 
@@ -333,7 +333,8 @@ def _parts(vectors: int, dimensions: int) -> Iterator[slice]:
         yield slice(first, first + size)
 
 
-def _norms(rows: FloatArray) -> DoubleArray:
+def norms_of(rows: FloatArray) -> DoubleArray:
+    """The lengths of float32 rows (n, d), summed in float64 without a whole copy of them: (n,)."""
     squares = np.empty(len(rows))
     for part in _parts(*rows.shape):
         x = rows[part].astype(np.float64)
