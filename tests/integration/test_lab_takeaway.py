@@ -33,8 +33,9 @@ from lib.settings import Settings
 from lib.store.candidates import parse_candidate
 from lib.store.collections import get_collection
 from lib.store.database import Database, connect_arguments
+from lib.store.jobs import Job
 from lib.vectors.distance import Distance, Storage, vector_text
-from lib.vectors.indexes import IndexKind, list_indexes
+from lib.vectors.indexes import IndexDescription, IndexKind, list_indexes
 from lib.vectors.tuning import SearchSettings
 from tests.unit import lab_tables
 
@@ -63,6 +64,22 @@ def recommended(text: str, value: int, **spec: Any) -> tuple[Experiment, Recomme
     assert advice is not None
     assert advice.winner == facts
     return experiment, advice
+
+
+def applied(
+    library: Library, text: str, value: int, *, queries: int
+) -> tuple[Job, IndexDescription]:
+    """The recommended candidate's index built on the collection itself: how that ended, and it."""
+    database, collection = library.database, library.collection
+    experiment, advice = recommended(text, value)
+    batch = database.run(sample_queries(database, collection, queries))
+    job = database.run(
+        start_applying(library.jobs, database, collection, experiment, advice, batch)
+    )
+    ended = database.run(library.jobs.wait(job.id))
+    assert ended.status.value == "done", ended.error
+    (index,) = database.query(list_indexes, collection.table)
+    return ended, index
 
 
 def migrate(database: Database, folder: Path, source: str, go: Any, target: str) -> None:
@@ -200,14 +217,7 @@ def test_an_index_on_halves_or_bits_is_built_here_and_searches_ask_it(
 ) -> None:
     vectors = clustered(4000)  # enough for PostgreSQL to take an index by itself
     library = Library(database, vectors)
-    experiment, advice = recommended(f"{GRAPH}@{storage}", 400)
-    batch = database.run(sample_queries(database, library.collection, 20))
-    job = database.run(
-        start_applying(library.jobs, database, library.collection, experiment, advice, batch)
-    )
-    ended = database.run(library.jobs.wait(job.id))
-    assert ended.status.value == "done", ended.error
-    (index,) = database.query(list_indexes, library.collection.table)
+    ended, index = applied(library, f"{GRAPH}@{storage}", 400, queries=20)
     assert (index.halves, index.bits) == (storage == "halfvec", storage == "bit")
     assert ended.result is not None
     certified = ended.result["certified"]
@@ -234,14 +244,8 @@ def test_the_recommended_index_is_built_on_the_collection_and_certified(
     database: Database,
 ) -> None:
     library = Library(database, VECTORS)
-    experiment, advice = recommended(f"{LISTS}@vector", 20)  # every list: exact
-    batch = database.run(sample_queries(database, library.collection, 40))
-    job = database.run(
-        start_applying(library.jobs, database, library.collection, experiment, advice, batch)
-    )
-    ended = database.run(library.jobs.wait(job.id))
-    assert ended.status.value == "done", ended.error
-    (index,) = database.query(list_indexes, library.collection.table)
+    # every list: exact
+    ended, index = applied(library, f"{LISTS}@vector", 20, queries=40)
     assert (index.kind, index.options) == (IndexKind.IVFFLAT, {"lists": 20})
     assert ended.result is not None
     certified = ended.result["certified"]

@@ -17,6 +17,7 @@ from lib.search.saved import delete_saved, get_saved, list_saved, save_search
 from lib.store.collections import Collection, create_collection, drop_collection
 from lib.store.database import Database
 from lib.vectors.tuning import SearchSettings
+from tests.conftest import execute
 
 REQUEST = SearchRequest(
     "lost “in” space?",
@@ -58,16 +59,11 @@ def test_an_example_comes_back(database: Database, films: Collection) -> None:
 def test_an_example_that_is_none_is_said(database: Database, films: Collection) -> None:
     database.query(save_search, films, "Old", REQUEST, example=Example(text="moss"))
 
-    async def spoil() -> None:
-        async with database.session() as db:
-            await db.execute(
-                text(
-                    "UPDATE vecscope.saved_searches "
-                    "SET request = jsonb_set(request, '{example}', '{\"like\": [\"x\"]}')"
-                )
-            )
-
-    database.run(spoil())
+    execute(
+        database.url,
+        "UPDATE vecscope.saved_searches "
+        "SET request = jsonb_set(request, '{example}', '{\"like\": [\"x\"]}')",
+    )
     saved = database.query(get_saved, films, "old")
     assert saved.request == REQUEST
     with pytest.raises(InvalidInput, match=r"“like\.0”"):
@@ -129,16 +125,11 @@ def test_settings_that_are_no_more_do_not_hide_the_others(
     database.query(save_search, films, "Old", REQUEST)
     database.query(save_search, films, "New", REQUEST)
 
-    async def age() -> None:
-        async with database.session() as db:
-            await db.execute(
-                text(
-                    "UPDATE vecscope.saved_searches SET request = request || '{\"gone\": 1}' "
-                    "WHERE slug = 'old'"
-                )
-            )
-
-    database.run(age())
+    execute(
+        database.url,
+        "UPDATE vecscope.saved_searches SET request = request || '{\"gone\": 1}' "
+        "WHERE slug = 'old'",
+    )
     new, old = database.query(list_saved, films)
     assert new.request == REQUEST
     with pytest.raises(InvalidInput, match="no setting “gone”"):
