@@ -21,7 +21,6 @@ import plotly.io
 
 from lib.projection.coloring import Coloring, Numbers, kinds_of
 from lib.projection.facts import DocumentFacts
-from lib.projection.viewing import ClusterName
 from lib.ui.map_chart import MapPoints, map_points, picture
 
 AIM_SECONDS = 1.0
@@ -42,9 +41,7 @@ def made_up(points: int) -> tuple[np.ndarray, DocumentFacts]:
 
 def drawn(points: MapPoints, coloring: Coloring) -> int:
     """The length of the figure as JSON."""
-    names = [ClusterName(f"name {n}", (n / 10, n / 10), 10) for n in range(20)]
-    nothing = np.arange(0)
-    figure = picture(points, coloring, names, 14, (), nothing, zoom=False, revision="1")
+    figure = picture(points, coloring, (), np.arange(0), zoom=False, revision="1")
     return len(plotly.io.to_json(figure, validate=False))
 
 

@@ -18,6 +18,7 @@ from lib.ui import map as ui
 from lib.ui.controls import page_head, search_controls
 from lib.ui.map_below import kept_lost, show_below
 from lib.ui.map_chart import map_points, picture
+from lib.ui.map_layer import layer_data
 from lib.ui.memory import FRESH_SECONDS, remember
 from lib.ui.page import MAP, refresh, start_page, watch_jobs
 from lib.ui.states import nothing_embedded
@@ -103,14 +104,13 @@ def show_maps(
             figure = picture(
                 points,
                 coloring,
-                view.cluster_names(),
-                names,
                 asked,
                 view.places(ui.chosen_ids(id_)),
                 zoom=ui.zoomed(),
                 revision=str(view.projection.id),
             )
-            ui.show_chart(figure, view.projection, view.ids if number == 0 else None)
+            over = layer_data(points, view.cluster_names(), names, asked)
+            ui.show_chart(figure, over, view.projection, view.ids if number == 0 else None)
             ui.caption(view.projection, finding(coloring, view.projection), points.outside)
             ui.show_question(asked)
     return views[0]

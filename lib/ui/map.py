@@ -29,6 +29,7 @@ from lib.projection.stored import ProjectionSummary
 from lib.projection.viewing import Question
 from lib.ui.address import by_value, read_choice, write_choice
 from lib.ui.map_chart import SOLID
+from lib.ui.map_layer import show_layer
 from lib.ui.text import count, duration, escape
 
 MOST_IN_ADDRESS = 20
@@ -168,8 +169,8 @@ def names_slider() -> int:
         USUAL_NAMES,
         key="names",
         bind="query-params",
-        help="The largest clusters that are to be seen are named. Zoom to a selection, and "
-        "smaller ones have their turn.",
+        help="At most so many at a time, of the largest clusters in sight. Zoom in with the mouse "
+        "wheel, and smaller ones have their turn; nearer still, the documents' own titles.",
     )
 
 
@@ -328,24 +329,28 @@ def chosen_ids(projection: uuid.UUID) -> list[str]:
 
 def show_chart(
     figure: go.Figure,
+    over: dict[str, Any],
     summary: ProjectionSummary,
     to_ids: Callable[[Sequence[int]], list[str]] | None,
 ) -> None:
-    """The map; a click, a box or a lasso on it selects. to_ids: places → ids; None for a map that
-    is only looked at."""
-    config = {"scrollZoom": True, "displaylogo": False}
-    alt = f"{escape(summary.name)}: documents as points; those that are alike lie near each other"
-    if to_ids is None or summary.dimensions == SOLID:
-        st.plotly_chart(figure, key=f"{_CHART}:{summary.id}", config=config, alt=alt)
-        return
-    st.plotly_chart(
-        figure,
-        key=_CHART,
-        on_select=partial(_take_selection, summary.id, to_ids),
-        selection_mode=("points", "box", "lasso"),
-        config=config,
-        alt=alt,
-    )
+    """The map, with what lies over it; a click, a box or a lasso on it selects. to_ids: places →
+    ids; None for a map that is only looked at."""
+    flat, key, on_select = summary.dimensions != SOLID, f"{_CHART}:{summary.id}", None
+    if flat and to_ids is not None:
+        key, on_select = _CHART, partial(_take_selection, summary.id, to_ids)
+    holder = f"{_CHART}_{'beside' if to_ids is None else 'first'}"
+    with st.container(key=holder, gap=None):
+        st.plotly_chart(
+            figure,
+            key=key,
+            on_select=on_select or "ignore",
+            selection_mode=("points", "box", "lasso"),
+            config={"scrollZoom": True, "displaylogo": False},
+            alt=f"{escape(summary.name)}: documents as points; those that are alike lie near each "
+            "other",
+        )
+        if flat:
+            show_layer(over, holder=holder)
 
 
 def _take_selection(projection: uuid.UUID, to_ids: Callable[[Sequence[int]], list[str]]) -> None:

@@ -7,9 +7,8 @@ Coordinates and colours go as arrays, never point by point: 50,000 points are dr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import plotly.graph_objects as go
 
 from lib.projection.coloring import NO_KIND, Coloring, Kinds, Numbers
 from lib.projection.facts import DocumentFacts
-from lib.projection.viewing import ClusterName, Question
+from lib.projection.viewing import Question
 from lib.ui.charts import EXACT, FUSED, SERIES, shortened
 
 HEIGHT = 620
@@ -34,11 +33,8 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 _COLORS = tuple(color for color in SERIES if color not in (EXACT, FUSED))
 _MARGIN = 0.06  # of the map's width, around it
 _FAR_SHARE = 0.01  # of the points, on each side of each axis
-# Pixels, roughly: of the picture, of a character and of a line of a name.
-_WIDTH, _CHARACTER, _LINE = 900, 7.0, 22.0
 MOST_LEGENDS = 20
 SOLID = 3
-_LABEL_CHARACTERS = 34
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -133,47 +129,27 @@ def frame_of(coordinates: npt.NDArray[np.float32], places: IntArray | None = Non
     return Frame((float(low[0]), float(high[0])), (float(low[1]), float(high[1])))
 
 
-def names_within(names: Sequence[ClusterName], frame: Frame, most: int) -> list[ClusterName]:
-    """Those of the largest clusters that are to be seen and hide no larger one's name: the nearer
-    one looks, the more of the smaller ones have their turn. Names at the edge are moved inside."""
-    unit = max((frame.x[1] - frame.x[0]) / _WIDTH, (frame.y[1] - frame.y[0]) / HEIGHT)
-    shown: list[tuple[ClusterName, float]] = []
-    for name in sorted(names, key=lambda each: -each.points):
-        if len(shown) == most:
-            break
-        if not frame.holds(name.at):
-            continue
-        half = min(len(name.text), _LABEL_CHARACTERS) * _CHARACTER * unit / 2
-        x = min(max(name.at[0], frame.x[0] + half), frame.x[1] - half)
-        if all(
-            abs(x - other.at[0]) > half + other_half or abs(name.at[1] - other.at[1]) > _LINE * unit
-            for other, other_half in shown
-        ):
-            shown.append((replace(name, at=(x, *name.at[1:])), half))
-    return [name for name, _ in shown]
-
-
 def picture(
     points: MapPoints,
     coloring: Coloring,
-    names: Sequence[ClusterName],
-    most_names: int,
     asked: Sequence[Question],
     chosen: IntArray,
     *,
     zoom: bool,
     revision: str,
 ) -> go.Figure:
-    """asked: questions in their order, the last one is the one that is asked now. chosen: places of
-    points that stand out, the others fade; zoom: to them. revision: as long as it and what is
-    zoomed to are the same, the browser keeps the part of the map that one has moved to."""
+    """asked: questions in their order, the last one is the one that is asked now; a flat map has
+    them in a layer above it (:mod:`lib.ui.map_layer`), so that they do not change the picture.
+    chosen: places of points that stand out, the others fade; zoom: to them. revision: as long as it
+    and what is zoomed to are the same, the browser keeps the part of the map that one has moved
+    to."""
     figure = go.Figure()
     solid = points.solid
     for trace in _traces(points, coloring, chosen if len(chosen) else None, solid=solid):
         figure.add_trace(trace)
-    for trace in _questions(points, asked, solid=solid):
-        figure.add_trace(trace)
     if solid:
+        for trace in _questions(points, asked):
+            figure.add_trace(trace)
         hidden = {"visible": False, "showspikes": False}
         scene = {"xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data"}
         figure.update_layout(scene=scene)
@@ -182,19 +158,6 @@ def picture(
         axis = {"visible": False, "zeroline": False, "showgrid": False}
         figure.update_xaxes(**axis, range=list(frame.x))
         figure.update_yaxes(**axis, range=list(frame.y), scaleanchor="x")
-        for arrow in _arrows(points, asked):
-            figure.add_annotation(arrow)
-        for name in names_within(names, frame, most_names):
-            figure.add_annotation(
-                x=name.at[0],
-                y=name.at[1],
-                text=shortened(name.text, _LABEL_CHARACTERS),
-                showarrow=False,
-                font={"size": 12, "color": "white"},
-                bgcolor="rgba(45,45,55,0.78)",  # readable on any colour, by day and night
-                borderpad=2,
-                captureevents=False,
-            )
     kept_view = f"{revision}:{zoom and chosen.tolist()}"
     figure.update_layout(
         height=HEIGHT,
@@ -249,7 +212,8 @@ def _traces(
         for trace in traces:
             trace.showlegend = False
         return traces
-    return [
+    kinds = _kinds_last_first(coloring)
+    traces = [
         _scatter(
             points,
             np.flatnonzero(coloring.codes == code),
@@ -257,10 +221,17 @@ def _traces(
             shortened(label, 30),
             chosen,
             solid=solid,
-            in_legend=code < MOST_LEGENDS,
         )
-        for code, label in _kinds_last_first(coloring)
+        for code, label in kinds
+        if code < MOST_LEGENDS
     ]
+    # The browser draws each trace by itself, so those beyond the legend are one.
+    rest = np.flatnonzero(coloring.codes >= MOST_LEGENDS)
+    if len(rest):
+        name = f"{sum(code >= MOST_LEGENDS for code, _ in kinds):,} more"
+        marker = {**common, **_looks(coloring.codes[rest], solid=solid)}
+        traces.append(_scatter(points, rest, marker, name, chosen, solid=solid))
+    return traces
 
 
 def _kinds_last_first(coloring: Kinds) -> list[tuple[int, str]]:
@@ -280,6 +251,27 @@ def _look(code: int, opacity: float, *, solid: bool) -> dict[str, Any]:
     return {"color": _COLORS[code % len(_COLORS)], "symbol": sign}
 
 
+def _looks(codes: npt.NDArray[np.int32], *, solid: bool) -> dict[str, Any]:
+    """The same for points of several kinds; the colours as numbers, which are sent packed."""
+    signs = [
+        _look(code, 1.0, solid=solid)["symbol"] for code in range(len(_COLORS) * len(_SYMBOLS))
+    ]
+    ends = np.arange(len(_COLORS) + 1) / len(_COLORS)
+    scale = [
+        [end, color]
+        for color, low, high in zip(_COLORS, ends, ends[1:], strict=False)
+        for end in (low, high)
+    ]
+    return {
+        "color": (codes % len(_COLORS)).astype(np.uint8),
+        "colorscale": scale,
+        "cmin": -0.5,
+        "cmax": len(_COLORS) - 0.5,
+        "showscale": False,
+        "symbol": [signs[code % len(signs)] for code in codes.tolist()],
+    }
+
+
 def _scatter(
     points: MapPoints,
     places: IntArray,
@@ -288,7 +280,6 @@ def _scatter(
     chosen: IntArray | None,
     *,
     solid: bool,
-    in_legend: bool = True,
 ) -> Any:
     at = points.coordinates[places]
     common: dict[str, Any] = {
@@ -297,7 +288,7 @@ def _scatter(
         "mode": "markers",
         "marker": marker,
         "name": name,
-        "showlegend": in_legend,
+        "showlegend": True,
         # Once for all points: as JSON, what makes a title bold is longer than many a title.
         "hovertext": points.titles[places],
         "hovertemplate": "<b>%{hovertext}</b><extra></extra>",
@@ -315,21 +306,20 @@ def _scatter(
     return go.Scattergl(**common)
 
 
-def _questions(points: MapPoints, asked: Sequence[Question], *, solid: bool) -> list[Any]:
-    """The path through the questions, then the last one with lines to its hits."""
+def _questions(points: MapPoints, asked: Sequence[Question]) -> list[Any]:
+    """In three dimensions: the path through the questions, then the last one with lines to its
+    hits. On a flat map they lie above the points (lib.ui.map_layer)."""
     if not asked:
         return []
-    kind = go.Scatter3d if solid else go.Scatter
-    axes = "xyz" if solid else "xy"
 
     def along(rows: Sequence[Sequence[float | None]]) -> dict[str, list[float | None]]:
-        return {axis: [row[place] for row in rows] for place, axis in enumerate(axes)}
+        return {axis: [row[place] for row in rows] for place, axis in enumerate("xyz")}
 
     traces: list[Any] = []
     path = [each.at for each in asked if each.at is not None]
     if len(path) > 1:
         traces.append(
-            kind(
+            go.Scatter3d(
                 **along(path),
                 mode="lines",
                 line={"color": FUSED, "width": 2, "dash": "dot"},
@@ -340,13 +330,13 @@ def _questions(points: MapPoints, asked: Sequence[Question], *, solid: bool) -> 
         )
     now = asked[-1]
     hits = [tuple(map(float, points.coordinates[place])) for place in now.hits]
-    nowhere = (None,) * len(axes)
+    nowhere = (None,) * SOLID
     if now.at is not None and hits:
         spokes: list[Sequence[float | None]] = []
         for hit in hits:
             spokes += [now.at, hit, nowhere]
         traces.append(
-            kind(
+            go.Scatter3d(
                 **along(spokes),
                 mode="lines",
                 line={"color": FUSED, "width": 1},
@@ -358,11 +348,11 @@ def _questions(points: MapPoints, asked: Sequence[Question], *, solid: bool) -> 
         )
     if hits:
         traces.append(
-            kind(
+            go.Scatter3d(
                 **along(hits),
                 mode="markers+text",
                 marker={
-                    "size": 13 if not solid else 7,
+                    "size": 7,
                     "color": FUSED,
                     "symbol": "circle-open",
                     "line": {"width": 3},
@@ -379,13 +369,13 @@ def _questions(points: MapPoints, asked: Sequence[Question], *, solid: bool) -> 
     stars = [each for each in asked if each.at is not None]
     if stars:
         traces.append(
-            kind(
+            go.Scatter3d(
                 **along([each.at for each in stars if each.at is not None]),
                 mode="markers",
                 marker={
                     "size": [16 if each is now else 10 for each in stars],
                     "color": FUSED,
-                    "symbol": "diamond" if solid else "star",
+                    "symbol": "diamond",
                     "line": {"width": 1, "color": "white"},
                 },
                 hovertext=[shortened(each.text, 90) for each in stars],
@@ -395,35 +385,3 @@ def _questions(points: MapPoints, asked: Sequence[Question], *, solid: bool) -> 
             )
         )
     return traces
-
-
-def _arrows(points: MapPoints, asked: Sequence[Question]) -> list[dict[str, Any]]:
-    """From the question to its hits, and from each question to the next, above the points: as
-    traces they lie below them, and a crowd hides them."""
-    if not asked:
-        return []
-    path = [each.at for each in asked if each.at is not None]
-    arrows = [_arrow(start, end, arrowhead=2) for start, end in pairwise(path)]
-    now = asked[-1]
-    if now.at is not None:
-        hits = points.coordinates[list(now.hits)].tolist()
-        arrows += [_arrow(now.at, hit, arrowhead=6) for hit in hits]  # with a dot at its end
-    return arrows
-
-
-def _arrow(start: Sequence[float], end: Sequence[float], *, arrowhead: int) -> dict[str, Any]:
-    return {
-        "text": "",
-        "x": end[0],
-        "y": end[1],
-        "ax": start[0],
-        "ay": start[1],
-        "axref": "x",
-        "ayref": "y",
-        "arrowhead": arrowhead,
-        "arrowsize": 1.5,
-        "arrowwidth": 1.5,
-        "arrowcolor": FUSED,
-        "opacity": 0.8,
-        "captureevents": False,
-    }

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from playwright.sync_api import Browser, Page, expect
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import App, finished
 from tests.browser.serving import ROOT
@@ -17,6 +18,7 @@ SELECTED = re.compile(r"^[\d,]+ documents? selected$")
 DRAWN_MS = 240_000
 SLOW_MS = 60_000
 TRIES, HEARD_MS = 4, 5_000
+MOST_WHEELS, WHEEL_PX, WHEEL_MS = 60, 120, 200
 
 
 def load_sample(app: App, documents: int) -> None:
@@ -40,6 +42,55 @@ def lasso(page: Page) -> None:
     for across, down in corners[1:]:
         page.mouse.move(x + across * width, y + down * height, steps=8)
     page.mouse.up()
+
+
+def zoom_in_and_move(page: Page) -> None:
+    """By the wheel: names that had no room come, then titles; all of them follow the mouse."""
+    names, titles = page.locator(".vecscope-name"), page.locator(".vecscope-title")
+    expect(names.nth(1)).to_be_visible()
+    small = names.last.inner_text()
+    x, y = middle(names.last)
+    page.goto(f"{page.url}&names=1")
+    expect(names).to_have_count(1, timeout=SLOW_MS)
+    finished(page)
+    expect(names).not_to_have_text(small)
+    page.mouse.move(x, y)
+    for _ in range(MOST_WHEELS):
+        if names.all_inner_texts() == [small]:
+            break
+        page.mouse.wheel(0, -WHEEL_PX)
+        page.wait_for_timeout(WHEEL_MS)
+    expect(names).to_have_text(small)
+    expect(titles).to_have_count(0)
+    for _ in range(MOST_WHEELS):
+        if titles.count():
+            break
+        page.mouse.wheel(0, -WHEEL_PX)
+        page.wait_for_timeout(WHEEL_MS)
+    expect(titles.first).to_be_visible()
+
+    page.locator('.modebar-btn[data-attr="dragmode"][data-val="pan"]').click()
+    plot = page.locator(".js-plotly-plot .nsewdrag").first
+    text, before, (x, y) = titles.first.inner_text(), middle(titles.first), middle(plot)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 8, y + 5, steps=4)
+    page.mouse.move(x + 40, y + 25, steps=8)
+    moved = page.locator(".vecscope-title", has_text=text).first
+    # To the other side of its point where there is no more room, but as high as that.
+    assert middle(moved)[1] == pytest.approx(before[1] + 25, abs=2)
+    page.mouse.up()
+    # What stood for the points while they moved is gone, and they are drawn again.
+    for canvas in page.locator(".gl-canvas").all():
+        expect(canvas).to_be_visible()
+    page.mouse.dblclick(x, y)
+    expect(titles).to_have_count(0)
+
+
+def middle(place: Locator) -> tuple[float, float]:
+    box = place.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 def pick_first_row(page: Page) -> None:
@@ -83,11 +134,12 @@ def test_a_map_is_drawn_selected_on_asked_and_shared(
     questions.fill("open a network connection")
     questions.press("Control+Enter")
     expect(page.get_by_text("open a network connection: 10 answers")).to_be_visible(timeout=SLOW_MS)
-    hits = page.locator(".scatterlayer .trace .textpoint")
-    expect(hits).to_have_count(10, timeout=SLOW_MS)
+    expect(page.locator(".vecscope-layer .hit")).to_have_count(10, timeout=SLOW_MS)
+    expect(page.locator(".vecscope-layer .spoke")).to_have_count(10)
+    expect(page.locator(".vecscope-layer .star")).to_have_count(1)
+    expect(page.locator(".vecscope-question")).to_have_text("open a network connection")
     finished(page)
-    page.locator(".scatterlayer .trace .point").last.hover(force=True)
-    expect(page.locator(".hoverlayer")).to_contain_text("question: open a network connection")
+    zoom_in_and_move(page)
 
     page.get_by_text("Finds", exact=True).click()
     page.get_by_text("Far from all", exact=True).click()
@@ -103,4 +155,4 @@ def test_a_map_is_drawn_selected_on_asked_and_shared(
     expect(elsewhere.get_by_text("1 document selected")).to_be_visible(timeout=SLOW_MS)
     answers = elsewhere.get_by_text("open a network connection: 10 answers")
     expect(answers).to_be_visible(timeout=SLOW_MS)
-    expect(elsewhere.locator(".scatterlayer .trace .textpoint")).to_have_count(10, timeout=SLOW_MS)
+    expect(elsewhere.locator(".vecscope-layer .hit")).to_have_count(10, timeout=SLOW_MS)

@@ -37,6 +37,13 @@ def figure(app: AppTest) -> dict[str, Any]:
     return found
 
 
+def layer(app: AppTest) -> dict[str, Any]:
+    """What lies over the picture."""
+    [above] = app.get("bidi_component")
+    found: dict[str, Any] = json.loads(above.proto.json)
+    return found
+
+
 def test_without_documents_the_next_step_is_said(visit: Visit, library: Library) -> None:
     assert "There is no collection yet" in words(visit("map"))
     library.create()
@@ -66,7 +73,13 @@ def test_points_colours_and_a_question(visit: Visit, library: Library) -> None:
     app = visit("map", color="category", q="a bank robbery\nroses in a garden", step="2")
     traces = figure(app)["data"]
     assert [trace["name"] for trace in traces][:3] == ["Documentary", "Movie", "TV Show"]
-    assert {"path of the questions", "hits", "question"} <= {trace["name"] for trace in traces}
+    above = layer(app)
+    assert [question[2] for question in above["questions"]] == [
+        "a bank robbery", "roses in a garden",
+    ]  # fmt: skip
+    assert above["placed"]
+    assert len(above["hits"]) > 0
+    assert len(above["names"]) > 0
     assert "roses in a garden" in words(app)
     assert "The axes have no unit" in words(app)
 

@@ -14,13 +14,14 @@ from lib.projection.placing import QueryPlace
 from lib.projection.viewing import ClusterName, Question
 from lib.ui.map_chart import (
     MOST_HOVER_BYTES,
+    MOST_LEGENDS,
     MOST_SNIPPETS,
     MapPoints,
     frame_of,
     map_points,
-    names_within,
     picture,
 )
+from lib.ui.map_layer import layer_data
 from lib.vectors.search import SearchResult
 
 COUNT = 50
@@ -47,7 +48,7 @@ def question(at: tuple[float, ...] | None, hits: tuple[int, ...]) -> Question:
 
 
 def draw(coloring: Kinds | Numbers, points: MapPoints | None = None, **given: object) -> list[dict]:
-    options = {"names": (), "most_names": 9, "asked": (), "chosen": np.arange(0), "zoom": False}
+    options = {"asked": (), "chosen": np.arange(0), "zoom": False}
     figure = picture(
         points or map_points(AT, facts(COUNT)), coloring, revision="1", **{**options, **given}
     )
@@ -94,31 +95,58 @@ def test_selected_points_stand_out_in_every_trace() -> None:
     assert all("selectedpoints" not in trace for trace in draw(kinds()))
 
 
-def test_a_question_has_lines_to_its_hits_and_a_path_to_the_one_before() -> None:
-    first, second = question((0.0, 0.0), (1,)), question((1.0, 1.0), (3, 5))
-    path, spokes, hits, stars = draw(kinds(), asked=[first, second])[4:]
-    assert list(zip(path["x"], path["y"], strict=True)) == [(0.0, 0.0), (1.0, 1.0)]
-    ends = [at for at in zip(spokes["x"], spokes["y"], strict=True) if at[0] is not None][1::2]
-    np.testing.assert_allclose(ends, AT[[3, 5]])
-    assert hits["text"] == ["1", "2"] or tuple(hits["text"]) == ("1", "2")
-    assert len(stars["x"]) == 2
+def test_a_flat_picture_is_the_same_whatever_is_asked() -> None:
+    """So it is not sent again: the questions lie in a layer above it."""
+    options = {"zoom": False, "revision": "1"}
+    points, nothing = map_points(AT, facts(COUNT)), np.arange(0)
+    asked = picture(points, kinds(), [question((0.0, 0.0), (1,))], nothing, **options)
+    assert asked.to_json() == picture(points, kinds(), (), nothing, **options).to_json()
 
 
-def test_the_path_and_the_lines_to_the_hits_lie_above_the_points_too() -> None:
-    """Annotations do, what is no WebGL trace does not."""
-    first, second = question((0.0, 0.0), (1,)), question((1.0, 1.0), (3, 5))
-    figure = picture(
-        map_points(AT, facts(COUNT)), kinds(), (), 9, [first, second], np.arange(0), zoom=False,
-        revision="1",
-    )  # fmt: skip
-    lines = [(each.ax, each.ay, each.x, each.y) for each in figure.layout.annotations]
-    expected = [(0.0, 0.0, 1.0, 1.0), (1.0, 1.0, *AT[3]), (1.0, 1.0, *AT[5])]
-    np.testing.assert_allclose(lines, expected, rtol=1e-6)
+def test_the_layer_has_the_questions_and_the_hits_of_the_last_one() -> None:
+    first, second = question((0.0, 0.0), (1,)), question((1.0, 2.0), (3, 5))
+    data = layer_data(map_points(AT, facts(COUNT)), (), 9, [first, second])
+    assert data["questions"] == [[0.0, 0.0, "what?"], [1.0, 2.0, "what?"]]
+    assert data["placed"]
+    np.testing.assert_allclose(data["hits"], AT[[3, 5]])
 
 
 def test_a_question_without_a_place_shows_its_hits() -> None:
-    (hits,) = draw(kinds(), asked=[question(None, (4,))])[4:]
-    assert (hits["x"][0], hits["y"][0]) == pytest.approx(tuple(AT[4]))
+    first, second = question((0.0, 0.0), (1,)), question(None, (4,))
+    data = layer_data(map_points(AT, facts(COUNT)), (), 9, [first, second])
+    assert data["questions"] == [[0.0, 0.0, "what?"]]
+    assert not data["placed"]  # no lines to the hits: the first question's star is not theirs
+    np.testing.assert_allclose(data["hits"], AT[[4]])
+
+
+def test_the_layer_has_all_names_the_largest_first() -> None:
+    names = [ClusterName("small", (1.0, 2.0), 3), ClusterName("large <b>", (3.0, 4.0), 30)]
+    data = layer_data(map_points(AT, facts(COUNT)), names, 1, ())
+    assert data["names"] == [[3.0, 4.0, "large <b>"], [1.0, 2.0, "small"]]
+    assert (data["most"], data["questions"], data["hits"]) == (1, [], [])
+
+
+@pytest.mark.parametrize("solid", [False, True])
+def test_kinds_beyond_the_legend_are_one_trace_in_their_own_looks(solid: bool) -> None:
+    count = (MOST_LEGENDS + 13) * 3
+    codes = np.arange(count, dtype=np.int32) % (MOST_LEGENDS + 13)
+    coloring = Kinds("Cluster", codes, tuple(f"c{n}" for n in range(MOST_LEGENDS + 13)))
+    at = RNG.standard_normal((count, 3 if solid else 2)).astype(np.float32)
+    traces = draw(coloring, map_points(at, facts(count)))
+    assert sorted(drawn_places(traces)) == list(range(count))
+    assert len(traces) == MOST_LEGENDS + 1
+    rest = traces[-1]
+    assert rest["name"] == "13 more"
+    scale = rest["marker"]["colorscale"]
+    colors = {low[1] for low in scale}
+    assert len(colors) * 2 == len(scale)
+    # The looks go round: the kind 20 after another looks like it.
+    first = {trace["name"]: trace["marker"] for trace in traces[:-1]}
+    for place, color, sign in zip(
+        rest["customdata"], rest["marker"]["color"], rest["marker"]["symbol"], strict=True
+    ):
+        like = first[f"c{codes[place] - MOST_LEGENDS}"]
+        assert (scale[2 * color][1], sign) == (like["color"], like["symbol"])
 
 
 def test_texts_are_shown_as_they_are_and_left_out_where_they_are_too_many() -> None:
@@ -160,18 +188,19 @@ def test_three_dimensions() -> None:
     assert sorted(drawn_places(traces[:4])) == list(range(COUNT))
 
 
-def test_the_nearer_one_looks_the_more_names_there_are() -> None:
-    names = [ClusterName(f"c{n}", (n / 10, 0.0), 100 - n) for n in range(100)]
-    line = np.array([[n / 100, 0.0] for n in range(1000)], np.float32)
-    far = names_within(names, frame_of(line), 60)
-    near = names_within(names, frame_of(line, np.arange(300, 340)), 60)
-    assert far[0].text == "c0"  # the largest one is never hidden
-    gaps = np.diff(sorted(name.at[0] for name in far))
-    assert 1 < len(far) < 60
-    assert gaps.min() > 0.15  # two characters are some 14 of 900 pixels, and 0.17 of 11 units
-    seen = [name for name in names if frame_of(line, np.arange(300, 340)).holds(name.at)]
-    assert [name.text for name in near] == [name.text for name in seen]  # there is room for all
-    assert len(names_within(names, frame_of(line), 3)) == 3
+def test_in_three_dimensions_a_question_has_lines_to_its_hits_and_a_path_to_the_one_before() -> (
+    None
+):
+    at = RNG.standard_normal((COUNT, 3)).astype(np.float32)
+    first, second = question((0.0, 0.0, 0.0), (1,)), question((1.0, 1.0, 1.0), (3, 5))
+    path, spokes, hits, stars = draw(kinds(), map_points(at, facts(COUNT)), asked=[first, second])[
+        4:
+    ]
+    rows = list(zip(spokes["x"], spokes["y"], spokes["z"], strict=True))
+    assert list(zip(path["x"], path["y"], strict=True)) == [(0.0, 0.0), (1.0, 1.0)]
+    np.testing.assert_allclose([row for row in rows if row[0] is not None][1::2], at[[3, 5]])
+    assert list(hits["text"]) == ["1", "2"]
+    assert len(stars["x"]) == 2
 
 
 def test_points_far_from_the_rest_do_not_make_it_small() -> None:
