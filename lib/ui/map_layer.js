@@ -38,6 +38,8 @@ export default function ({ data, parentElement }) {
     paint(layer);
   };
   const drawn = () => {
+    const above = topOf(chart);
+    if (layer.nextSibling !== above) above.before(layer);
     follow(chart);
     place();
   };
@@ -61,13 +63,13 @@ export default function ({ data, parentElement }) {
     if (layer?.isConnected) return;
     detach();
     const found = holder?.querySelector('.js-plotly-plot');
-    const above = [...(found?.querySelectorAll('.main-svg') ?? [])].at(-1);
+    const above = found && topOf(found);
     if (!above || !found._fullLayout?.xaxis) return; // not drawn yet, or in three dimensions
     chart = found;
     layer = document.createElement('div');
     layer.className = 'vecscope-layer';
     layer.innerHTML = '<svg width="100%" height="100%"></svg><div></div>';
-    above.before(layer); // below what Plotly says of the point under the mouse
+    above.before(layer);
     chart.on('plotly_afterplot', drawn);
     chart.on('plotly_relayouting', place);
     chart.addEventListener('click', download, true);
@@ -96,6 +98,9 @@ function viewOf(chart) {
     holds: (x, y) => left <= x && x <= right && bottom <= y && y <= top,
   };
 }
+
+// What Plotly draws above the points: what it says of the one under the mouse belongs to it.
+const topOf = (chart) => [...chart.querySelectorAll('.main-svg')].at(-1);
 
 // Puts an element exactly over the plot.
 function over(element, { xaxis, yaxis }) {
@@ -140,12 +145,13 @@ function labels(chart, view, { names, most, questions, hits }) {
     const text = shortened(name);
     const width = widthOf(text) + NAME_PX.padding;
     const { height } = NAME_PX;
-    put({
-      kind: 'name', text, at: [x, y], width, height,
-      // One at the edge is moved inside.
-      x: within(view.x(x), width / 2, view.width - width / 2),
-      y: within(view.y(y), height / 2, view.height - height / 2),
-    });
+    // One at the edge is moved inside.
+    const inside = [
+      within(view.x(x), width / 2, view.width - width / 2),
+      within(view.y(y), height / 2, view.height - height / 2),
+    ];
+    const shift = [inside[0] - view.x(x), view.y(y) - inside[1]];
+    put({ kind: 'name', text, at: [x, y], shift, width, height, x: inside[0], y: inside[1] });
   }
   if (most > 0) {
     for (const [at, text] of titles(chart, view)) {
@@ -199,13 +205,16 @@ function showLabels(layer, all) {
 }
 
 // As an annotation of Plotly's.
-function written({ kind, text, side, gap, at: [x, y] }) {
+function written({ kind, text, side, gap, shift, at: [x, y] }) {
   const common = { x, y, text: escaped(text), showarrow: false, borderpad: 2 };
   if (kind === 'name') {
-    return { ...common, font: { size: 12, color: 'white' }, bgcolor: 'rgba(45,45,55,0.78)' };
+    const [xshift, yshift] = shift;
+    const font = { size: 12, color: 'white' };
+    return { ...common, font, bgcolor: 'rgba(45,45,55,0.78)', xshift, yshift };
   }
   const xanchor = side > 0 ? 'left' : 'right';
-  return { ...common, font: { size: 11 }, xanchor, xshift: side * gap };
+  const font = { size: 11, color: appStyle().color };
+  return { ...common, font, xanchor, xshift: side * gap };
 }
 
 let pen = null;
