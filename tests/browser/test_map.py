@@ -138,6 +138,8 @@ def test_a_map_is_drawn_selected_on_asked_and_shared(
     expect(page.locator(".vecscope-layer .star")).to_have_count(1)
     expect(page.locator(".vecscope-question")).to_have_text("open a network connection")
     finished(page)
+    page.mouse.move(*middle(page.locator(".vecscope-layer .hit").first))
+    expect(page.locator(".hoverlayer .hovertext")).to_be_visible()
     zoom_in_and_move(page)
 
     page.get_by_text("Finds", exact=True).click()
