@@ -34,12 +34,12 @@ export default function ({ data, parentElement }) {
     shown = labels(chart, view, data);
     showLabels(layer, shown);
     showQuestions(layer, view, data);
-    over(layer, chart._fullLayout);
-    paint(layer);
   };
   const drawn = () => {
     const above = topOf(chart);
     if (layer.nextSibling !== above) above.before(layer);
+    over(layer, chart._fullLayout);
+    paint(layer);
     follow(chart);
     place();
   };
@@ -186,10 +186,10 @@ function titles(chart, view) {
     for (let n = 0; n < x.length; n++) {
       if (!view.holds(x[n], y[n])) continue;
       if (found.length === MOST_TITLES) return [];
-      found.push([[x[n], y[n]], shortened(plain(hovertext[n]))]);
+      found.push([[x[n], y[n]], hovertext[n]]);
     }
   }
-  return found;
+  return found.map(([at, text]) => [at, shortened(plain(text))]);
 }
 
 function showLabels(layer, all) {
