@@ -46,9 +46,6 @@ class Frame:
     x: tuple[float, float]
     y: tuple[float, float]
 
-    def holds(self, at: Sequence[float]) -> bool:
-        return self.x[0] <= at[0] <= self.x[1] and self.y[0] <= at[1] <= self.y[1]
-
 
 @dataclass(frozen=True, eq=False)
 class MapPoints:
