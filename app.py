@@ -1,5 +1,5 @@
 """Vecscope: navigation, nothing else."""
 
-from lib.ui.page import run_app
+from lib.ui.shared.page import run_app
 
 run_app()

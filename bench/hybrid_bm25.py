@@ -38,10 +38,12 @@ from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import Jobs
+from lib.store.url import connect_arguments
+from lib.vectors.build import build_index
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import HNSW, build_index
+from lib.vectors.index_methods import HNSW
 from lib.vectors.statements import TextMethod, TextQuery
 
 WAYS = {

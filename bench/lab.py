@@ -43,10 +43,11 @@ from lib.lab.truth import find_truth
 from lib.settings import Settings
 from lib.store.candidates import Candidate, CandidateSpec, CandidateStorage, get_candidate
 from lib.store.collections import Collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import Jobs
+from lib.store.url import connect_arguments
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import HNSW, IndexKind
+from lib.vectors.index_methods import HNSW, IndexKind
 from lib.vectors.search import search_similar_documents
 from lib.vectors.stream import stream_vectors
 from lib.vectors.tuning import Scan, SearchSettings

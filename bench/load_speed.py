@@ -40,7 +40,8 @@ from lib.ingest.service import DocumentService, LoadOptions, file_feed
 from lib.ingest.source import Source
 from lib.settings import LOCAL_MODEL, Settings
 from lib.store.collections import Collection, create_collection, drop_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
+from lib.store.url import connect_arguments
 
 HEADER = ("id", "title", "text", "category", "number")
 Row = tuple[str, str, str, str, int]

@@ -21,7 +21,7 @@ import plotly.io
 
 from lib.projection.coloring import Coloring, Numbers, kinds_of
 from lib.projection.facts import DocumentFacts
-from lib.ui.map_chart import MapPoints, map_points, picture
+from lib.ui.map.figures import MapPoints, map_points, picture
 
 AIM_SECONDS = 1.0
 

@@ -32,9 +32,11 @@ from sqlalchemy import select
 
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
+from lib.store.url import connect_arguments
+from lib.vectors.build import build_index
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import HNSW, build_index
+from lib.vectors.index_methods import HNSW
 from lib.vectors.search import SearchResult, search_similar_documents
 
 DIMENSIONS = 256

@@ -26,7 +26,7 @@ from lib.log import configure_logging
 from lib.services import make_collection
 from lib.settings import PROJECT_ROOT
 from lib.store.collections import summarise
-from lib.ui.page import services as services_of_the_pages
+from lib.ui.shared.page import services as services_of_the_pages
 
 AIM_MS = 60
 

@@ -27,7 +27,8 @@ from lib.ingest.load import STORE_BATCH, store_documents
 from lib.ingest.sample import sample_documents
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection, drop_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
+from lib.store.url import connect_arguments
 
 Row = tuple[str, str, str, str, dict[str, Any]]
 

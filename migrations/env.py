@@ -6,10 +6,10 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from lib.settings import load_settings
-from lib.store.database import database_url
 from lib.store.embedded import start_embedded
 from lib.store.migrations import locked_connection
 from lib.store.records import SCHEMA, Record
+from lib.store.url import database_url
 
 
 def run(connection: Connection) -> None:

@@ -17,7 +17,7 @@ from lib.store.browse import (
 )
 from lib.store.collections import Collection, list_categories, list_collections, summarise
 from lib.store.jobs import JobKind
-from lib.ui.browse import (
+from lib.ui.browse.documents import (
     chosen_part,
     close_document,
     confirm_removal,
@@ -32,12 +32,14 @@ from lib.ui.browse import (
     show_pager,
     show_total,
 )
-from lib.ui.controls import page_head
-from lib.ui.page import BROWSE, guarded, refresh, start_page, watch_jobs
-from lib.ui.states import nothing_embedded
+from lib.ui.shared.empty_states import nothing_embedded
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.page import BROWSE, guarded, refresh, start_page, watch_jobs
+from lib.ui.shared.widgets import page_head
 
 
-def body(services: Services) -> None:
+def body(model: PageModel) -> None:
+    services = model.services
     database = services.database
     head = page_head(database.query(list_collections))
     if head is None:
@@ -115,4 +117,4 @@ def ask_to_delete(services: Services, collection: Collection, where: DocumentFil
         refresh()
 
 
-start_page(BROWSE, body)
+start_page(BROWSE, PageModel, body)

@@ -21,7 +21,7 @@ from lib.store.collections import (
 )
 from lib.store.jobs import Job
 from lib.store.production import drop_production_index, start_index_build
-from lib.ui.collections import (
+from lib.ui.collections.cards import (
     Action,
     Pressed,
     confirm_delete,
@@ -32,11 +32,13 @@ from lib.ui.collections import (
     show_model,
     welcome,
 )
-from lib.ui.jobs import show_ended
-from lib.ui.page import COLLECTIONS, guarded, refresh, start_page, watch_jobs
+from lib.ui.shared.jobs import show_ended
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.page import COLLECTIONS, guarded, refresh, start_page, watch_jobs
 
 
-def body(services: Services) -> None:
+def body(model: PageModel) -> None:
+    services = model.services
     running = services.database.run(services.jobs.recent(active_only=True))
     collections = services.database.query(list_collections)
     if not collections and not running and welcome():
@@ -112,4 +114,4 @@ def show_new(services: Services) -> None:
         refresh()
 
 
-start_page(COLLECTIONS, body)
+start_page(COLLECTIONS, PageModel, body)

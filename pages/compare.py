@@ -16,15 +16,18 @@ from lib.store.collections import (
     list_collections,
     summarise,
 )
-from lib.ui import comparison
-from lib.ui.controls import column_controls, no_word_index, page_head, question_field
-from lib.ui.memory import remember
-from lib.ui.page import COMPARE, refresh, start_page, watch_jobs
-from lib.ui.states import nothing_embedded
-from lib.vectors.indexes import IndexKind
+from lib.ui.compare import columns as comparison
+from lib.ui.search.controls import column_controls, no_word_index, question_field
+from lib.ui.shared.empty_states import nothing_embedded
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.page import COMPARE, refresh, start_page, watch_jobs
+from lib.ui.shared.session_cache import cached_by_name
+from lib.ui.shared.widgets import page_head
+from lib.vectors.index_methods import IndexKind
 
 
-def body(services: Services) -> None:
+def body(model: PageModel) -> None:
+    services = model.services
     database = services.database
     head = page_head(database.query(list_collections))
     if head is None:
@@ -61,8 +64,8 @@ def draw(
 ) -> list[comparison.Slot]:
     """The columns with their settings."""
     ask, collection = services.database.query, summary.collection
-    categories = remember("categories", collection, partial(ask, list_categories, collection))
-    fields = remember("fields", collection, partial(ask, list_fields, collection))
+    categories = cached_by_name("categories", collection, partial(ask, list_categories, collection))
+    fields = cached_by_name("fields", collection, partial(ask, list_fields, collection))
     return comparison.draw_columns(
         preset_requests(preset, collection, candidates),
         shown,
@@ -89,7 +92,7 @@ def show(
     else:
         ask = partial(compare_with_xray, services.search, database, collection, query, columns)
         key = (collection.id, collection.change_mark, summary.indexes, query, columns)
-        found, seen = remember("compared", key, lambda: database.run(ask()))
+        found, seen = cached_by_name("compared", key, lambda: database.run(ask()))
         comparison.show_comparison(slots, found, seen)
 
 
@@ -101,4 +104,4 @@ def build(services: Services, summary: CollectionSummary, kinds: Sequence[IndexK
     refresh()
 
 
-start_page(COMPARE, body)
+start_page(COMPARE, PageModel, body)

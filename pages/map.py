@@ -6,32 +6,35 @@ from functools import partial
 from lib.projection.build import estimated_seconds, start_projection
 from lib.projection.coloring import finding
 from lib.projection.placing import place_documents
+from lib.projection.repository import delete_projection, list_projections
 from lib.projection.settings import FIRST_MAPS, ProjectionSettings
-from lib.projection.stored import delete_projection, list_projections
-from lib.projection.viewing import Viewing
 from lib.search.filters import list_fields
 from lib.services import Services
 from lib.store import candidates as copies
 from lib.store import collections as store
 from lib.store.jobs import JobKind
-from lib.ui import map as ui
-from lib.ui.controls import page_head, search_controls
-from lib.ui.map_below import kept_lost, show_below
-from lib.ui.map_chart import map_points, picture
-from lib.ui.map_layer import layer_data
-from lib.ui.memory import FRESH_SECONDS, remember
-from lib.ui.page import MAP, refresh, start_page, watch_jobs
-from lib.ui.states import nothing_embedded
+from lib.ui.map import controls as ui
+from lib.ui.map.figures import map_points, picture
+from lib.ui.map.map_layer import layer_data
+from lib.ui.map.model import MapModel
+from lib.ui.map.panels import kept_lost, show_below
+from lib.ui.search.controls import search_controls
+from lib.ui.shared.empty_states import nothing_embedded
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.page import MAP, refresh, start_page, watch_jobs
+from lib.ui.shared.session_cache import CHANGING_SECONDS, cached_by_name
+from lib.ui.shared.widgets import page_head
 
 
-def body(services: Services) -> None:
+def body(model: PageModel) -> None:
+    services = model.services
     ask, run, jobs = services.database.query, services.database.run, services.jobs
     head = page_head(ask(store.list_collections))
     if head is None:
         return
     collection, settings, answer = head
     look, maps = partial(ask, store.summarise, collection), ask(list_projections, collection)
-    summary = remember("summary", collection, look, most_seconds=FRESH_SECONDS)
+    summary = cached_by_name("summary", collection, look, most_seconds=CHANGING_SECONDS)
     active = run(jobs.recent(collection_id=collection.id, active_only=True))
     running = [job for job in active if job.kind is JobKind.PROJECTION]
     with answer:
@@ -49,9 +52,9 @@ def body(services: Services) -> None:
             if ui.show_stale(shown[0], busy=bool(running)):
                 run(place_documents(jobs, services.database, collection, shown[0]))
                 refresh()
-        opened = partial(Viewing.open, services.database, services.search, collection)
+        opened = partial(MapModel.open, services.database, services.search, collection)
         views = [
-            remember(f"map {n}", (collection, each), partial(opened, each.id))
+            cached_by_name(f"map {n}", (collection, each), partial(opened, each.id))
             for n, each in enumerate(shown)
         ]
         candidates = ask(copies.list_candidates, collection)
@@ -72,34 +75,36 @@ def body(services: Services) -> None:
 def show_maps(
     services: Services,
     summary: store.CollectionSummary,
-    views: Sequence[Viewing],
+    views: Sequence[MapModel],
     candidates: Sequence[copies.Candidate],
     columns: Sequence[ui.Place],
-) -> Viewing:
+) -> MapModel:
     """The picture, and perhaps another map beside it; gives the first one as it is shown."""
     ask, collection, id_ = services.database.query, summary.collection, views[0].projection.id
     lost = kept_lost(id_)
     with columns[0]:
         questions, groups = ui.questions_field(), ui.cluster_picker()
         views = [
-            remember(f"groups {n}", (view.key, groups), partial(view.clustered, groups))
+            cached_by_name(f"groups {n}", (view.key, groups), partial(view.clustered, groups))
             for n, view in enumerate(views)
         ]
         by = ui.color_picker(views[0].colors(asked=bool(questions.now), tried=lost is not None))
         names = ui.names_slider()
         with ui.search_menu():
             list_kinds = partial(ask, store.list_categories, collection)
-            categories = remember("categories", collection, list_kinds)
-            fields = remember("fields", collection, partial(ask, list_fields, collection))
+            categories = cached_by_name("categories", collection, list_kinds)
+            fields = cached_by_name("fields", collection, partial(ask, list_fields, collection))
             request = search_controls(summary, categories, fields, questions.now, candidates)
     for number, (view, place) in enumerate(zip(views, ui.places(columns[1], views), strict=True)):
         key = (*view.key, questions.asked, request)
-        asked = remember(f"asked {number}", key, partial(view.ask_all, request, questions.asked))
+        asked = cached_by_name(
+            f"asked {number}", key, partial(view.ask_all, request, questions.asked)
+        )
         tried, vector = lost if number == 0 else None, asked[-1].vector if asked else None
         colors = partial(view.coloring, by, vector, tried)
-        coloring = remember(f"colors {number}", (*view.key, by, questions.now, tried), colors)
+        coloring = cached_by_name(f"colors {number}", (*view.key, by, questions.now, tried), colors)
         draw = partial(map_points, view.projection.coordinates, view.facts)
-        points = remember(f"points {number}", view.key, draw)
+        points = cached_by_name(f"points {number}", view.key, draw)
         with place:
             figure = picture(
                 points,
@@ -116,4 +121,4 @@ def show_maps(
     return views[0]
 
 
-start_page(MAP, body)
+start_page(MAP, PageModel, body)

@@ -14,11 +14,7 @@ from lib.ingest.reembed import (
 from lib.services import Services
 from lib.store.collections import Collection, list_collections
 from lib.store.jobs import JobKind
-from lib.ui.controls import collection_picker
-from lib.ui.jobs import show_ended
-from lib.ui.memory import remember
-from lib.ui.page import REEMBED, guarded, refresh, start_page, watch_jobs
-from lib.ui.reembed import (
+from lib.ui.reembed.steps import (
     Step,
     confirm_discard,
     confirm_switch,
@@ -28,10 +24,16 @@ from lib.ui.reembed import (
     show_reasons,
     show_under_way,
 )
-from lib.ui.states import no_collections
+from lib.ui.shared.empty_states import no_collections
+from lib.ui.shared.jobs import show_ended
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.page import REEMBED, guarded, refresh, start_page, watch_jobs
+from lib.ui.shared.session_cache import cached_by_name
+from lib.ui.shared.widgets import collection_picker
 
 
-def body(services: Services) -> None:
+def body(model: PageModel) -> None:
+    services = model.services
     collections = services.database.query(list_collections)
     if not collections:
         no_collections()
@@ -60,7 +62,7 @@ def choose(services: Services, collection: Collection, *, busy: bool) -> None:
     if model is None:
         return
     run, documents = services.database.run, services.documents
-    found = remember(
+    found = cached_by_name(
         "estimate",
         (collection.id, collection.change_mark, model),
         lambda: run(estimate_reembedding(documents, collection, model)),
@@ -112,4 +114,4 @@ def ask_to_discard(
         refresh()
 
 
-start_page(REEMBED, body)
+start_page(REEMBED, PageModel, body)

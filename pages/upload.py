@@ -17,17 +17,20 @@ from lib.services import Services, make_collection
 from lib.settings import NO_MODEL
 from lib.store.collections import Collection, CollectionSummary, list_collections, summarise
 from lib.store.jobs import Job
-from lib.ui import loads, upload
-from lib.ui.controls import collection_picker
-from lib.ui.first_look import Dropped, NewCollection, Texts, look_into, switch_to
-from lib.ui.memory import remember
-from lib.ui.page import UPLOAD, guarded, refresh, start_page, watch_jobs
-from lib.ui.states import no_collections
+from lib.ui.shared.empty_states import no_collections
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.page import UPLOAD, guarded, refresh, start_page, watch_jobs
+from lib.ui.shared.session_cache import cached_by_name
+from lib.ui.shared.widgets import collection_picker
+from lib.ui.upload import drop_zone as upload
+from lib.ui.upload import loads
+from lib.ui.upload.preview import Dropped, NewCollection, Texts, look_into, switch_to
 
 SortedOut, Ready = dropped.SortedOut[Dropped], dropped.Ready[Dropped]
 
 
-def body(services: Services) -> None:
+def body(model: PageModel) -> None:
+    services = model.services
     database = services.database
     collections = database.query(list_collections)
     if not collections:
@@ -111,10 +114,10 @@ def show_missing(services: Services, summary: CollectionSummary) -> None:
     if not summary.missing:
         return
     run, documents, collection = services.database.run, services.documents, summary.collection
-    report = remember("missing", summary, lambda: run(documents.missing_report(collection)))
+    report = cached_by_name("missing", summary, lambda: run(documents.missing_report(collection)))
     if loads.show_missing(summary, report):
         run(start_backfill(services.jobs, documents, collection))
         refresh()
 
 
-start_page(UPLOAD, body)
+start_page(UPLOAD, PageModel, body)

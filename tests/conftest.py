@@ -27,8 +27,9 @@ from psycopg import sql
 from sqlalchemy import URL
 
 from lib.store import migrations
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.embedded import EmbeddedServer, start_embedded
+from lib.store.url import connect_arguments
 
 TEMPLATE = "vecscope_template"
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from lib.amounts import size
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import InvalidInput
+from lib.formats import format_bytes
 from lib.lab.candidates import check_candidates, default_candidates, start_candidate_builds
 from lib.lab.estimates import Estimate, check_spec, disk_warning, estimate, look_at
 from lib.services import Services
@@ -97,9 +97,9 @@ def estimate_(
         [
             (
                 each.spec.label,
-                size(each.index_bytes),
-                size(each.table_bytes),
-                size(each.memory_bytes),
+                format_bytes(each.index_bytes),
+                format_bytes(each.table_bytes),
+                format_bytes(each.memory_bytes),
                 round(each.seconds, 1),
                 each.calibrated_by or None,
             )
@@ -157,7 +157,7 @@ def build(
     for candidate in built:
         click.echo(
             f"Built {candidate.name}: {candidate.rows:,} rows, index in "
-            f"{candidate.build_seconds:.1f} s, {size(candidate.index_bytes or 0)}."
+            f"{candidate.build_seconds:.1f} s, {format_bytes(candidate.index_bytes or 0)}."
         )
         for notice in candidate.notices:
             note(f"The server says: {one_line(notice)}")
@@ -184,14 +184,14 @@ def list_(name: str, as_json: bool) -> None:
                     each.name,
                     "stale" if each.ready and each.stale else each.state.value,
                     each.rows,
-                    None if each.index_bytes is None else size(each.index_bytes),
-                    None if each.table_bytes is None else size(each.table_bytes),
+                    None if each.index_bytes is None else format_bytes(each.index_bytes),
+                    None if each.table_bytes is None else format_bytes(each.table_bytes),
                     None if each.build_seconds is None else round(each.build_seconds, 1),
                 )
                 for each in found
             ],
         )
-        note(f"On disk together: {size(disk_bytes(found))}.")
+        note(f"On disk together: {format_bytes(disk_bytes(found))}.")
 
 
 @candidates.command()

@@ -9,10 +9,10 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lib.amounts import size
 from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, open_session
 from lib.errors import InvalidInput
+from lib.formats import format_bytes
 from lib.services import Services, make_collection
 from lib.store.collections import (
     Collection,
@@ -187,7 +187,7 @@ def print_summaries(summaries: list[CollectionSummary]) -> None:
                 summary.collection.model,
                 summary.collection.distance.value,
                 "none (exact)" if summary.index is None else summary.index.label,
-                size(summary.size_bytes),
+                format_bytes(summary.size_bytes),
             )
             for summary in summaries
         ],

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from lib.amounts import size
 from lib.cli.documents import document_filter, filter_options
 from lib.cli.output import json_option, print_json
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists
+from lib.formats import format_bytes
 from lib.ingest.export import format_of, start_export
 
 
@@ -63,5 +63,5 @@ def export(
     else:
         click.echo(
             f"Wrote {exported['documents']:,} documents to {exported['path']}, "
-            f"{size(exported['size_bytes'])}, in {exported['seconds']:.1f} s."
+            f"{format_bytes(exported['size_bytes'])}, in {exported['seconds']:.1f} s."
         )

@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from lib.amounts import size
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_searchable, follow, open_session
+from lib.formats import format_bytes
 from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table
 from lib.store.collections import summarise
 from lib.store.production import drop_production_index, start_index_build
-from lib.vectors.indexes import IndexDescription, IndexKind, parse_spec, recommended_lists
+from lib.vectors.catalog import IndexDescription
+from lib.vectors.index_methods import IndexKind, parse_spec, recommended_lists
 from lib.vectors.tuning import BuildSettings
 
 
@@ -90,7 +91,9 @@ def create(
     if as_json:
         print_json({"collection": collection.name, **built, "options": spec.options})
         return
-    click.echo(f"Built {built['name']} in {built['seconds']:.1f} s, {size(built['index_bytes'])}.")
+    click.echo(
+        f"Built {built['name']} in {built['seconds']:.1f} s, {format_bytes(built['index_bytes'])}."
+    )
     for replaced in built["replaced"]:
         click.echo(f"Dropped {replaced}, which it replaces.")
     for notice in built["notices"]:
@@ -129,7 +132,10 @@ def list_(name: str, as_json: bool) -> None:
     else:
         print_table(
             ("name", "kind", "size", "valid"),
-            [(i.name, i.label, size(i.size_bytes), "yes" if i.valid else "no") for i in found],
+            [
+                (i.name, i.label, format_bytes(i.size_bytes), "yes" if i.valid else "no")
+                for i in found
+            ],
             most=63,
         )
 

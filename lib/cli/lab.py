@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from lib.amounts import size
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists, InvalidInput, NotFound
+from lib.formats import format_bytes, format_duration, format_ms, format_percent
 from lib.ingest.source import Source
+from lib.lab.artifacts import takeaway
 from lib.lab.candidates import default_candidates
-from lib.lab.compared import Compared, compare_experiments, measured_words
+from lib.lab.diff import Compared, compare_experiments, measured_words
 from lib.lab.experiment import (
     Experiment,
     ExperimentSpec,
@@ -26,15 +27,14 @@ from lib.lab.experiment import (
     Target,
     setting_words,
 )
-from lib.lab.kept import delete_experiment, get_experiment, list_experiments
 from lib.lab.measure import CLIENTS, ROUNDS
 from lib.lab.measurement import Protocol
 from lib.lab.queries import QUERY_COUNT, QueryBatch, file_batch
-from lib.lab.recommend import ms, percent, recommend, scoreboard, seconds
+from lib.lab.recommend import recommend, scoreboard
 from lib.lab.report import experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page
+from lib.lab.repository import delete_experiment, get_experiment, list_experiments
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
-from lib.lab.takeaway import takeaway
 from lib.search.filters import CATEGORY, Filter, FilterOp, parse_filter
 from lib.services import Services
 from lib.store.candidates import CandidateSpec, parse_candidate
@@ -280,10 +280,10 @@ def _fail_under(experiment: Experiment, level: float) -> int:
             default=None,
         )
         if best is None or best < level:
-            found = "nothing certified" if best is None else f"at most {percent(best)}"
+            found = "nothing certified" if best is None else f"at most {format_percent(best)}"
             below.append(f"{one_line(facts.name)}: {found}")
     for line in below:
-        note(f"Below {percent(level)}: {line}.")
+        note(f"Below {format_percent(level)}: {line}.")
     return BELOW if below else 0
 
 
@@ -379,10 +379,11 @@ def compare(before: str, after: str, name: str, as_json: bool) -> None:
             [
                 (
                     measured_words(each),
-                    percent(each.before.recall.mean.value),
-                    percent(each.after.recall.mean.value) + (" *" if each.recall_apart else ""),
-                    ms(each.before.latency.p50_ms),
-                    ms(each.after.latency.p50_ms),
+                    format_percent(each.before.recall.mean.value),
+                    format_percent(each.after.recall.mean.value)
+                    + (" *" if each.recall_apart else ""),
+                    format_ms(each.before.latency.p50_ms),
+                    format_ms(each.after.latency.p50_ms),
                     round(each.p95_ratio, 2),
                 )
                 for each in compared.measurements
@@ -537,13 +538,13 @@ def _print_scoreboard(experiment: Experiment) -> None:
         rows.append(
             (
                 row.candidate,
-                percent(row.level),
+                format_percent(row.level),
                 "not reached" if found is None else setting_words(found.setting),
-                found and ms(found.latency.p50_ms),
-                found and ms(found.latency.p95_ms),
+                found and format_ms(found.latency.p50_ms),
+                found and format_ms(found.latency.p95_ms),
                 found and round(found.qps.get(1, 0)),
-                facts and size(facts.index_bytes),
-                facts and seconds(facts.build_seconds),
+                facts and format_bytes(facts.index_bytes),
+                facts and format_duration(facts.build_seconds),
                 found and ("yes" if found.certified else "no"),
                 "best" if row.wins else "",
             )
@@ -559,11 +560,11 @@ def _print_measurements(experiment: Experiment) -> None:
             (
                 each.candidate,
                 setting_words(each.setting),
-                percent(each.recall.mean.value),
-                percent(each.recall.id_mean),
-                ms(each.latency.p50_ms),
-                ms(each.latency.p95_ms),
-                ms(each.latency.p99_ms),
+                format_percent(each.recall.mean.value),
+                format_percent(each.recall.id_mean),
+                format_ms(each.latency.p50_ms),
+                format_ms(each.latency.p95_ms),
+                format_ms(each.latency.p99_ms),
                 each.short,
                 "yes" if each.certified else f"no: {each.reason}",
             )

@@ -8,17 +8,16 @@ from typing import Any
 
 import click
 
-from lib.amounts import size
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists, InvalidInput, NotFound
+from lib.formats import format_bytes
 from lib.projection.build import start_projection
 from lib.projection.export import drawn_neighbours, map_format_of, write_map
 from lib.projection.facts import document_facts
 from lib.projection.placing import place_documents
-from lib.projection.settings import EPOCHS, NEIGHBOURS, SAMPLE, SEED, Method, ProjectionSettings
-from lib.projection.stored import (
+from lib.projection.repository import (
     Projection,
     ProjectionSummary,
     delete_projection,
@@ -26,6 +25,7 @@ from lib.projection.stored import (
     get_projection,
     list_projections,
 )
+from lib.projection.settings import EPOCHS, NEIGHBOURS, SAMPLE, SEED, Method, ProjectionSettings
 from lib.services import Services
 from lib.store.browse import get_document
 from lib.store.collections import Collection
@@ -170,7 +170,7 @@ def export(projection: str | None, name: str, out: Path, overwrite: bool, as_jso
             }
         )
     else:
-        click.echo(f"Wrote {drawn.points:,} points to {out}, {size(size_bytes)}.")
+        click.echo(f"Wrote {drawn.points:,} points to {out}, {format_bytes(size_bytes)}.")
 
 
 @map_.command()

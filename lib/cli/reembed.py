@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from lib.amounts import size
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import NotFound
+from lib.formats import format_bytes
 from lib.ingest.reembed import (
     Estimate,
     NextState,
@@ -193,7 +193,7 @@ def _print_estimate(found: Estimate) -> None:
     if found.seconds is not None:
         parts.append(f"about {found.seconds:,.0f} s")
     if found.extra_bytes is not None:
-        parts.append(f"{size(found.extra_bytes)} more on disk until the switch")
+        parts.append(f"{format_bytes(found.extra_bytes)} more on disk until the switch")
     note(f"{found.model.name}: {', '.join(parts)}.")
     if found.missing_key is not None:
         note(f"{found.missing_key} is not set, and it needs it.")

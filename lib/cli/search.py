@@ -19,8 +19,8 @@ from lib.errors import InvalidInput, NotFound
 from lib.search.bm25 import BM25
 from lib.search.example import Example, find_ids, parse_vector
 from lib.search.explain import Diagnosis, explain_search
+from lib.search.export import request_to_json
 from lib.search.filters import parse_filter
-from lib.search.printing import request_to_json
 from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import make_snippet
 from lib.services import Services

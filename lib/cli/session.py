@@ -12,6 +12,7 @@ import click
 
 from lib.cli.output import Stopped, note, one_line
 from lib.errors import StatementCancelled, VecscopeError
+from lib.formats import format_duration
 from lib.log import configure_logging
 from lib.services import Services, open_services
 from lib.settings import load_settings
@@ -88,7 +89,7 @@ class Progress:
 
     def show(self, job: Job) -> None:
         left = job.seconds_left
-        rest = "" if left is None or left < 1 else f", {_duration(left)} left"
+        rest = "" if left is None or left < 1 else f", {format_duration(left)} left"
         self.at(job.share, f"{one_line(job.message)}{rest}")
 
     def at(self, share: float | None, message: str) -> None:
@@ -109,8 +110,3 @@ class Progress:
         if self._width:
             self._width = 0
             click.echo(err=True)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

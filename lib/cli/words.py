@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from lib.amounts import size
 from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json
 from lib.cli.session import find_collection, follow, open_session
+from lib.formats import format_bytes
 from lib.search.bm25 import (
     LexicalIndex,
     drop_lexical_index,
@@ -84,7 +84,7 @@ def _print(name: str, found: LexicalIndex | None, *, as_json: bool) -> None:
     else:
         click.echo(
             f"{one_line(name)}: {found.documents:,} documents with {found.average_length:,.1f} "
-            f"words each, {found.lexemes:,} different words, {size(found.size_bytes)}, "
+            f"words each, {found.lexemes:,} different words, {format_bytes(found.size_bytes)}, "
             f"built {found.built_at:%Y-%m-%d %H:%M}."
         )
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.errors import ReadProblem
-from lib.ingest.source import ReadOptions, Source
-from lib.ingest.wire import (
+from lib.ingest.protocol import (
     MAX_LINE_BYTES,
     Ended,
     Found,
@@ -31,10 +30,11 @@ from lib.ingest.wire import (
     message_of,
     request_line,
 )
+from lib.ingest.source import ReadOptions, Source
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReadLimits:
     """Of one reading process. memory_bytes: address space on Linux, resident memory elsewhere;
     seconds: how long it may take until the next result."""
 
@@ -42,7 +42,7 @@ class Limits:
     seconds: float = 60.0
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ReadLimits()
 
 _ROOT = Path(__file__).resolve().parents[2]
 _IDLE_SECONDS = 60.0
@@ -55,7 +55,7 @@ _SAVE_ANEW = "Open it in the program it was made with, and save it anew."
 
 
 def read_isolated(
-    extension: str, source: Source, options: ReadOptions, limits: Limits | None = None
+    extension: str, source: Source, options: ReadOptions, limits: ReadLimits | None = None
 ) -> Iterator[Item]:
     """What the reader for ``extension`` gives, read in another process.
 
@@ -107,7 +107,7 @@ class _Died(Exception):
 
 
 class _Worker:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ReadLimits) -> None:
         self.limits = limits
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -231,7 +231,7 @@ def _memory_of(pid: int) -> Callable[[], int]:
     return resident_bytes
 
 
-def _needs_memory(limits: Limits, source: Source) -> ReadProblem:
+def _needs_memory(limits: ReadLimits, source: Source) -> ReadProblem:
     return ReadProblem(
         f"Reading the file took more than {limits.memory_bytes >> 20:,} MB of memory.",
         source=source.name,
@@ -239,7 +239,7 @@ def _needs_memory(limits: Limits, source: Source) -> ReadProblem:
     )
 
 
-def _why(died: _Died, limits: Limits, source: Source) -> ReadProblem:
+def _why(died: _Died, limits: ReadLimits, source: Source) -> ReadProblem:
     name = ""
     if died.code < 0:
         try:
@@ -275,7 +275,7 @@ _lock = threading.Lock()
 _expiry: threading.Timer | None = None
 
 
-def _take(limits: Limits) -> _Worker:
+def _take(limits: ReadLimits) -> _Worker:
     with _lock:
         fitting = [worker for worker in _idle if worker.limits == limits]
         if fitting:

@@ -34,7 +34,8 @@ from lib.store.collections import (
 from lib.store.documents import EMBEDDING, NEXT_EMBEDDING
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import CollectionRecord
-from lib.vectors.indexes import list_indexes, recommended_kind
+from lib.vectors.catalog import list_indexes
+from lib.vectors.index_methods import recommended_kind
 from lib.vectors.sql import quoted_name
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,7 @@
 """The process that reads one hostile file after the other: ``python -m lib.ingest.worker BYTES``.
 
-It takes requests on stdin and answers on stdout, both in lines (:mod:`lib.ingest.wire`), and ends
-when stdin does. BYTES: how much memory it may have.
+It takes requests on stdin and answers on stdout, both in lines (:mod:`lib.ingest.protocol`), and
+ends when stdin does. BYTES: how much memory it may have.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import BinaryIO
 
 from lib.errors import ReadProblem, VecscopeError
 from lib.ingest.incoming import MAX_NESTING, IncomingProblem
+from lib.ingest.protocol import Ended, Found, Item, Request, message_line, request_of
 from lib.ingest.readers import reader_for_extension
 from lib.ingest.sections import Section, bounded
 from lib.ingest.source import Source
-from lib.ingest.wire import Ended, Found, Item, Request, message_line, request_of
 
 CPU_SECONDS = 120
 """For one result; the parent's clock is stricter, but this one needs no parent."""

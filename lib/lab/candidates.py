@@ -42,18 +42,17 @@ from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, JobRecord
-from lib.vectors.distance import Storage
-from lib.vectors.indexes import (
+from lib.vectors.build import (
     ASSIGNING_PHASE,
-    HNSW,
     KMEANS_PHASE,
     LOADING_PHASE,
     BuildProgress,
     BuiltIndex,
-    IVFFlat,
     build_index,
-    index_name,
 )
+from lib.vectors.ddl import index_name
+from lib.vectors.distance import Storage
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.sql import printed, quoted_name
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import BuildSettings

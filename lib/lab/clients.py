@@ -18,8 +18,8 @@ import structlog
 from sqlalchemy import URL
 
 from lib.errors import DatabaseProblem
-from lib.lab import wire
-from lib.store.database import connect_arguments
+from lib.lab import protocol as wire
+from lib.store.url import connect_arguments
 
 _ROOT = Path(__file__).resolve().parents[2]
 _log = structlog.get_logger(__name__)

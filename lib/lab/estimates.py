@@ -30,8 +30,9 @@ from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.embedded import machine_ram_bytes
 from lib.store.records import CandidateRecord, CollectionRecord
+from lib.vectors.ddl import check_buildable
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import HNSW, IVFFlat, check_buildable, parse_spec
+from lib.vectors.index_methods import HNSW, IVFFlat, parse_spec
 from lib.vectors.statements import available_statement
 from lib.vectors.tuning import BuildSettings
 

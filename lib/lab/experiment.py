@@ -1,6 +1,6 @@
 """Experiments as values: what is to be found out, what was measured on, and what came of it.
 
-They are kept by :mod:`lib.lab.kept` and run by :mod:`lib.lab.run`.
+They are kept by :mod:`lib.lab.repository` and run by :mod:`lib.lab.run`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from lib.errors import InvalidInput, LimitExceeded
 from lib.lab.measure import CLIENTS, EXACT_NAME, ROUNDS
 from lib.lab.measurement import Measurement, Protocol, Setting
 from lib.lab.queries import QUERY_COUNT
+from lib.limits import IntRange
 from lib.search.filters import CATEGORY, Filter, FilterOp
 from lib.store.candidates import CandidateSpec, parse_candidate
 from lib.vectors.distance import Storage
-from lib.vectors.indexes import IndexKind
-from lib.vectors.tuning import EF_SEARCH, OVERSAMPLING, PROBES, IterativeScan, Limits
+from lib.vectors.index_methods import IndexKind
+from lib.vectors.tuning import EF_SEARCH, OVERSAMPLING, PROBES, IterativeScan
 
-K = Limits(1, 1000, 10)
+K = IntRange(1, 1000, 10)
 MOST_CANDIDATES = 12
 MOST_VALUES = 30
 NAME_LENGTH = 200

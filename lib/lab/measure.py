@@ -26,12 +26,13 @@ from sqlalchemy import MetaData, Select, Table, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from lib.errors import InvalidInput
-from lib.lab import wire
+from lib.lab import protocol as wire
 from lib.lab.clients import Clients, open_clients
 from lib.lab.measurement import LatencyFigures, Measurement, Protocol, RecallFigures, Setting
 from lib.lab.queries import QueryBatch
 from lib.lab.recall import recall_figures, recalls_by_distance, recalls_by_id
 from lib.lab.truth import Truth, current_mark
+from lib.limits import IntRange
 from lib.search.filters import Filter, conditions
 from lib.store.candidates import Candidate
 from lib.store.collections import Collection
@@ -39,7 +40,7 @@ from lib.store.database import Database
 from lib.store.documents import received_embedding, sent_embedding
 from lib.store.records import CandidateRecord
 from lib.vectors.distance import FloatArray, Storage, check_embedding
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.plans import Certificate, Plan, parse_plan
 from lib.vectors.sql import quoted_name
 from lib.vectors.statements import candidate_statement
@@ -49,7 +50,6 @@ from lib.vectors.tuning import (
     OVERSAMPLING,
     RESULT_LIMIT,
     IterativeScan,
-    Limits,
     Scan,
     SearchSettings,
     pgvector_version,
@@ -62,8 +62,8 @@ EXPLAINED_QUERIES = 20
 """So many plans, spread over the queries, certify a setting and give its buffers."""
 CLIENT_QUERIES = 50
 """The fewest that each of several clients asks in a round."""
-ROUNDS = Limits(1, 20, 3)
-CLIENTS = Limits(1, 64, 1)
+ROUNDS = IntRange(1, 20, 3)
+CLIENTS = IntRange(1, 64, 1)
 
 _VECTOR = "nearest_to"  # the query's parameter in candidate_statement
 _MOST_VECTORS = 5000  # read at once, to know the true distances of rows beside the truth

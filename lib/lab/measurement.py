@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.errors import InvalidInput
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan
 
 

@@ -13,18 +13,39 @@ from statistics import median
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lib.errors import IndexRefused, VecscopeError
-from lib.lab.estimates import Estimate, Facts, check_spec, disk_warning, estimate, held_bytes
-from lib.lab.experiment import Experiment, ExperimentSpec
-from lib.lab.measure import CLIENT_QUERIES, EXPLAINED_QUERIES, WARM_UP_QUERIES
+from lib.errors import (
+    IndexRefused,
+    VecscopeError,
+)
+from lib.lab.estimates import (
+    Estimate,
+    Facts,
+    check_spec,
+    disk_warning,
+    estimate,
+    held_bytes,
+)
+from lib.lab.experiment import (
+    Experiment,
+    ExperimentSpec,
+)
+from lib.lab.measure import (
+    CLIENT_QUERIES,
+    EXPLAINED_QUERIES,
+    WARM_UP_QUERIES,
+)
 from lib.lab.measurement import Setting
-from lib.lab.run import exact_queries
 from lib.lab.sweep import settings_of
+from lib.limits import IntRange
 from lib.search.filters import Filter, conditions
-from lib.store.candidates import Candidate, CandidateSpec, CandidateStorage
+from lib.store.candidates import (
+    Candidate,
+    CandidateSpec,
+    CandidateStorage,
+)
 from lib.store.collections import Collection
 from lib.vectors.distance import Storage
-from lib.vectors.indexes import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.tuning import IterativeScan
 
 _LOOKS_FOR_TARGET = 5  # passes over the queries that a search for the target takes, usually
@@ -224,3 +245,28 @@ def _rates(facts: Facts, experiment: Experiment) -> Iterable[float]:
         if spec is not None and not goes_on:
             said = query_ms(facts, spec, measurement.setting, experiment.spec)
             yield measurement.latency.p50_ms / said
+
+
+EXACT_QUERIES = IntRange(10, 50, 50)
+"""The exact scan is the reference of latency, and dear: it is asked so many of the queries, and the
+fewer, the longer it takes."""
+
+
+_EXACT_SECONDS = 60
+
+
+_VALUES_PER_SECOND = 6e8  # that pgvector compares: 100,000 × 256 in 41 ms
+
+
+def exact_queries(spec: ExperimentSpec, rows: int, dimensions: int) -> int:
+    """So many that the exact scan takes about a minute in all."""
+    one_seconds = max(rows * dimensions, 1) / _VALUES_PER_SECOND
+    affordable = int(_EXACT_SECONDS / (one_seconds * _passes(spec)))
+    wanted = max(EXACT_QUERIES.low, min(EXACT_QUERIES.high, affordable))
+    return min(wanted, spec.queries.count)
+
+
+def _passes(spec: ExperimentSpec) -> int:
+    """How often each query is asked about: once for the recall, then in each round by one client,
+    and by several."""
+    return 1 + spec.rounds * sum(spec.clients)

@@ -23,15 +23,15 @@ from lib.ingest.incoming import IncomingProblem
 from lib.ingest.readers import read, reader_for
 from lib.ingest.source import ReadOptions, Source
 from lib.ingest.vectors import TEST, inspect_vectors
+from lib.limits import IntRange
 from lib.settings import Settings
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.documents import received_embedding, sent_embedding
 from lib.store.records import QueryRecord, QuerySetRecord
 from lib.vectors.distance import FloatArray, Storage, check_embedding
-from lib.vectors.tuning import Limits
 
-QUERY_COUNT = Limits(1, 10_000, 500)
+QUERY_COUNT = IntRange(1, 10_000, 500)
 _PAGE_SPARE = 32
 _LABEL_CHARACTERS = 200
 

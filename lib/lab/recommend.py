@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from lib.amounts import size
+from lib.formats import format_bytes, format_duration, format_ms, format_percent
 from lib.lab.experiment import (
     RULES,
     CandidateFacts,
@@ -20,7 +20,7 @@ from lib.lab.experiment import (
 )
 from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Measurement, Protocol, RecallFigures
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import IterativeScan
 
 LEVELS = (0.90, 0.95, 0.99)
@@ -165,10 +165,10 @@ def judge(
         best = None if largest is None else recall_that_counts(largest, protocol)
         bound = "at least " if RULES[protocol].lower_bound else ""
         problem = (
-            f"No setting reaches {percent(target.recall)}."
+            f"No setting reaches {format_percent(target.recall)}."
             if best is None
-            else f"With the largest setting it finds {bound}{percent(best)}, below "
-            f"{percent(target.recall)}."
+            else f"With the largest setting it finds {bound}{format_percent(best)}, below "
+            f"{format_percent(target.recall)}."
         )
         remedy = _find_more(facts, only_off=only_off)
         return Outcome(facts.name, None, False, best, problem, remedy)
@@ -188,8 +188,10 @@ def judge(
             measurement.setting,
             False,
             found,
-            f"It reaches {percent(target.recall)} with {setting_words(measurement.setting)}, but "
-            f"in a p95 of {ms(measurement.latency.p95_ms)}, above {ms(target.p95_ms)}.",
+            f"It reaches {format_percent(target.recall)} with "
+            f"{setting_words(measurement.setting)}, but "
+            f"in a p95 of {format_ms(measurement.latency.p95_ms)}, above "
+            f"{format_ms(target.p95_ms)}.",
             _be_quicker(facts),
         )
     return Outcome(facts.name, measurement.setting, True, found)
@@ -316,9 +318,9 @@ def _found(experiment: Experiment, measurement: Measurement) -> str:
     where = "" if data is None else f" of {data.rows:,} rows"
     return (
         f"Asked {measurement.queries:,} queries for k = {measurement.k}{where}, it found "
-        f"{percent(recall.mean.value)} of the true neighbours (95 % interval "
-        f"{percent(recall.mean.low)} to {percent(recall.mean.high)}), "
-        f"{percent(recall.worst_decile)} in the worst tenth of the queries."
+        f"{format_percent(recall.mean.value)} of the true neighbours (95 % interval "
+        f"{format_percent(recall.mean.low)} to {format_percent(recall.mean.high)}), "
+        f"{format_percent(recall.worst_decile)} in the worst tenth of the queries."
     )
 
 
@@ -329,13 +331,16 @@ def _taken(measurement: Measurement) -> str:
         for clients, rate in sorted(measurement.qps.items())
     )
     return (
-        f"It took {ms(latency.p50_ms)} in the median and {ms(latency.p95_ms)} at the 95th "
-        f"percentile{f'; {qps}' if qps else ''}."
+        f"It took {format_ms(latency.p50_ms)} in the median and {format_ms(latency.p95_ms)} at "
+        f"the 95th percentile{f'; {qps}' if qps else ''}."
     )
 
 
 def _cost(facts: CandidateFacts) -> str:
-    return f"The index takes {size(facts.index_bytes)} and {seconds(facts.build_seconds)} to build."
+    return (
+        f"The index takes {format_bytes(facts.index_bytes)} and "
+        f"{format_duration(facts.build_seconds)} to build."
+    )
 
 
 def _other(experiment: Experiment, outcome: Outcome, best: _Contender | None) -> str:
@@ -350,11 +355,11 @@ def _other(experiment: Experiment, outcome: Outcome, best: _Contender | None) ->
     cost = (
         ""
         if facts is None
-        else f", {size(facts.index_bytes)}, {seconds(facts.build_seconds)} to build"
+        else f", {format_bytes(facts.index_bytes)}, {format_duration(facts.build_seconds)} to build"
     )
     return (
         f"{outcome.candidate} reaches it too, with {setting_words(measurement.setting)}: p95 "
-        f"{ms(measurement.latency.p95_ms)}{cost}."
+        f"{format_ms(measurement.latency.p95_ms)}{cost}."
         + (" That is hardly slower: size and build time may decide." if close else "")
     )
 
@@ -363,7 +368,7 @@ def _reference(experiment: Experiment, target: Target, measurement: Measurement)
     exact = experiment.exact
     if exact is None:
         return []
-    said = f"An exact scan takes {ms(exact.latency.p50_ms)} in the median"
+    said = f"An exact scan takes {format_ms(exact.latency.p50_ms)} in the median"
     if target.p95_ms is not None and exact.latency.p95_ms <= target.p95_ms:
         return [f"{said} and would do as well, without any index."]
     if exact.latency.p95_ms <= measurement.latency.p95_ms:
@@ -373,8 +378,8 @@ def _reference(experiment: Experiment, target: Target, measurement: Measurement)
 
 
 def _target_words(target: Target) -> str:
-    latency = "" if target.p95_ms is None else f" with a p95 of {ms(target.p95_ms)} or less"
-    return f"{percent(target.recall)} recall{latency}"
+    latency = "" if target.p95_ms is None else f" with a p95 of {format_ms(target.p95_ms)} or less"
+    return f"{format_percent(target.recall)} recall{latency}"
 
 
 def _superlative(priority: Priority) -> str:
@@ -386,27 +391,6 @@ def _superlative(priority: Priority) -> str:
 
 
 # --- numbers as words ---------------------------------------------------------------------------
-
-
-def percent(share: float) -> str:
-    """Such as 95.3 %; 100 % only where nothing is missing."""
-    shown = round(100 * share, 1)
-    if shown >= 100 and share < 1:
-        return "99.9 %"
-    return f"{shown:.0f} %" if shown == round(shown) else f"{shown:.1f} %"
-
-
-def ms(milliseconds: float) -> str:
-    """Two or three digits that mean something: 0.87 ms, 4.2 ms, 41 ms, 1,204 ms."""
-    digits = 2 if milliseconds < 1 else 1 if milliseconds < 10 else 0
-    return f"{milliseconds:,.{digits}f} ms"
-
-
-def seconds(count: float) -> str:
-    if count < 90:
-        return f"{count:.1f} s" if count < 10 else f"{count:.0f} s"
-    minutes, rest = divmod(round(count), 60)
-    return f"{minutes:,} min {rest:02d} s"
 
 
 def _sentence(text: str) -> str:

@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
-from lib.amounts import size
-from lib.lab.compared import environment_words
+from lib.formats import format_bytes, format_duration, format_ms, format_percent
+from lib.lab.diff import environment_words
 from lib.lab.experiment import RULES, Experiment, setting_words
 from lib.lab.measurement import Measurement
-from lib.lab.recommend import ms, pareto, percent, recommend, scoreboard, seconds
-from lib.vectors.indexes import IndexKind
+from lib.lab.recommend import pareto, recommend, scoreboard
+from lib.vectors.index_methods import IndexKind
 
-# Okabe–Ito, as on all pages (lib/ui/charts.py).
+# Okabe–Ito, as on all pages (lib/ui/shared/charts.py).
 _COLOURS = {None: "#7f7f7f", IndexKind.IVFFLAT: "#E69F00", IndexKind.HNSW: "#0072B2"}
 _SHAPES = ("circle", "square", "triangle", "diamond")
 _WIDTH, _HEIGHT = 760, 420
@@ -105,11 +105,11 @@ def _scoreboard(experiment: Experiment) -> str:
         found = row.measurement
         cells = [
             row.candidate,
-            percent(row.level),
+            format_percent(row.level),
             "not reached" if found is None else setting_words(found.setting),
             *_figures(found),
-            "–" if row.facts is None else size(row.facts.index_bytes),
-            "–" if row.facts is None else seconds(row.facts.build_seconds),
+            "–" if row.facts is None else format_bytes(row.facts.index_bytes),
+            "–" if row.facts is None else format_duration(row.facts.build_seconds),
             "–" if found is None else "yes" if found.certified else "no",
         ]
         rows.append((cells, "win" if row.wins else "plain"))
@@ -121,7 +121,11 @@ def _figures(measurement: Measurement | None) -> list[str]:
     if measurement is None:
         return ["–", "–", "–"]
     latency = measurement.latency
-    return [ms(latency.p50_ms), ms(latency.p95_ms), f"{measurement.qps.get(1, 0):,.0f}"]
+    return [
+        format_ms(latency.p50_ms),
+        format_ms(latency.p95_ms),
+        f"{measurement.qps.get(1, 0):,.0f}",
+    ]
 
 
 def _measurements(experiment: Experiment) -> str:
@@ -131,10 +135,10 @@ def _measurements(experiment: Experiment) -> str:
         cells = [
             each.candidate,
             setting_words(each.setting),
-            percent(recall.mean.value),
-            f"{percent(recall.mean.low)} – {percent(recall.mean.high)}",
-            percent(recall.id_mean),
-            percent(recall.worst_decile),
+            format_percent(recall.mean.value),
+            f"{format_percent(recall.mean.low)} – {format_percent(recall.mean.high)}",
+            format_percent(recall.id_mean),
+            format_percent(recall.worst_decile),
             *_figures(each),
             f"{each.short:,}",
             "yes" if each.certified else f"no: {each.reason}",
@@ -151,9 +155,9 @@ def _candidates(experiment: Experiment) -> str:
                 each.name,
                 each.text,
                 f"{each.rows:,}",
-                seconds(each.build_seconds),
-                size(each.index_bytes),
-                size(each.table_bytes),
+                format_duration(each.build_seconds),
+                format_bytes(each.index_bytes),
+                format_bytes(each.table_bytes),
                 each.maintenance_work_mem or "–",
                 "; ".join(each.notices) or "–",
             ],
@@ -172,7 +176,7 @@ def _basis(experiment: Experiment) -> str:
         facts |= {
             "queries": data.queries_described,
             "filter": " and ".join(map(str, experiment.spec.filters)) or "none",
-            "share that the filter leaves": percent(data.selectivity),
+            "share that the filter leaves": format_percent(data.selectivity),
             "queries with ties at k": f"{data.tied:,}",
         }
         facts |= {"note": "; ".join(data.notes)} if data.notes else {}
@@ -233,8 +237,8 @@ def recall_figure(measurements: Sequence[Measurement]) -> str:
         shape = _SHAPES[names.index(each.candidate) % len(_SHAPES)]
         tip = (
             f"{each.candidate}, {setting_words(each.setting)}: recall "
-            f"{percent(each.recall.mean.value)}, {each.qps[1]:,.0f} queries/s, p95 "
-            f"{ms(each.latency.p95_ms)}" + ("" if each.certified else ", not certified")
+            f"{format_percent(each.recall.mean.value)}, {each.qps[1]:,.0f} queries/s, p95 "
+            f"{format_ms(each.latency.p95_ms)}" + ("" if each.certified else ", not certified")
         )
         parts.append(_mark(shape, x(each.recall.mean.value), y(each.qps[1]), each, tip))
     legend = "".join(_legend(names, shown))

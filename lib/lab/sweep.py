@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from lib.errors import InvalidInput
 from lib.lab.experiment import ExperimentSpec
 from lib.lab.measurement import Setting
-from lib.vectors.indexes import IndexKind, IndexSpec, IVFFlat, recommended_probes
-from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan, Limits
+from lib.limits import IntRange
+from lib.vectors.index_methods import IndexKind, IndexSpec, IVFFlat, recommended_probes
+from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan
 
 VALUES = 8
 """So many values of a parameter are measured where the lab chooses."""
@@ -83,12 +84,12 @@ def settings_of(spec: ExperimentSpec, index: IndexSpec, *, rows: int) -> tuple[S
     )
 
 
-def limits_of(index: IndexSpec, asked: int) -> Limits:
+def limits_of(index: IndexSpec, asked: int) -> IntRange:
     """The range that the search for a target may take values from. Raises InvalidInput."""
     if isinstance(index, IVFFlat):
-        return Limits(PROBES.low, index.lists, recommended_probes(index.lists))
+        return IntRange(PROBES.low, index.lists, recommended_probes(index.lists))
     check_asked(asked)
-    return Limits(asked, EF_SEARCH.high, max(asked, EF_SEARCH.default))
+    return IntRange(asked, EF_SEARCH.high, max(asked, EF_SEARCH.default))
 
 
 def next_value(known: Mapping[int, bool], low: int, high: int) -> int | None:

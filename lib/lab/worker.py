@@ -27,7 +27,7 @@ from pgvector.psycopg import register_vector
 from psycopg.rows import tuple_row
 
 from lib.errors import DatabaseProblem, from_exception
-from lib.lab.wire import (
+from lib.lab.protocol import (
     Answers,
     Ask,
     Connect,

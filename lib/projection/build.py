@@ -26,6 +26,7 @@ from lib.projection.reading import (
     read_vectors,
     task_header,
 )
+from lib.projection.repository import Points, ProjectionSummary, find_projection, list_projections
 from lib.projection.sampling import stratified
 from lib.projection.settings import (
     EXACT_ROWS,
@@ -35,13 +36,7 @@ from lib.projection.settings import (
     Method,
     ProjectionSettings,
 )
-from lib.projection.stored import (
-    Points,
-    ProjectionSummary,
-    find_projection,
-    list_projections,
-)
-from lib.projection.words import name_clusters
+from lib.projection.terms import name_clusters
 from lib.store.collections import NAME_LENGTH, Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lib.projection.grouping import NO_CLUSTER
 from lib.projection.neighbours import IntArray
 from lib.projection.process import no_vectors, run_task
 from lib.projection.reading import read_vectors, task_header
+from lib.projection.repository import Clusters
 from lib.projection.settings import ClusterMethod, ClusterSettings
-from lib.projection.words import name_clusters
+from lib.projection.terms import name_clusters
 from lib.store.collections import Collection
 from lib.store.database import Database
 
 if TYPE_CHECKING:
-    from lib.projection.stored import Projection
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """labels: int32 (n,), NO_CLUSTER or a place in ``names`` and ``words``; 0 is the cluster that
-    was the largest when they were found. words: of each cluster, what sets it apart first. names:
-    of its first words."""
-
-    settings: ClusterSettings
-    labels: IntArray
-    names: tuple[str, ...]
-    words: tuple[tuple[str, ...], ...]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.names))
-        return tuple(int(count) for count in counts)
-
-    @property
-    def outside(self) -> int:
-        """How many points are in no cluster."""
-        return int(np.count_nonzero(self.labels == NO_CLUSTER))
+    from lib.projection.repository import Projection
 
 
 async def cluster(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lib.errors import InvalidInput
 from lib.projection.facts import DocumentFacts
-from lib.projection.stored import Projection
+from lib.projection.repository import Projection
 
 MOST_KINDS = 20
 NO_KIND = -1

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import NotFound
-from lib.projection.stored import Projection
+from lib.projection.repository import Projection
 from lib.store.collections import Collection
 from lib.vectors.distance import FloatArray, check_embedding
 from lib.vectors.statements import distance_to

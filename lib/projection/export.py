@@ -14,7 +14,7 @@ import numpy as np
 
 from lib.errors import InvalidInput, VecscopeError, from_exception
 from lib.projection.facts import DocumentFacts
-from lib.projection.stored import Projection
+from lib.projection.repository import Projection
 from lib.search.hits_export import harmless
 
 AXES = ("x", "y", "z")

@@ -16,7 +16,7 @@ from lib.projection.process import Report
 from lib.projection.settings import EXACT_ROWS
 from lib.store.candidates import Candidate, CandidateStorage, list_candidates
 from lib.store.collections import Collection
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import EF_SEARCH, Scan, SearchSettings, apply_settings
 
 _BATCH = 500

@@ -15,8 +15,8 @@ from lib.errors import InvalidInput, NotFound
 from lib.projection.neighbours import Graph
 from lib.projection.process import run_task
 from lib.projection.reading import hold, id_array, read_vectors, task_header
+from lib.projection.repository import Points, Projection, ProjectionSummary, get_projection
 from lib.projection.settings import KEPT_NEIGHBOURS, PLACED
-from lib.projection.stored import Points, Projection, ProjectionSummary, get_projection
 from lib.projection.weights import neighbour_weights
 from lib.store.collections import Collection
 from lib.store.database import Database

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import structlog
 
 from lib.errors import InvalidInput, VecscopeError
-from lib.projection.wire import read_message, write_message
+from lib.projection.protocol import read_message, write_message
 from lib.settings import PROJECT_ROOT, load_settings
 from lib.vectors.distance import FloatArray
 

@@ -9,18 +9,18 @@ from enum import StrEnum
 from typing import Any
 
 from lib.errors import InvalidInput, LimitExceeded
-from lib.vectors.tuning import Limits
+from lib.limits import IntRange
 
 FEWEST = 5
 """Documents; of fewer there is no picture to draw."""
-SAMPLE = Limits(FEWEST, 500_000, 50_000)
-NEIGHBOURS = Limits(2, 200, 15)
-EPOCHS = Limits(10, 100_000, 200)
-PLACED = Limits(1, 1_000_000, 100_000)
+SAMPLE = IntRange(FEWEST, 500_000, 50_000)
+NEIGHBOURS = IntRange(2, 200, 15)
+EPOCHS = IntRange(10, 100_000, 200)
+PLACED = IntRange(1, 1_000_000, 100_000)
 """Documents that one job puts onto a map that is there."""
-SEED = Limits(0, 2**31 - 1, 42)
-CLUSTERS = Limits(2, 100, 12)
-CLUSTER_SIZE = Limits(2, 100_000, 5)
+SEED = IntRange(0, 2**31 - 1, 42)
+CLUSTERS = IntRange(2, 100, 12)
+CLUSTER_SIZE = IntRange(2, 100_000, 5)
 EXACT_ROWS = 200_000
 """Up to so many rows all are compared with all; above, an HNSW candidate is asked instead."""
 KEPT_NEIGHBOURS = 15

@@ -1,7 +1,7 @@
 """The process that computes: ``python -m lib.projection.worker BYTES``, one task each.
 
-It takes the task and its vectors on stdin and answers on stdout (:mod:`lib.projection.wire`), and
-ends when stdin does, so that it never outlives its parent. BYTES: how much memory it may have.
+It takes the task and its vectors on stdin and answers on stdout (:mod:`lib.projection.protocol`),
+and ends when stdin does, so that it never outlives its parent. BYTES: how much memory it may have.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lib.projection.fidelity import fidelity, kept_share, local_fidelity
 from lib.projection.grouping import NO_CLUSTER, crowds, groups, voted
 from lib.projection.layout import import_umap, pca_layout, umap_layout
 from lib.projection.neighbours import Graph, all_neighbours, nearest, only, unit, usable_rows
+from lib.projection.protocol import read_message, write_message
 from lib.projection.settings import (
     FEWEST,
     KEPT_NEIGHBOURS,
@@ -33,7 +34,6 @@ from lib.projection.settings import (
     ProjectionSettings,
 )
 from lib.projection.weights import neighbour_weights, weighted_means
-from lib.projection.wire import read_message, write_message
 from lib.vectors.distance import Distance, FloatArray
 
 Report = Callable[[str, float], None]

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from lib.errors import InvalidInput
+from lib.limits import IntRange
 from lib.search.bm25 import BM25
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
@@ -18,13 +19,13 @@ from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.production import find_index
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.plans import Certificate
 from lib.vectors.search import Document, SearchResult
 from lib.vectors.statements import Fusion, TextMethod, TextQuery
-from lib.vectors.tuning import EF_SEARCH, PROBES, Limits, Scan, SearchSettings
+from lib.vectors.tuning import EF_SEARCH, PROBES, Scan, SearchSettings
 
-COLUMNS = Limits(2, 4, 3)
+COLUMNS = IntRange(2, 4, 3)
 RBO_PERSISTENCE = 0.9
 
 

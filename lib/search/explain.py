@@ -22,7 +22,7 @@ from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
 from lib.store.production import searched_table
 from lib.vectors.distance import BIT_OPERATOR_CLASS, Distance
-from lib.vectors.indexes import IndexKind, recommended_probes
+from lib.vectors.index_methods import IndexKind, recommended_probes
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import SearchResult
 from lib.vectors.sql import printed, quoted_name

@@ -17,12 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import AlreadyExists, NotFound
 from lib.search.example import Example
-from lib.search.printing import (
-    example_from_json,
-    example_to_json,
-    request_from_json,
-    request_to_json,
-)
+from lib.search.export import example_from_json, example_to_json, request_from_json, request_to_json
 from lib.search.request import SearchRequest
 from lib.store.collections import Collection, check_name, slugify
 from lib.store.records import SavedSearchRecord

@@ -23,8 +23,8 @@ from lib.store.candidates import Candidate, get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.production import searched_table
+from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import IndexDescription
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import (
     SearchResult,

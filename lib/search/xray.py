@@ -24,7 +24,7 @@ from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.production import find_index
 from lib.vectors.distance import FloatArray
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.plans import explain
 from lib.vectors.search import Hit, search_similar_documents
 from lib.vectors.statements import Through, distance_to, found_statement

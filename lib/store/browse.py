@@ -35,14 +35,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import Busy, NotFound
+from lib.limits import IntRange
 from lib.store.collections import Collection, mark_changed
 from lib.store.documents import received_embedding, sent_embedding
 from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.search import Hit, search_similar_documents
 from lib.vectors.sql import quoted_name
-from lib.vectors.tuning import Limits, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 
-PAGE_ROWS = Limits(1, 1000, 50)
+PAGE_ROWS = IntRange(1, 1000, 50)
 MOST_COUNTED = 10_000
 """Further than that nobody pages; a filter on a large table is not counted to its end."""
 PREVIEW_CHARACTERS = 200

@@ -19,7 +19,7 @@ from lib.errors import Busy, InvalidInput, NotFound
 from lib.store.collections import Collection
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
 from lib.vectors.distance import Storage
-from lib.vectors.indexes import IndexKind, IndexSpec, parse_spec, parse_spec_text
+from lib.vectors.index_methods import IndexKind, IndexSpec, parse_spec, parse_spec_text
 from lib.vectors.table import VectorTable
 
 

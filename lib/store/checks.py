@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import URL
 
 from lib.errors import DatabaseProblem, NotAllowed, UnsupportedServer, VecscopeError, from_exception
-from lib.store.database import connect_arguments
+from lib.store.url import connect_arguments
 
 LOWEST_POSTGRES = (14,)
 LOWEST_PGVECTOR = (0, 7)

@@ -26,8 +26,8 @@ from lib.store.documents import (
     managed_vector_table,
 )
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, LexicalIndexRecord
+from lib.vectors.catalog import IndexDescription, choose_index, list_indexes
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import IndexDescription, choose_index, list_indexes
 from lib.vectors.sql import quoted_name
 from lib.vectors.table import VectorTable
 

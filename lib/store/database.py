@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 import sqlalchemy
-from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -32,10 +31,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolResetState
 from lib.errors import (
     DatabaseProblem,
     DatabaseUnreachable,
-    InvalidInput,
     StatementCancelled,
     from_exception,
 )
+from lib.store.url import connect_defaults, database_url
 
 if TYPE_CHECKING:
     from lib.settings import Settings
@@ -44,73 +43,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 P = ParamSpec("P")
 
-DRIVER = "postgresql+psycopg"
-CONNECT_TIMEOUT_SECONDS = 10
-# When a connection on which nothing is acknowledged any more is given up; else 15 minutes.
-TCP_TIMEOUT_MS = 30_000
 # How long a unit of work waits for a server that is just being restarted.
 RECONNECT_SECONDS = 3.0
 # A connection that was idle for longer is asked before use: a firewall may have forgotten it.
 IDLE_SECONDS = 30.0
 # How long close() waits for running work to end.
 CLOSE_SECONDS = 15.0
-
-
-def database_url(text: str) -> URL:
-    """Any spelling of a PostgreSQL address as the URL that the engine takes.
-
-    Raises InvalidInput (field DATABASE_URL), never showing the text: it may hold a password.
-    """
-    try:
-        url = sqlalchemy.make_url(text.strip())
-    except (ArgumentError, ValueError):
-        raise InvalidInput(
-            "DATABASE_URL cannot be read as an address.",
-            hint="It looks like postgresql://user:password@host:5432/database; special characters "
-            "in the password are percent-encoded.",
-            field="DATABASE_URL",
-        ) from None
-    backend = url.get_backend_name().lower()
-    if backend not in {"postgres", "postgresql"}:
-        raise InvalidInput(
-            f"DATABASE_URL names a {backend} database; Vecscope needs PostgreSQL.",
-            hint="It looks like postgresql://user:password@host:5432/database.",
-            field="DATABASE_URL",
-        )
-    if not url.database:
-        raise InvalidInput(
-            "DATABASE_URL does not name a database.",
-            hint="Add its name: postgresql://user:password@host:5432/database.",
-            field="DATABASE_URL",
-        )
-    url = url.set(drivername=DRIVER)
-    try:
-        make_conninfo(**connect_arguments(url))
-    except (psycopg.ProgrammingError, ArgumentError, ValueError) as exc:
-        # psycopg's text names the option, and not its value.
-        reason = f": {str(exc).strip()}" if isinstance(exc, psycopg.ProgrammingError) else ""
-        raise InvalidInput(
-            f"DATABASE_URL has an option that PostgreSQL's client does not take{reason}.",
-            hint="Options of other drivers have other names here: sslmode=require, not ssl=true.",
-            field="DATABASE_URL",
-        ) from None
-    return url
-
-
-def connect_defaults(url: URL) -> dict[str, str]:
-    """What every connection of ours says at connecting, where the URL does not say otherwise."""
-    defaults = {
-        "application_name": "vecscope",
-        "connect_timeout": str(CONNECT_TIMEOUT_SECONDS),
-        "tcp_user_timeout": str(TCP_TIMEOUT_MS),
-    }
-    return {name: value for name, value in defaults.items() if name not in url.query}
-
-
-def connect_arguments(url: URL) -> dict[str, Any]:
-    """The arguments of ``psycopg.connect`` for a URL, for what needs no engine."""
-    _, arguments = url.get_dialect()().create_connect_args(url)
-    return {**connect_defaults(url), **arguments}
 
 
 class Database:

@@ -25,8 +25,9 @@ from sqlalchemy import BigInteger, column, func, or_, select, table, update
 from sqlalchemy.dialects.postgresql import insert
 
 from lib.errors import Busy, DatabaseUnreachable, NotFound, VecscopeError, from_exception
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.records import JobRecord
+from lib.store.url import connect_arguments
 
 PROGRESS_SECONDS = 0.25  # the shortest time between two writes of a job's progress
 WATCH_SECONDS = 0.5  # how often a process looks for requests to cancel its jobs

@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from lib.errors import DatabaseProblem, UnsupportedServer, from_exception
 from lib.settings import PROJECT_ROOT
-from lib.store.database import connect_arguments, connect_defaults
+from lib.store.url import connect_arguments, connect_defaults
 
 FOLDER = PROJECT_ROOT / "migrations"
 # Any number will do, as long as nobody else in the database uses it.

@@ -14,16 +14,10 @@ from lib.errors import NotFound
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
-from lib.vectors.indexes import (
-    BuildProgress,
-    IndexDescription,
-    IndexSpec,
-    build_index,
-    choose_index,
-    drop_index,
-    index_name,
-    list_indexes,
-)
+from lib.vectors.build import BuildProgress, build_index, drop_index
+from lib.vectors.catalog import IndexDescription, choose_index, list_indexes
+from lib.vectors.ddl import index_name
+from lib.vectors.index_methods import IndexSpec
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import BuildSettings
 

@@ -326,7 +326,7 @@ class TruthRecord(Record):
 
 
 class ExperimentRecord(Record):
-    """A run of the lab: what it was to find out, on what, and what came of it (lib.lab.kept).
+    """A run of the lab: what it was to find out, on what, and what came of it (lib.lab.repository).
 
     How it is going is its job's to say, until ``finished_at`` says that it is done.
     """
@@ -415,7 +415,7 @@ class MeasurementRecord(Record):
 class ProjectionRecord(Record):
     """A collection laid out in 2 or 3 dimensions, whole: there is no row before it is.
 
-    The arrays are little-endian, in the order of ``ids`` (lib.projection.stored).
+    The arrays are little-endian, in the order of ``ids`` (lib.projection.repository).
     """
 
     __tablename__ = "projections"

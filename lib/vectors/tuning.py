@@ -13,40 +13,21 @@ from enum import StrEnum
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from lib.errors import InvalidInput, LimitExceeded
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """An inclusive range of whole numbers, with where to start."""
-
-    low: int
-    high: int
-    default: int
-
-    def check(self, value: int, field: str) -> int:
-        """Raises LimitExceeded, naming the field and the range."""
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise LimitExceeded(f"{field} must be a whole number, not {value!r}.", field=field)
-        if not self.low <= value <= self.high:
-            raise LimitExceeded(
-                f"{field} is {value:,}, outside {self.low:,}–{self.high:,}.", field=field
-            )
-        return value
-
+from lib.errors import InvalidInput
+from lib.limits import IntRange
 
 # pgvector README, "HNSW", "IVFFlat" and "Reference"; the source's HNSW_*/IVFFLAT_* constants.
-LISTS = Limits(1, 32768, 100)
-PROBES = Limits(1, 32768, 1)
-M = Limits(2, 100, 16)
-EF_CONSTRUCTION = Limits(4, 1000, 64)
-EF_SEARCH = Limits(1, 1000, 40)
-MAX_SCAN_TUPLES = Limits(1, 2**31 - 1, 20_000)
+LISTS = IntRange(1, 32768, 100)
+PROBES = IntRange(1, 32768, 1)
+M = IntRange(2, 100, 16)
+EF_CONSTRUCTION = IntRange(4, 1000, 64)
+EF_SEARCH = IntRange(1, 1000, 40)
+MAX_SCAN_TUPLES = IntRange(1, 2**31 - 1, 20_000)
 # Ours: more than that is an export, not a search.
-RESULT_LIMIT = Limits(1, 10_000, 10)
-POOL = Limits(1, 10_000, 200)
+RESULT_LIMIT = IntRange(1, 10_000, 10)
+POOL = IntRange(1, 10_000, 200)
 # Rows taken by their bits for each row wanted, then ranked by the full vector.
-OVERSAMPLING = Limits(1, 1000, 10)
+OVERSAMPLING = IntRange(1, 1000, 10)
 
 
 ITERATIVE_SCAN_SINCE = (0, 8)
@@ -137,9 +118,11 @@ class BuildSettings:
     def __post_init__(self) -> None:
         if self.maintenance_work_mem_mb is not None:
             # PostgreSQL's limits are 1 MB (64 kB before version 17) and 2 TB.
-            Limits(1, 2_097_151, 64).check(self.maintenance_work_mem_mb, "maintenance_work_mem_mb")
+            IntRange(1, 2_097_151, 64).check(
+                self.maintenance_work_mem_mb, "maintenance_work_mem_mb"
+            )
         if self.parallel_workers is not None:
-            Limits(0, 1024, 2).check(self.parallel_workers, "parallel_workers")
+            IntRange(0, 1024, 2).check(self.parallel_workers, "parallel_workers")
 
     def server_settings(self) -> dict[str, str]:
         chosen: dict[str, str] = {}

@@ -16,8 +16,8 @@ from alembic import command
 from alembic.config import Config
 from playwright.sync_api import Page, expect
 
-from lib.store.database import connect_arguments
 from lib.store.embedded import EmbeddedServer
+from lib.store.url import connect_arguments
 from tests.browser.conftest import App, finished
 from tests.browser.serving import ROOT
 

@@ -21,7 +21,7 @@ from lib.store.collections import Collection, create_collection, mark_changed
 from lib.store.database import Database
 from lib.store.jobs import Job, Jobs
 from lib.vectors.distance import Distance, FloatArray, Storage
-from lib.vectors.indexes import IndexSpec
+from lib.vectors.index_methods import IndexSpec
 
 DIMENSIONS = 16
 

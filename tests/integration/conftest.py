@@ -13,7 +13,8 @@ from command_line import Screen
 from pgvector.psycopg import register_vector
 from sqlalchemy import URL
 
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
+from lib.store.url import connect_arguments
 from tests.conftest import execute
 from tests.integration.loading_fixture import DIMENSIONS, Shelf, Sql
 from tests.unit.provider_server import ProviderServer

@@ -15,7 +15,7 @@ from lib.ingest.source import Source
 
 
 def main(folder: str, memory_bytes: str, seconds: str) -> None:
-    isolation.DEFAULT_LIMITS = isolation.Limits(int(memory_bytes), float(seconds))
+    isolation.DEFAULT_LIMITS = isolation.ReadLimits(int(memory_bytes), float(seconds))
     outcome = {}
     for path in sorted(Path(folder).iterdir()):
         documents = characters = 0

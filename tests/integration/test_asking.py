@@ -11,13 +11,14 @@ import pytest
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
 from lib.ingest.service import DocumentService
-from lib.search.asking import Asking
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import POOL_CHARACTERS, SearchService, rerank
 from lib.settings import LOCAL_MODEL, Settings
 from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
-from lib.vectors.indexes import IVFFlat, build_index
+from lib.ui.search.model import SearchModel
+from lib.vectors.build import build_index
+from lib.vectors.index_methods import IVFFlat
 from lib.vectors.statements import TextQuery
 from lib.vectors.tuning import Scan, SearchSettings
 
@@ -40,8 +41,8 @@ def collection(database: Database) -> Collection:
     return found
 
 
-def asking(database: Database, collection: Collection, request: SearchRequest) -> Asking:
-    return Asking(database, SearchService(database, SETTINGS), collection, request)
+def asking(database: Database, collection: Collection, request: SearchRequest) -> SearchModel:
+    return SearchModel(database, SearchService(database, SETTINGS), collection, request)
 
 
 def test_files_have_the_whole_text_that_a_pool_cuts(

@@ -19,7 +19,7 @@ from lib.settings import Settings
 from lib.store.candidates import Candidate, CandidateStorage, parse_candidate
 from lib.store.database import Database
 from lib.vectors.distance import Distance, FloatArray, Storage
-from lib.vectors.indexes import HNSW, IndexSpec, IVFFlat
+from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import SearchResult
 from lib.vectors.statements import candidate_statement

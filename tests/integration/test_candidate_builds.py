@@ -10,7 +10,7 @@ from lib.store.candidates import list_candidates, parse_candidate
 from lib.store.database import Database
 from lib.store.jobs import JobStatus
 from lib.vectors.distance import Storage
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from tests.integration.candidates_fixture import Library, clustered
 
 

@@ -38,17 +38,13 @@ from lib.store.candidates import (
     find_ready,
     parse_candidate,
 )
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import JobStatus
+from lib.store.url import connect_arguments
+from lib.vectors.build import LOADING_PHASE, BuildProgress, build_index
+from lib.vectors.catalog import list_indexes
 from lib.vectors.distance import Distance
-from lib.vectors.indexes import (
-    HNSW,
-    LOADING_PHASE,
-    BuildProgress,
-    IVFFlat,
-    build_index,
-    list_indexes,
-)
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.tuning import BuildSettings
 
 

@@ -35,10 +35,11 @@ from lib.store.candidates import (
     newest_ready,
 )
 from lib.store.collections import drop_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import JobStatus
+from lib.store.url import connect_arguments
 from lib.vectors.distance import Distance, FloatArray
-from lib.vectors.indexes import HNSW, IndexKind, IVFFlat, parse_spec_text
+from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat, parse_spec_text
 from lib.vectors.search import (
     SearchResult,
     hybrid_search,

@@ -19,7 +19,7 @@ from sqlalchemy import URL
 
 from lib.cli.app import COMMANDS
 from lib.settings import PROJECT_ROOT
-from lib.store.database import connect_arguments
+from lib.store.url import connect_arguments
 
 HIT_KEYS = [
     "id",

@@ -14,7 +14,8 @@ import pytest
 from candidates_fixture import Library, clustered
 from command_line import CommandLine, Screen
 
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
+from lib.store.url import connect_arguments
 
 GRAPH = "hnsw:m=4,ef_construction=16"
 QUICK = ("--queries", 20, "--rounds", 1, "--clients", 1)

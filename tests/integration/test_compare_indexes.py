@@ -25,8 +25,9 @@ from lib.search.xray import XRay, xray, xray_json
 from lib.settings import Settings
 from lib.store.candidates import CandidateStorage
 from lib.store.database import Database
+from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray
-from lib.vectors.indexes import HNSW, IVFFlat, build_index
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.tuning import Scan, SearchSettings
 
 ROWS, LISTS, K = 3000, 40, 10

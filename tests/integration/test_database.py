@@ -27,8 +27,9 @@ from lib.errors import (
     StatementCancelled,
 )
 from lib.settings import PROJECT_ROOT, Settings
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.records import CollectionRecord
+from lib.store.url import connect_arguments
 
 SLEEP = "SELECT pg_sleep(60)"
 

@@ -36,7 +36,7 @@ from lib.store.collections import (
 from lib.store.jobs import Job, JobStatus
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import HNSW, IndexSpec, IVFFlat
+from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
 from tests.integration.loading_fixture import (
     DIMENSIONS,
     MODEL,

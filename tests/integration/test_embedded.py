@@ -22,8 +22,9 @@ from sqlalchemy import text
 
 from lib.errors import DatabaseProblem, UnsupportedServer
 from lib.settings import PROJECT_ROOT, Settings
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.embedded import EmbeddedServer, start_embedded
+from lib.store.url import connect_arguments
 
 
 @pytest.fixture

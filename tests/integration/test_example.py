@@ -28,8 +28,9 @@ from lib.search.service import SearchService
 from lib.settings import LOCAL_MODEL, NO_MODEL, Settings
 from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
+from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray
-from lib.vectors.indexes import HNSW, build_index
+from lib.vectors.index_methods import HNSW
 from lib.vectors.search import SearchResult
 from lib.vectors.tuning import Scan, SearchSettings
 from tests.integration.vectors_fixture import one_database, random_vectors

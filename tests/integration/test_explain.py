@@ -11,8 +11,9 @@ from sqlalchemy import URL, Select, cast, literal, select
 
 from lib.search.explain import CheckName, Diagnosis, diagnose
 from lib.store.database import Database
+from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import HNSW, IndexSpec, IVFFlat, build_index
+from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
 from lib.vectors.search import is_category
 from lib.vectors.statements import (
     Fusion,

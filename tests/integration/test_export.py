@@ -27,8 +27,9 @@ from lib.ingest.readers import read
 from lib.ingest.source import Source
 from lib.store.browse import DocumentFilter
 from lib.store.collections import Collection, create_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import Jobs, JobStatus
+from lib.store.url import connect_arguments
 from lib.vectors.distance import Distance, Storage
 
 DIMENSIONS = 5

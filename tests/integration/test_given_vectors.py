@@ -21,8 +21,9 @@ from lib.search.service import SearchService
 from lib.settings import NO_MODEL, Settings
 from lib.store.collections import Collection, create_collection, get_collection, summarise
 from lib.store.database import Database
+from lib.vectors.ddl import check_buildable
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import HNSW, check_buildable
+from lib.vectors.index_methods import HNSW
 from lib.vectors.search import search_similar_documents
 
 T = TypeVar("T")

@@ -18,8 +18,9 @@ from structlog.testing import capture_logs
 
 from lib.errors import Busy, DiskFull, NotFound
 from lib.settings import PROJECT_ROOT
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
+from lib.store.url import connect_arguments
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 

@@ -13,7 +13,7 @@ import pytest
 from command_line import CommandLine
 from sqlalchemy import URL
 
-from lib.store.database import connect_arguments
+from lib.store.url import connect_arguments
 
 ROWS = 10_000
 

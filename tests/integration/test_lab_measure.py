@@ -21,7 +21,7 @@ from sqlalchemy import URL
 from vectors_fixture import expected_distances, one_database
 
 from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput, NotFound
-from lib.lab import wire
+from lib.lab import protocol as wire
 from lib.lab.clients import open_clients
 from lib.lab.environment import find_environment
 from lib.lab.measure import EXACT_NAME, Bench, Benches, measure_all, open_bench, open_benches
@@ -30,9 +30,10 @@ from lib.lab.queries import QueryBatch, given_batch, sample_queries
 from lib.lab.truth import Truth, find_truth
 from lib.search.filters import parse_filter
 from lib.store.candidates import Candidate, CandidateStorage
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
+from lib.store.url import connect_arguments
 from lib.vectors.distance import Distance, FloatArray, Storage, vector_text
-from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
 from lib.vectors.tuning import IterativeScan, Scan
 from tests.conftest import execute
 

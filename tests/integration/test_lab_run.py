@@ -23,26 +23,27 @@ from lib.lab.experiment import (
     QuerySource,
     Target,
 )
-from lib.lab.kept import (
+from lib.lab.measure import EXACT_NAME, open_bench
+from lib.lab.measurement import Protocol, Setting
+from lib.lab.queries import given_batch
+from lib.lab.recommend import recommend
+from lib.lab.repository import (
     delete_experiment,
     get_experiment,
     kept_queries,
     list_experiments,
     rename_experiment,
 )
-from lib.lab.measure import EXACT_NAME, open_bench
-from lib.lab.measurement import Protocol, Setting
-from lib.lab.queries import given_batch
-from lib.lab.recommend import recommend
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
 from lib.lab.truth import find_truth
 from lib.search.filters import Filter
 from lib.settings import Settings
 from lib.store.candidates import parse_candidate
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import Job
+from lib.store.url import connect_arguments
 from lib.vectors.distance import Storage
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import IterativeScan
 
 GRAPH = "hnsw:m=4,ef_construction=16"

@@ -15,27 +15,23 @@ from alembic.config import Config
 from candidates_fixture import DIMENSIONS, Library, clustered
 
 from lib.errors import InvalidInput
+from lib.lab.artifacts import certify_on, check_applicable, indexed_table, start_applying, takeaway
 from lib.lab.experiment import CandidateFacts, Experiment
 from lib.lab.measurement import Setting
 from lib.lab.queries import sample_queries
 from lib.lab.recommend import Recommendation, recommend
-from lib.lab.takeaway import (
-    certify_on,
-    check_applicable,
-    indexed_table,
-    start_applying,
-    takeaway,
-)
 from lib.search.filters import Filter
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.settings import Settings
 from lib.store.candidates import parse_candidate
 from lib.store.collections import get_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import Job
+from lib.store.url import connect_arguments
+from lib.vectors.catalog import IndexDescription, list_indexes
 from lib.vectors.distance import Distance, Storage, vector_text
-from lib.vectors.indexes import IndexDescription, IndexKind, list_indexes
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import SearchSettings
 from tests.unit import lab_tables
 

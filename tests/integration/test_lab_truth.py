@@ -19,7 +19,7 @@ from lib.search.filters import Filter, parse_filter
 from lib.store.collections import drop_collection, mark_changed
 from lib.store.database import Database
 from lib.vectors.distance import Distance, FloatArray, Storage
-from lib.vectors.indexes import IVFFlat
+from lib.vectors.index_methods import IVFFlat
 
 
 def with_ties(count: int = 300) -> FloatArray:

@@ -22,23 +22,23 @@ from lib.projection.build import estimated_seconds, start_projection
 from lib.projection.clusters import cluster
 from lib.projection.distances import distance_between, distances_to
 from lib.projection.facts import document_facts
-from lib.projection.lost import lost_documents
 from lib.projection.placing import place_documents, place_query
-from lib.projection.settings import ClusterMethod, ClusterSettings, Method, ProjectionSettings
-from lib.projection.stored import (
+from lib.projection.protocol import read_message, write_message
+from lib.projection.recall import lost_documents
+from lib.projection.repository import (
     Projection,
     delete_projection,
     get_projection,
     list_projections,
 )
-from lib.projection.wire import read_message, write_message
-from lib.projection.words import words_apart
+from lib.projection.settings import ClusterMethod, ClusterSettings, Method, ProjectionSettings
+from lib.projection.terms import words_apart
 from lib.settings import PROJECT_ROOT
 from lib.store.collections import drop_collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobStatus
 from lib.vectors.distance import Distance, FloatArray
-from lib.vectors.indexes import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFlat
 
 PCA = ProjectionSettings(Method.PCA)
 

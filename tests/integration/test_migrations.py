@@ -18,8 +18,9 @@ from lib.errors import NotAllowed, UnsupportedServer
 from lib.settings import PROJECT_ROOT
 from lib.store import migrations
 from lib.store.collections import create_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.records import SCHEMA, Record
+from lib.store.url import connect_arguments
 
 INSERT_COLLECTION = """
     INSERT INTO vecscope.collections (slug, name, kind, model, dimensions, distance, storage)

@@ -19,17 +19,19 @@ from vectors_fixture import execute, expected_distances, one_database
 
 from lib.search.compare import ColumnSettings, approximate_columns, compare
 from lib.search.explain import CheckName, explain_search
+from lib.search.export import python_text, sql_text
 from lib.search.filters import parse_filter
-from lib.search.printing import python_text, sql_text
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.search.xray import xray
 from lib.settings import Settings
 from lib.store.collections import get_collection, summarise
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.production import drop_production_index, start_index_build
+from lib.store.url import connect_arguments
+from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import Distance, FloatArray
-from lib.vectors.indexes import HNSW, IndexDescription, IndexSpec, IVFFlat
+from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
 from lib.vectors.search import SearchResult
 from lib.vectors.statements import Fusion
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings

@@ -43,11 +43,12 @@ from lib.store.collections import (
     list_searchable,
     summarise,
 )
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import Job, JobKind, Jobs, JobStatus
 from lib.store.production import start_index_build
+from lib.store.url import connect_arguments
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import HNSW
+from lib.vectors.index_methods import HNSW
 from tests.unit.provider_server import Misbehaviour, ProviderServer, vector_of
 
 T = TypeVar("T")

@@ -19,7 +19,8 @@ from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
+from lib.store.url import connect_arguments
 from lib.vectors.search import search_text
 from lib.vectors.sql import printed
 from lib.vectors.statements import text_statement

@@ -17,16 +17,18 @@ from sqlalchemy import URL
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
 from lib.search.bm25 import start_lexical_build
+from lib.search.export import python_text, sql_text
 from lib.search.filters import parse_filter
-from lib.search.printing import python_text, sql_text
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.settings import LOCAL_MODEL, Settings
 from lib.store.collections import Collection, create_collection
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
 from lib.store.jobs import Jobs
+from lib.store.url import connect_arguments
+from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import HNSW, build_index
+from lib.vectors.index_methods import HNSW
 from lib.vectors.search import SearchResult, search_similar_documents
 from lib.vectors.statements import Fusion, TextMethod, TextQuery
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings

@@ -18,8 +18,9 @@ from sqlalchemy import URL
 
 from lib.errors import InvalidInput
 from lib.store.database import Database
+from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray, Storage
-from lib.vectors.indexes import HNSW, IVFFlat, build_index
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.search import (
     SearchResult,
     hybrid_search,

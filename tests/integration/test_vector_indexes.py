@@ -24,22 +24,11 @@ from lib.errors import (
     NotFound,
 )
 from lib.store.database import Database
+from lib.vectors.build import BuildProgress, BuiltIndex, build_index, drop_index
+from lib.vectors.catalog import IndexDescription, list_indexes
+from lib.vectors.ddl import create_statement, index_name, migration_text
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import (
-    HNSW,
-    BuildProgress,
-    BuiltIndex,
-    IndexDescription,
-    IndexKind,
-    IndexSpec,
-    IVFFlat,
-    build_index,
-    create_statement,
-    drop_index,
-    index_name,
-    list_indexes,
-    migration_text,
-)
+from lib.vectors.index_methods import HNSW, IndexKind, IndexSpec, IVFFlat
 from lib.vectors.plans import Plan, explain
 from lib.vectors.statements import candidate_statement, nearest_statement
 from lib.vectors.table import VectorTable

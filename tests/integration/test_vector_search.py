@@ -12,8 +12,9 @@ from sqlalchemy import URL, Text, Uuid, text
 
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector, LimitExceeded
 from lib.store.database import Database
+from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray, Storage
-from lib.vectors.indexes import HNSW, IVFFlat, build_index
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.search import (
     hybrid_search,
     search_in_category,
@@ -345,7 +346,7 @@ def test_the_printed_sql_finds_the_same(database: Database) -> None:
 def ids_of_script(database: Database, script: str) -> list[Any]:
     import psycopg
 
-    from lib.store.database import connect_arguments
+    from lib.store.url import connect_arguments
 
     with psycopg.connect(**connect_arguments(database.url), autocommit=True) as connection:
         cursor = connection.execute(script)  # no parameters: sent as it is

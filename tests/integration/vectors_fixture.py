@@ -14,7 +14,8 @@ from sqlalchemy import URL, Column, Computed, Index, Integer, MetaData, Table, T
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.types import TypeEngine
 
-from lib.store.database import Database, connect_arguments
+from lib.store.database import Database
+from lib.store.url import connect_arguments
 from lib.vectors.distance import Distance, FloatArray, Storage
 from lib.vectors.search import SearchResult
 from lib.vectors.table import VectorTable

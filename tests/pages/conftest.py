@@ -19,7 +19,7 @@ from lib.services import Services, make_collection
 from lib.settings import PROJECT_ROOT
 from lib.store.collections import Collection
 from lib.store.jobs import Job, JobContext, JobKind
-from lib.ui.page import services as open_services_of_the_pages
+from lib.ui.shared.page import services as open_services_of_the_pages
 
 APP = PROJECT_ROOT / "app.py"
 PAGES = ("collections", "upload", "browse", "search", "compare")

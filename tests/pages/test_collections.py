@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from lib.errors import EmbeddingProblem
 from lib.store.collections import list_collections
 from lib.store.jobs import JobContext
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from tests.pages.conftest import Library, endless, words
 
 Visit = Callable[..., AppTest]

@@ -19,8 +19,8 @@ from lib.search.request import Mode, SearchRequest
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.store.collections import Collection
 from lib.store.production import start_index_build
-from lib.ui.links import compare_address
-from lib.vectors.indexes import HNSW, IVFFlat
+from lib.ui.shared.links import compare_address
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.statements import Fusion, TextMethod, TextQuery
 from tests.pages.conftest import FILMS, Library, go, words
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lib.ui.page import COLLECTIONS, SCREENS
+from lib.ui.shared.page import COLLECTIONS, SCREENS
 from tests.pages.conftest import APP, PAGES, Library, go, words
 
 Visit = Callable[..., AppTest]

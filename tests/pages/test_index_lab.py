@@ -15,7 +15,6 @@ from lib.errors import InvalidInput
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
 from lib.ingest.source import Source
-from lib.lab.desk import Desk
 from lib.lab.experiment import (
     Experiment,
     ExperimentSpec,
@@ -25,15 +24,16 @@ from lib.lab.experiment import (
     QuerySource,
     Target,
 )
-from lib.lab.kept import get_experiment, list_experiments, make_experiment
 from lib.lab.measurement import Protocol
+from lib.lab.repository import get_experiment, list_experiments, make_experiment
 from lib.search.filters import parse_filter
 from lib.store.candidates import CandidateSpec, CandidateStorage, list_candidates
 from lib.store.collections import Collection, summarise
 from lib.store.jobs import JobKind
-from lib.ui.lab_setup import setup_address
-from lib.ui.lab_table import Row, edited
-from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.ui.lab.candidates_table import Row, edited
+from lib.ui.lab.model import LabModel
+from lib.ui.lab.setup import setup_address
+from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
 from lib.vectors.tuning import IterativeScan
 from tests.pages.conftest import FILMS, Library, endless, words
 
@@ -70,10 +70,10 @@ def films(library: Library) -> Collection:
     return collection
 
 
-def desk(library: Library, collection: Collection) -> Desk:
+def desk(library: Library, collection: Collection) -> LabModel:
     services = library.services
     summary = services.database.query(summarise, collection)
-    return Desk(services.database, services.jobs, services.settings, summary)
+    return LabModel(services.database, services.jobs, services.settings, summary)
 
 
 def run_buttons(app: AppTest) -> list[Any]:

@@ -12,7 +12,9 @@ import numpy as np
 from streamlit.testing.v1 import AppTest
 
 from lib.lab.experiment import DataFacts, Experiment, Outcome, QueryKind, QuerySource
-from lib.lab.kept import (
+from lib.lab.measurement import Measurement, Protocol
+from lib.lab.queries import QueryBatch, sample_queries
+from lib.lab.repository import (
     list_experiments,
     make_experiment,
     note_basis,
@@ -22,11 +24,10 @@ from lib.lab.kept import (
     note_outcomes,
     note_queries,
 )
-from lib.lab.measurement import Measurement, Protocol
-from lib.lab.queries import QueryBatch, sample_queries
 from lib.store.collections import Collection, get_collection
-from lib.ui.lab_charts import key_of
-from lib.vectors.indexes import IndexKind, list_indexes
+from lib.ui.lab.figures import key_of
+from lib.vectors.catalog import list_indexes
+from lib.vectors.index_methods import IndexKind
 from tests.pages.conftest import Library, words
 from tests.unit.lab_tables import GRAPH, IVF, TABLE, experiment, outcome
 

@@ -10,8 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lib.projection.build import start_projection
+from lib.projection.repository import ProjectionSummary, get_projection, list_projections
 from lib.projection.settings import Method, ProjectionSettings
-from lib.projection.stored import ProjectionSummary, get_projection, list_projections
 from lib.store.collections import Collection
 from tests.pages.conftest import FILMS, Library, words
 

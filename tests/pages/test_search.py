@@ -11,10 +11,10 @@ from sqlalchemy import URL
 from streamlit.testing.v1 import AppTest
 
 from lib.store.collections import Collection
-from lib.store.database import connect_arguments
 from lib.store.production import start_index_build
-from lib.ui.text import escape
-from lib.vectors.indexes import HNSW, IndexSpec, IVFFlat
+from lib.store.url import connect_arguments
+from lib.ui.shared.markdown import escape
+from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
 from tests.pages.conftest import FILMS, Library, go, words
 
 Visit = Callable[..., AppTest]

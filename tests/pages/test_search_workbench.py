@@ -13,14 +13,14 @@ from sqlalchemy import event
 from streamlit.testing.v1 import AppTest
 
 from lib.search.example import Example, find_ids
-from lib.search.printing import request_from_json
+from lib.search.export import request_from_json
 from lib.search.request import Mode, SearchRequest
 from lib.search.saved import list_saved, save_search
 from lib.store.browse import DocumentFilter, delete_documents
 from lib.store.collections import Collection
 from lib.store.database import Database
-from lib.ui.text import escape
-from lib.vectors.indexes import HNSW, IVFFlat
+from lib.ui.shared.markdown import escape
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.statements import TextQuery
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
 from tests.pages.conftest import Library, go, words

@@ -20,7 +20,7 @@ from lib.lab.experiment import (
 from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Interval, LatencyFigures, Measurement, RecallFigures, Setting
 from lib.store.candidates import CandidateSpec, CandidateStorage
-from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
 
 IVF = "IVFFlat lists 100"
 GRAPH = "HNSW m 16, ef_construction 64"

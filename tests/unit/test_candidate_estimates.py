@@ -23,7 +23,7 @@ from lib.lab.estimates import (
 )
 from lib.store.candidates import CandidateSpec, CandidateStorage, parse_candidate
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.tuning import BuildSettings
 
 VECTOR, HALFVEC, BIT = CandidateStorage

@@ -14,8 +14,7 @@ from lib.lab.experiment import Target
 from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Setting
 from lib.lab.recommend import pareto
-from lib.ui.charts import EXACT, HNSW, IVFFLAT
-from lib.ui.lab_charts import (
+from lib.ui.lab.figures import (
     by_clients,
     by_parameter,
     costs,
@@ -23,14 +22,12 @@ from lib.ui.lab_charts import (
     key_of,
     label_of,
     latency_shares,
-    latency_words,
     measurement_rows,
     recall_histogram,
     recall_qps,
-    recall_words,
-    seconds_words,
 )
-from lib.vectors.indexes import IndexKind
+from lib.ui.shared.charts import EXACT, HNSW, IVFFLAT
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import IterativeScan
 
 RECOMMENDED = TABLE[4]  # HNSW, ef_search 40
@@ -190,17 +187,3 @@ def test_keys_tell_measurements_apart() -> None:
 def test_no_measurement_is_no_failure() -> None:
     for picture in (recall_qps((), ()), by_parameter(()), latency_shares(()), costs(())):
         assert picture.rows == ()
-
-
-@pytest.mark.parametrize(
-    ("recall", "words"),
-    [(1.0, "100 %"), (0.9996, "99.9 %"), (0.953, "95.3 %"), (0.9, "90 %"), (0.0, "0 %")],
-)
-def test_recall_is_100_only_where_nothing_is_missing(recall: float, words: str) -> None:
-    assert recall_words(recall) == words
-
-
-def test_times_have_the_digits_that_mean_something() -> None:
-    shown = [latency_words(each) for each in (0.874, 4.21, 41.3, 1204.0)]
-    assert shown == ["0.87 ms", "4.2 ms", "41 ms", "1,204 ms"]
-    assert [seconds_words(each) for each in (0.865, 4.57, 41.3)] == ["0.9 s", "4.6 s", "41 s"]

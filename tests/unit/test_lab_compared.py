@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, IVF_FACTS, TABLE, experiment, figures, measured
 
-from lib.lab.compared import Difference, compare_experiments, environment_words, measured_words
+from lib.lab.diff import Difference, compare_experiments, environment_words, measured_words
 from lib.lab.measurement import LatencyFigures, Setting
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 
 
 def test_the_same_twice_has_no_differences() -> None:

@@ -13,7 +13,7 @@ from lib.lab.measurement import Setting
 from lib.lab.plan import Plan, PlannedCandidate, exact_ms, experiment_seconds, query_ms
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
 from lib.vectors.tuning import IterativeScan
 
 FACTS = Facts(100_000, 100_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)

@@ -18,21 +18,11 @@ from lab_tables import (
     outcome,
 )
 
-from lib.amounts import size
 from lib.lab.experiment import Priority, Target
 from lib.lab.measure import EXACT_NAME
 from lib.lab.measurement import Protocol, Setting
-from lib.lab.recommend import (
-    judge,
-    ms,
-    pareto,
-    percent,
-    reaches,
-    recommend,
-    scoreboard,
-    seconds,
-)
-from lib.vectors.indexes import IndexKind
+from lib.lab.recommend import judge, pareto, reaches, recommend, scoreboard
+from lib.vectors.index_methods import IndexKind
 
 
 def board(of: object) -> dict[tuple[str, float], tuple[int | None, bool]]:
@@ -251,22 +241,6 @@ def test_a_level_that_is_just_reached_is_reached_despite_rounding() -> None:
     almost = figures(0.1 + 0.2 + 0.65, spread=0.0)  # 0.9500000000000001 or a little less
     assert reaches(almost, 0.95, Protocol.ANN_BENCHMARKS)
     assert not reaches(figures(0.949, spread=0.0), 0.95, Protocol.ANN_BENCHMARKS)
-
-
-# --- numbers as words ---------------------------------------------------------------------------
-
-
-def test_numbers_are_written_as_people_read_them() -> None:
-    assert [percent(share) for share in (0.95, 0.953, 0.99999, 1.0, 0.0)] == [
-        *("95 %", "95.3 %", "99.9 %", "100 %", "0 %"),
-    ]
-    assert [ms(each) for each in (0.871, 4.21, 41.3, 1204.2)] == [
-        *("0.87 ms", "4.2 ms", "41 ms", "1,204 ms"),
-    ]
-    assert [seconds(each) for each in (1.24, 12.4, 125)] == ["1.2 s", "12 s", "2 min 05 s"]
-    assert [size(each) for each in (512, 3 * 1024, 12_300_000, 5 * 2**30)] == [
-        *("512 bytes", "3.0 kB", "12 MB", "5.0 GB"),
-    ]
 
 
 def test_a_tie_at_the_target_goes_to_the_one_with_the_better_p95() -> None:

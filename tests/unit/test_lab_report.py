@@ -17,7 +17,7 @@ from lib.lab.experiment import ExperimentSpec, Target
 from lib.lab.measurement import Protocol
 from lib.lab.report import CSV_COLUMNS, experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page, recall_figure
-from lib.vectors.indexes import IndexKind
+from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import IterativeScan
 
 

@@ -17,7 +17,7 @@ from lib.lab.sweep import (
     scans_of,
     smallest,
 )
-from lib.vectors.indexes import HNSW, IndexKind, IVFFlat
+from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
 from lib.vectors.tuning import IterativeScan
 
 

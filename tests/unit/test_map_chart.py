@@ -11,8 +11,7 @@ import pytest
 from lib.projection.coloring import MOST_KINDS, NO_KIND, Kinds, Numbers, kinds_of
 from lib.projection.facts import DocumentFacts
 from lib.projection.placing import QueryPlace
-from lib.projection.viewing import ClusterName, Question
-from lib.ui.map_chart import (
+from lib.ui.map.figures import (
     MOST_HOVER_BYTES,
     MOST_LEGENDS,
     MOST_SNIPPETS,
@@ -21,7 +20,8 @@ from lib.ui.map_chart import (
     map_points,
     picture,
 )
-from lib.ui.map_layer import layer_data
+from lib.ui.map.map_layer import layer_data
+from lib.ui.map.model import ClusterName, Question
 from lib.vectors.search import SearchResult
 
 COUNT = 50

@@ -13,20 +13,19 @@ import pytest
 
 from lib.errors import InvalidInput, LimitExceeded
 from lib.projection import neighbours
-from lib.projection.clusters import Clusters
 from lib.projection.fidelity import Fidelity, fidelity, kept_share, local_fidelity, map_neighbours
-from lib.projection.finds import near_duplicates, outliers, strangers
 from lib.projection.grouping import NO_CLUSTER, by_size, crowds, groups, voted
 from lib.projection.layout import pca_layout
-from lib.projection.lost import missed_neighbours
 from lib.projection.neighbours import Graph, all_neighbours, nearest, only, usable_rows
+from lib.projection.outliers import near_duplicates, outliers, strangers
 from lib.projection.placing import place_query
 from lib.projection.process import check_memory
+from lib.projection.protocol import read_message, write_message
+from lib.projection.recall import missed_neighbours
+from lib.projection.repository import Clusters, Projection
 from lib.projection.sampling import stratified
 from lib.projection.settings import ClusterMethod, ClusterSettings, Method, ProjectionSettings
-from lib.projection.stored import Projection
 from lib.projection.weights import neighbour_weights
-from lib.projection.wire import read_message, write_message
 from lib.vectors.distance import Distance, FloatArray
 
 

@@ -9,11 +9,8 @@ import pytest
 
 from lib.ingest.columns import ColumnChoice, ColumnMapping
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.isolation import Limits, read_isolated
-from lib.ingest.readers import read
-from lib.ingest.sections import MAX_SECTION_CHARACTERS, Member, Section, bounded
-from lib.ingest.source import ReadOptions, Source
-from lib.ingest.wire import (
+from lib.ingest.isolation import ReadLimits, read_isolated
+from lib.ingest.protocol import (
     Ended,
     Found,
     NotOurs,
@@ -23,6 +20,9 @@ from lib.ingest.wire import (
     request_line,
     request_of,
 )
+from lib.ingest.readers import read
+from lib.ingest.sections import MAX_SECTION_CHARACTERS, Member, Section, bounded
+from lib.ingest.source import ReadOptions, Source
 
 
 def test_a_reading_process_loads_no_library_before_it_needs_it():
@@ -111,7 +111,7 @@ def test_one_process_reads_many_files():
     pids = set()
     for number in range(5):
         source = Source.from_bytes("a.html", b"<p>one</p><h1>two</h1>three")
-        for result in read_isolated("html", source, ReadOptions(), Limits(seconds=59)):
+        for result in read_isolated("html", source, ReadOptions(), ReadLimits(seconds=59)):
             assert isinstance(result, Section), number
             pids.add(source.stop_reading.__self__._process.pid)
     assert len(pids) == 1

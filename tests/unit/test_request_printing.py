@@ -15,8 +15,8 @@ from lib.cli.search import _request, search
 from lib.errors import InvalidInput
 from lib.search.bm25 import BM25
 from lib.search.example import Example
+from lib.search.export import command_line, request_from_json, request_to_json, sql_text
 from lib.search.filters import Filter, FilterOp
-from lib.search.printing import command_line, request_from_json, request_to_json, sql_text
 from lib.search.request import Mode, SearchRequest
 from lib.vectors.code import wrapped
 from lib.vectors.search import SearchResult

@@ -12,9 +12,9 @@ import pytest
 
 from lib.errors import InvalidInput, NotAllowed, UnsupportedServer, VecscopeError
 from lib.store.checks import ServerFacts, server_problem
-from lib.store.database import connect_arguments, database_url
 from lib.store.embedded import memory_settings
 from lib.store.jobs import Job, JobKind, JobStatus
+from lib.store.url import connect_arguments, database_url
 
 GIB = 1024**3
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.search.threshold import count_below, widest_gap
+from lib.search.fusion import count_below, widest_gap
 
 
 def test_the_middle_of_the_widest_gap() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from lib.amounts import size
-from lib.ui.text import SQL_WIDTH, duration, escape, laid_out, milliseconds, share
+from lib.ui.shared.markdown import SQL_WIDTH, escape, laid_out
 
 # An independent parser of CommonMark with GitHub's tables and strikethrough.
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -95,28 +93,3 @@ def test_a_long_literal_has_a_line_of_its_own() -> None:
     assert [line.strip() for line in lines if len(line) > SQL_WIDTH] == [vector, vector]
     assert lines[0] == "BEGIN;"
     assert lines[-1] == "COMMIT;"
-
-
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
-        (size(0), "0 bytes"),
-        (size(1023), "1,023 bytes"),
-        (size(1536), "1.5 kB"),
-        (size(10 * 1024**2), "10 MB"),
-        (size(5 * 1024**5), "5,120 TB"),
-        (duration(0.25), "250 ms"),
-        (duration(89), "89 s"),
-        (duration(90), "2 min"),
-        (duration(7200), "2.0 h"),
-        (milliseconds(0.04), "0.0 ms"),
-        (milliseconds(99.94), "99.9 ms"),
-        (milliseconds(1234), "1,234 ms"),
-        (share(0), "0 %"),
-        (share(0.0001), "< 1 %"),
-        (share(0.9999), "> 99 %"),
-        (share(1), "100 %"),
-    ],
-)
-def test_numbers_carry_units_and_few_digits(shown: str, expected: str) -> None:
-    assert shown == expected

@@ -11,19 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import IndexRefused, InvalidInput, LimitExceeded
-from lib.vectors.distance import Distance, Storage
-from lib.vectors.indexes import (
-    HNSW,
-    BuildProgress,
-    IndexDescription,
-    IndexKind,
-    IVFFlat,
+from lib.vectors.build import BuildProgress
+from lib.vectors.catalog import IndexDescription
+from lib.vectors.ddl import (
     check_buildable,
     check_indexable,
     create_statement,
     index_name,
     make_index,
     migration_text,
+)
+from lib.vectors.distance import Distance, Storage
+from lib.vectors.index_methods import (
+    HNSW,
+    IndexKind,
+    IVFFlat,
     parse_spec,
     recommended_kind,
     recommended_lists,

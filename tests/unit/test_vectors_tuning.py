@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import InvalidInput, LimitExceeded
+from lib.limits import IntRange
 from lib.vectors.tuning import (
     EF_CONSTRUCTION,
     EF_SEARCH,
@@ -18,7 +19,6 @@ from lib.vectors.tuning import (
     PROBES,
     BuildSettings,
     IterativeScan,
-    Limits,
     M,
     Scan,
     SearchSettings,
@@ -41,7 +41,7 @@ def test_limits_are_pgvectors() -> None:
 
 
 def test_a_limit_takes_its_ends_and_nothing_beyond() -> None:
-    limits = Limits(2, 100, 16)
+    limits = IntRange(2, 100, 16)
     assert [limits.check(value, "m") for value in (2, 100)] == [2, 100]
     for value in (1, 101, -5):
         with pytest.raises(LimitExceeded, match="outside 2–100") as caught:

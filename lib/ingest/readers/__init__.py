@@ -15,6 +15,7 @@ from lib.ingest.archive import MAX_DEPTH, read_zip
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.isolation import read_isolated
 from lib.ingest.parts import split_section
+from lib.ingest.protocol import Item
 from lib.ingest.readers.csv import read_csv
 from lib.ingest.readers.docx import read_docx
 from lib.ingest.readers.eml import read_eml
@@ -42,7 +43,6 @@ from lib.ingest.readers.vectors import FVECS, HDF5, NPY, NPZ, read_vectors
 from lib.ingest.readers.workbook import read_workbook
 from lib.ingest.sections import Member, Section
 from lib.ingest.source import ReadOptions, Source
-from lib.ingest.wire import Item
 
 Incoming = IncomingDocument | IncomingProblem
 

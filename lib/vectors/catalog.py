@@ -1,0 +1,112 @@
+"""TODO: docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from lib.vectors.ddl import operator_class
+from lib.vectors.index_methods import IndexKind
+from lib.vectors.sql import quoted_name
+from lib.vectors.table import VectorTable
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDescription:
+    """An approximate index that exists. valid: False for one whose CONCURRENTLY build broke.
+    halves, bits: it is on the column cast to halfvec, or on its bits, not on the column itself."""
+
+    name: str
+    kind: IndexKind
+    options: Mapping[str, int]
+    operator_class: str
+    size_bytes: int
+    valid: bool
+    halves: bool = False
+    bits: bool = False
+
+    @property
+    def by_expression(self) -> bool:
+        return self.halves or self.bits
+
+    @property
+    def held(self) -> str:
+        """What it holds in place of the column's own values, such as “halfvec”; else empty."""
+        return "bits" if self.bits else "halfvec" if self.halves else ""
+
+    @property
+    def short_label(self) -> str:
+        return f"{self.kind.label} on {self.held}" if self.held else self.kind.label
+
+    @property
+    def label(self) -> str:
+        options = ", ".join(f"{key} {value}" for key, value in self.options.items())
+        return f"{self.short_label} ({options})" if options else self.short_label
+
+    def table_by_it(self, table: VectorTable) -> VectorTable:
+        """The table that it is on, to be searched by what it holds; by the column itself where it
+        is made for another distance than the table's."""
+        found = replace(table, halves=self.halves, bits=self.bits)
+        return found if operator_class(found) == self.operator_class else table.by_column
+
+
+def choose_index(found: Iterable[IndexDescription]) -> IndexDescription | None:
+    """The one that searches go by: a valid one, on the column itself before on an expression."""
+    return min(
+        (index for index in found if index.valid),
+        key=lambda index: index.by_expression,
+        default=None,
+    )
+
+
+_INDEXES = text(
+    """
+    SELECT i.relname AS name, am.amname AS kind, i.reloptions AS options,
+           oc.opcname AS operator_class, pg_relation_size(i.oid) AS size_bytes,
+           x.indisvalid AS valid,
+           CASE WHEN x.indkey[0] = 0 THEN held.typname END AS expression_type
+    FROM pg_index AS x
+    JOIN pg_class AS i ON i.oid = x.indexrelid
+    JOIN pg_am AS am ON am.oid = i.relam
+    JOIN pg_opclass AS oc ON oc.oid = x.indclass[0]
+    JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attname = :embedding
+    JOIN pg_attribute AS ia ON ia.attrelid = i.oid AND ia.attnum = 1
+    JOIN pg_type AS held ON held.oid = ia.atttypid
+    WHERE x.indrelid = to_regclass(:relation) AND am.amname IN ('ivfflat', 'hnsw')
+      AND (x.indkey[0] = a.attnum
+          -- on an expression, which PostgreSQL knows to depend on the column, of all its dimensions
+          OR x.indkey[0] = 0 AND held.typname IN ('halfvec', 'bit') AND ia.atttypmod = a.atttypmod
+              AND EXISTS (
+                  SELECT FROM pg_depend AS d
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = i.oid
+                    AND d.refobjid = x.indrelid AND d.refobjsubid = a.attnum))
+    ORDER BY i.relname
+    """
+).bindparams(bindparam("relation"), bindparam("embedding"))
+
+
+async def list_indexes(
+    db: AsyncSession | AsyncConnection, table: VectorTable
+) -> list[IndexDescription]:
+    """The approximate indexes on the table's embedding, by name: on the column itself, on its
+    halves, or on its bits."""
+    parameters = {"relation": quoted_name(table.table), "embedding": table.embedding}
+    rows = await db.execute(_INDEXES, parameters)
+    return [
+        IndexDescription(
+            name=row.name,
+            kind=IndexKind(row.kind),
+            options={
+                key: int(value) for key, _, value in (o.partition("=") for o in row.options or ())
+            },
+            operator_class=row.operator_class,
+            size_bytes=row.size_bytes,
+            valid=row.valid,
+            halves=row.expression_type == "halfvec",
+            bits=row.expression_type == "bit",
+        )
+        for row in rows
+    ]

@@ -1,0 +1,229 @@
+"""IVFFlat and HNSW: what they are, when to take which, and how to make, list and drop them."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Index, MetaData, column
+from sqlalchemy.schema import CreateIndex, DropIndex
+
+from lib.errors import (
+    IndexRefused,
+    LimitExceeded,
+)
+from lib.vectors.distance import BIT_OPERATOR_CLASS, MAX_BIT_DIMENSIONS, Storage
+from lib.vectors.index_methods import IndexSpec, IVFFlat, recommended_lists
+from lib.vectors.sql import printed
+from lib.vectors.statements import as_halfvec, sign_bits
+from lib.vectors.table import VectorTable
+
+_NAME_BYTES = 63  # PostgreSQL's NAMEDATALEN − 1
+
+
+# --- guidelines ---------------------------------------------------------------------------------
+
+
+# --- specifications -----------------------------------------------------------------------------
+
+
+def _dimensions(table: VectorTable) -> int:
+    """Raises IndexRefused where the column has no fixed number of them."""
+    if table.dimensions is None:
+        raise IndexRefused(
+            f"The column {table.embedding} has no fixed number of dimensions.",
+            hint="Give it one: ALTER TABLE … ALTER COLUMN … TYPE vector(n).",
+        )
+    return table.dimensions
+
+
+def check_indexable(table: VectorTable) -> None:
+    """Raises IndexRefused, with the way out, where the column cannot have such an index."""
+    dimensions, most = _dimensions(table), table.max_index_dimensions
+    if dimensions > most:
+        half = Storage.HALFVEC.max_index_dimensions
+        way_out = (
+            f"Store the embeddings as halfvec, which can be indexed up to {half:,} dimensions."
+            if dimensions <= half
+            else f"Take a model with fewer dimensions; halfvec can be indexed up to {half:,}, "
+            f"bits up to {MAX_BIT_DIMENSIONS:,}."
+        )
+        held = "bits" if table.bits else f"a {table.indexed_storage.value}"
+        raise IndexRefused(
+            f"{held.capitalize()} with {dimensions:,} dimensions cannot be indexed: "
+            f"pgvector's limit is {most:,}.",
+            hint=way_out,
+        )
+
+
+def check_buildable(table: VectorTable, spec: IndexSpec, rows: int) -> None:
+    """Raises IndexRefused where the index could be built but would be of no use.
+
+    rows: how many rows have a usable embedding now. IVFFlat takes its centres from the rows that
+    are there: with fewer rows than lists they mean nothing, and stay so when rows are added later.
+    """
+    check_indexable(table)
+    if rows == 0:
+        raise IndexRefused(
+            "There is no row with an embedding yet, so an index would learn nothing.",
+            hint="Load and embed the documents first.",
+        )
+    if isinstance(spec, IVFFlat) and rows < spec.lists:
+        raise IndexRefused(
+            f"{rows:,} rows cannot give {spec.lists:,} lists meaningful centres.",
+            hint=f"Take lists = {min(recommended_lists(rows), rows)}, HNSW, or load more rows.",
+            field="lists",
+        )
+
+
+def index_name(table: VectorTable, spec: IndexSpec) -> str:
+    """A name that says what it is, in PostgreSQL's 63 bytes.
+
+    Where the table's name has to be cut, a part of its hash keeps the name its own: tables of one
+    schema may differ only at their end.
+    """
+    options = "_".join(str(value) for value in spec.options.values())
+    measure = "hamming" if table.bits else table.distance.value
+    if table.halves:
+        measure = f"halfvec_{measure}"
+    tail = f"_{table.embedding}_{spec.kind.value}_{measure}_{options}"
+    room = _NAME_BYTES - len(tail.encode())
+    if room < 8:
+        tail = f"_{spec.kind.value}_{measure}_{options}"
+        room = _NAME_BYTES - len(tail.encode())
+    start = table.name.encode()
+    if len(start) > room:
+        mark = f"_{hashlib.sha256(start).hexdigest()[:6]}"
+        tail, start = mark + tail, start[: room - len(mark)]
+    return start.decode(errors="ignore") + tail
+
+
+def make_index(
+    table: VectorTable, spec: IndexSpec, name: str | None = None, *, concurrently: bool = False
+) -> Index:
+    """The SQLAlchemy Index, on a copy of the table object, so that no other index is on it.
+
+    Raises LimitExceeded for a name that PostgreSQL would cut.
+    """
+    copy = table.table.to_metadata(MetaData())
+    name = name or index_name(table, spec)
+    if len(name.encode()) > _NAME_BYTES:
+        raise LimitExceeded(
+            f"The index name has {len(name.encode())} bytes, more than {_NAME_BYTES}.",
+            hint="Take a shorter name.",
+            field="name",
+        )
+    embedding = copy.c[table.embedding]
+    options: dict[str, Any] = {
+        "postgresql_using": spec.kind.value,
+        "postgresql_with": spec.options,
+        "postgresql_concurrently": concurrently,
+    }
+    expression = _indexed_expression(table, embedding)
+    if expression is not None:
+        # SQLAlchemy finds an expression's operator class by its label.
+        operators = {"indexed": operator_class(table)}
+        return Index(name, expression.label("indexed"), postgresql_ops=operators, **options)
+    operators = {table.embedding: operator_class(table)}
+    return Index(name, embedding, postgresql_ops=operators, **options)
+
+
+def operator_class(table: VectorTable) -> str:
+    """Which the index must have to serve a search of the table."""
+    if table.bits:
+        return BIT_OPERATOR_CLASS
+    return table.distance.operator_class(table.indexed_storage)
+
+
+def _indexed_expression(
+    table: VectorTable, embedding: ColumnElement[Any]
+) -> ColumnElement[Any] | None:
+    """What is indexed in place of the column itself."""
+    if table.bits:
+        return sign_bits(embedding, _dimensions(table))
+    if table.halves:
+        return as_halfvec(embedding, _dimensions(table))
+    return None
+
+
+def create_statement(
+    table: VectorTable, spec: IndexSpec, *, name: str | None = None, concurrently: bool = False
+) -> str:
+    """CREATE INDEX [CONCURRENTLY], to read or to paste."""
+    return printed(CreateIndex(make_index(table, spec, name, concurrently=concurrently)))
+
+
+def _drop(table: VectorTable, name: str) -> DropIndex:
+    copy = table.table.to_metadata(MetaData())
+    index = Index(name, copy.c[table.embedding], postgresql_concurrently=True)
+    return DropIndex(index, if_exists=True)
+
+
+def migration_text(
+    table: VectorTable,
+    spec: IndexSpec,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    down_revision: str | None = None,
+    created: datetime | None = None,
+) -> str:
+    """An Alembic migration that builds the index without locking writers, and its way back.
+
+    CONCURRENTLY cannot run in a transaction, hence the autocommit block.
+    """
+    created = created or datetime.now(UTC)
+    revision = revision or created.strftime("%Y%m%d%H%M%S")
+    name = name or index_name(table, spec)
+    options = ", ".join(f"{key!r}: {value}" for key, value in spec.options.items())
+    operators = {table.embedding: operator_class(table)}
+    indexed = f"[{table.embedding!r}],\n            postgresql_ops={operators!r}"
+    needs = ""
+    expression = _indexed_expression(table, column(table.embedding))
+    if expression is not None:
+        # To text() a colon begins a parameter.
+        element = f"({printed(expression)}) {operator_class(table)}".replace(":", "\\:")
+        indexed = f"[sa.text({element!r})]"
+        needs = "import sqlalchemy as sa\n"
+    title = f"{spec.kind.label} index on {table.qualified_name}.{table.embedding}"
+    # Names go in by repr; in the docstring nothing may end it.
+    title = title.replace("\\", "\\\\").replace('"', '\\"')
+    return f'''"""{title}"""
+
+{needs}from alembic import op
+
+revision = {revision!r}
+down_revision = {down_revision!r}  # set this to your latest revision
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.create_index(
+            {name!r},
+            {table.name!r},
+            {indexed},
+            schema={table.schema!r},
+            postgresql_using={spec.kind.value!r},
+            postgresql_with={{{options}}},
+            postgresql_concurrently=True,
+        )
+
+
+def downgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.drop_index(
+            {name!r},
+            table_name={table.name!r},
+            schema={table.schema!r},
+            postgresql_concurrently=True,
+        )
+'''
+
+
+# --- what is there ------------------------------------------------------------------------------
+
+
+# --- building -----------------------------------------------------------------------------------
