@@ -52,7 +52,7 @@ lock: runtime ## compile requirements*.txt from requirements*.in
 	done
 
 clean: ## remove .venv and the tools' caches; documents in .vecscope stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.vecscope/*' -prune -exec rm -rf {} +
 
 runtime:

@@ -207,6 +207,7 @@ NOT_IMPORTED = {
     "pytest-asyncio": "a pytest plugin: async tests",
     "pytest-xdist": "a pytest plugin: -n 2",
     "ruff": "a program",
+    "import-linter": "a program: lint-imports",
     "mypy": "a program",
 }
 
