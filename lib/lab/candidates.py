@@ -29,12 +29,14 @@ from lib.lab.estimates import (
     estimate,
     look_at,
 )
+from lib.lab.experiment import ExperimentSpec
 from lib.store.candidates import (
     Candidate,
     CandidateSpec,
     CandidateState,
     CandidateStorage,
     candidate_table,
+    find_ready,
     get_candidate,
     list_candidates,
 )
@@ -569,3 +571,13 @@ async def clean_interrupted(database: Database) -> list[str]:
         except Busy as exc:
             _log.warning("candidate_table_left", table=table_name, error=str(exc))
     return names
+
+
+async def missing_candidates(
+    database: Database, collection: Collection, spec: ExperimentSpec
+) -> tuple[CandidateSpec, ...]:
+    """Those of the candidates that are not there as the collection is now."""
+    async with database.session() as db:
+        return tuple(
+            [each for each in spec.candidates if await find_ready(db, collection, each) is None]
+        )

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 
 from lib.errors import InvalidInput
-from lib.lab.candidates import check_candidates
+from lib.lab.candidates import check_candidates, missing_candidates
 from lib.lab.experiment import (
     Experiment,
     ExperimentSpec,
@@ -30,7 +30,6 @@ from lib.lab.runner import _Run
 from lib.lab.sweep import settings_of
 from lib.search.filters import conditions
 from lib.settings import Settings
-from lib.store.candidates import CandidateSpec, find_ready
 from lib.store.collections import Collection, summarise
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
@@ -68,7 +67,7 @@ async def check_experiment(
         await check_query_set(database, collection, spec.queries.name)
     for candidate in spec.candidates:
         settings_of(spec, candidate.index, rows=rows)
-    missing = await _missing(database, collection, spec)
+    missing = await missing_candidates(database, collection, spec)
     if not missing:
         return ()
     return await check_candidates(database, collection, missing, build_settings)
@@ -93,16 +92,6 @@ async def _check_filters(
                 hint="Loosen the filter.",
                 field="filter",
             )
-
-
-async def _missing(
-    database: Database, collection: Collection, spec: ExperimentSpec
-) -> tuple[CandidateSpec, ...]:
-    """Those of the candidates that are not there as the collection is now."""
-    async with database.session() as db:
-        return tuple(
-            [each for each in spec.candidates if await find_ready(db, collection, each) is None]
-        )
 
 
 async def start_experiment(

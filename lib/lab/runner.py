@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput
 from lib.formats import format_bytes, format_duration, format_ms, format_percent
-from lib.lab.candidates import BuildStep, build_candidate, candidate_name
+from lib.lab.candidates import BuildStep, build_candidate, candidate_name, missing_candidates
 from lib.lab.environment import find_environment, load_average
 from lib.lab.estimates import estimate, look_at
 from lib.lab.experiment import (
@@ -40,7 +40,6 @@ from lib.lab.repository import (
     note_outcomes,
     note_queries,
 )
-from lib.lab.run import _missing
 from lib.lab.sweep import limits_of, next_value, scans_of, settings_of, smallest
 from lib.lab.truth import Truth, current_mark, find_truth
 from lib.settings import Settings
@@ -124,7 +123,7 @@ class _Run:
 
     async def _expect(self) -> None:
         """How the whole is likely to be shared out among the phases."""
-        missing = await _missing(self.database, self.collection, self.spec)
+        missing = await missing_candidates(self.database, self.collection, self.spec)
         facts = await look_at(self.database, self.collection, missing)
         built = [estimate(facts, each, self.build_settings) for each in missing]
         settings = [
