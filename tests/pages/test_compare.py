@@ -19,7 +19,7 @@ from lib.search.request import Mode, SearchRequest
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.store.collections import Collection
 from lib.store.production import start_index_build
-from lib.ui.shared.links import compare_address
+from lib.ui.shared.links import compare_params
 from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.statements import Fusion, TextMethod, TextQuery
 from tests.pages.conftest import FILMS, Library, go, words
@@ -285,7 +285,7 @@ def test_a_search_is_taken_along_to_compare(visit: Visit, library: Library) -> N
         text_method=TextMethod.TS_RANK_CD,
         filters=(Filter("year", FilterOp.EXISTS),),
     )
-    address = compare_address("films", request)
+    address = compare_params("films", request)
     assert address == {
         "preset": "modes",
         "c": "films",

@@ -27,9 +27,10 @@ from lib.store.browse import (
 from lib.store.collections import Collection, CollectionSummary
 from lib.store.jobs import Job, JobStatus
 from lib.ui.shared.jobs import is_news, show_ended
-from lib.ui.shared.links import collection_address, document_address
+from lib.ui.shared.links import collection_params, document_params
 from lib.ui.shared.markdown import escape, place_words
-from lib.ui.shared.url_state import by_value, read_choice, write_choice
+from lib.ui.shared.url_state import by_value
+from lib.ui.shared.widgets import choice, optional_choice
 from lib.vectors.search import Hit
 
 _PAGING, _MENU = "browse:paging", "browse:export"
@@ -65,52 +66,31 @@ def list_controls(
     category = None
     if categories:
         documents = dict(categories)
-        category = _narrowing(
+        category = optional_choice(
             "Category",
-            "category",
-            list(documents),
-            lambda found: f"{found} ({documents[found]:,})",
+            by_value(list(documents)),
+            lambda category: f"{category} ({documents[category]:,})",
+            key="category",
         )
-    state = _narrowing(
+    state = optional_choice(
         "Embedding",
-        "state",
-        list(EmbeddingState),
-        lambda found: f"{found.label} ({_documents_in(summary, found):,})",
+        by_value(list(EmbeddingState)),
+        lambda state: f"{state.label} ({_documents_in(summary, state):,})",
+        key="state",
         help_text="**Not yet**: to be embedded. **Failed**: the model refused it; opening it says "
         "why.",
     )
     metadata = _metadata_filter(fields, values_of)
     st.markdown("**How**")
-    orders = by_value(list(Order))
-    read_choice("order", orders, Order.ID)
-    order = st.selectbox("Order", list(Order), format_func=lambda found: found.label, key="order")
-    write_choice("order", orders, order, Order.ID)
-    where = DocumentFilter(words=words or "", category=category, state=state, metadata=metadata)
-    return where, order or Order.ID
-
-
-def _narrowing(
-    label: str,
-    key: str,
-    options: Sequence[Any],
-    labels: Callable[[Any], str],
-    *,
-    help_text: str | None = None,
-) -> Any:
-    """A choice of one of them, or of all."""
-    named = by_value(options)
-    read_choice(key, named, None)
-    found = st.selectbox(
-        label,
-        options,
-        index=None,
-        format_func=labels,
-        placeholder="All",
-        key=key,
-        help=help_text,
+    order = choice(
+        "Order",
+        by_value(list(Order)),
+        lambda order: order.label,
+        key="order",
+        default=Order.ID,
     )
-    write_choice(key, named, found, None)
-    return found
+    where = DocumentFilter(words=words or "", category=category, state=state, metadata=metadata)
+    return where, order
 
 
 def _metadata_filter(
@@ -118,7 +98,7 @@ def _metadata_filter(
 ) -> tuple[str, str] | None:
     if not fields:
         return None
-    name = _narrowing("Metadata", "field", list(fields), str)
+    name = optional_choice("Metadata", by_value(list(fields)), str, key="field")
     if name is None:
         return None
     value = st.selectbox(
@@ -316,7 +296,7 @@ def _show_labels(document: DocumentParts, shown: StoredDocument) -> None:
 def _show_parts(document: DocumentParts, shown: StoredDocument) -> None:
     for part in document.parts:
         if document.part_count > 1:
-            address = document_address(document.external_id, part.part)
+            address = document_params(document.external_id, part.part)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.markdown(
                     f"**Part {part.part + 1} of {document.part_count:,}**" + _place(part.metadata),
@@ -334,14 +314,14 @@ def _show_parts(document: DocumentParts, shown: StoredDocument) -> None:
             "pages/browse.py",
             label="The parts before these",
             icon=":material/arrow_back:",
-            query_params=document_address(document.external_id, first - 1),
+            query_params=document_params(document.external_id, first - 1),
         )
     if last + 1 < document.part_count:
         st.page_link(
             "pages/browse.py",
             label="The parts after these",
             icon=":material/arrow_forward:",
-            query_params=document_address(document.external_id, last + 1),
+            query_params=document_params(document.external_id, last + 1),
         )
 
 
@@ -381,14 +361,14 @@ def _show_neighbours(document: StoredDocument, hits: Sequence[Hit]) -> None:
         st.page_link(
             "pages/browse.py",
             label=f"{hit.similarity:.3f} · {escape(title)}{part}",
-            query_params=document_address(found.external_id or "", found.part),
+            query_params=document_params(found.external_id or "", found.part),
         )
     if document.title:
         st.page_link(
             "pages/search.py",
             label="Search with its title",
             icon=":material/search:",
-            query_params={**collection_address(), "q": document.title},
+            query_params={**collection_params(), "q": document.title},
         )
 
 

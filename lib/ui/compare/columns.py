@@ -26,14 +26,14 @@ from lib.store.candidates import Candidate
 from lib.store.collections import Collection
 from lib.ui.search.controls import Owner, results_slider
 from lib.ui.shared.charts import RankColumn, comparison_chart
-from lib.ui.shared.links import column_prefix, current_address, search_address
+from lib.ui.shared.links import column_prefix, current_params, search_params
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import (
     by_value,
-    clear_address,
+    clear_url,
     forget,
+    page_visit_id,
     read_choice,
-    visit,
     write_choice,
 )
 from lib.vectors.index_methods import IndexKind
@@ -86,7 +86,7 @@ def preset_picker(possible: Sequence[Preset]) -> Preset:
     assert preset is not None
     write_choice("preset", named, preset, None)
     drawn = st.session_state.get(_DRAWN)
-    st.session_state[_DRAWN] = now = (preset, visit())
+    st.session_state[_DRAWN] = now = (preset, page_visit_id())
     if drawn is not None and drawn != now and (comes_by_link or drawn[0] is not preset):
         _forget_columns()
     return preset
@@ -94,7 +94,7 @@ def preset_picker(possible: Sequence[Preset]) -> Preset:
 
 def _begin_afresh() -> None:
     for name in (_SHOWN, *map(column_prefix, _NUMBERS)):
-        clear_address(name)
+        clear_url(name)
 
 
 def _forget_columns() -> None:
@@ -164,7 +164,7 @@ def draw_columns(
                     "pages/search.py",
                     label="Search",
                     icon=":material/search:",
-                    query_params=search_address(collection.address, request),
+                    query_params=search_params(collection.address, request),
                     help="Opens this column on the Search page, with its settings.",
                 )
         slots.append(Slot(number, head, request))
@@ -205,7 +205,7 @@ def offer_questions(examples: Sequence[str]) -> None:
             "pages/compare.py",
             label=escape(example),
             icon=":material/arrow_forward:",
-            query_params=current_address(q=example),
+            query_params=current_params(q=example),
         )
 
 

@@ -17,7 +17,7 @@ from lib.store.collections import Collection, CollectionSummary
 from lib.ui.lab.candidates_table import KEY
 from lib.ui.lab.setup import setup_address
 from lib.ui.shared.empty_states import nothing_embedded
-from lib.ui.shared.links import Address
+from lib.ui.shared.links import LinkParams
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.page import guarded, refresh
 from lib.ui.shared.url_state import by_value, read_choice, unknown_choice, write_choice
@@ -153,7 +153,7 @@ def open_experiment(experiment_id: object) -> None:
     st.session_state.pop(KEY, None)  # no widget's: what was last written is then read again
 
 
-def _with_collection(address: Address) -> Address:
+def _with_collection(address: LinkParams) -> LinkParams:
     return {"c": st.query_params["c"], **address}
 
 

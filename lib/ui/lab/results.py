@@ -40,7 +40,7 @@ from lib.ui.lab.apply import Leaving, show_leaving
 from lib.ui.lab.diff import Exports, pick_other, show_compared, show_exports
 from lib.ui.lab.figures import Picture, in_order, key_of, label_of, measurement_rows, setting_words
 from lib.ui.search.example import LIKE
-from lib.ui.shared.links import Address, column_prefix, search_address
+from lib.ui.shared.links import LinkParams, column_prefix, search_params
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import by_value, read_choice, write_choice
 from lib.vectors.distance import Distance
@@ -610,7 +610,7 @@ _LOOK_HELP = {
 _PLAIN_HELP = "Search by this document: its true neighbours."
 
 
-_Look = Callable[[QueryBatch, int, Measurement], tuple[str, Address]]
+_Look = Callable[[QueryBatch, int, Measurement], tuple[str, LinkParams]]
 
 
 def _how_to_look(results: Results, batch: QueryBatch) -> _Look | None:
@@ -624,7 +624,7 @@ def _how_to_look(results: Results, batch: QueryBatch) -> _Look | None:
 
 def _by_example(
     results: Results, batch: QueryBatch, place: int, measurement: Measurement
-) -> tuple[str, Address]:
+) -> tuple[str, LinkParams]:
     """Search, through that very candidate, with that very setting and filter."""
     setting, spec = measurement.setting, results.experiment.spec
     others = [
@@ -644,7 +644,7 @@ def _by_example(
             iterative_scan=setting.iterative_scan if spec.filters else None,
         ),
     )
-    address = {**search_address(results.collection.address, request)}
+    address = {**search_params(results.collection.address, request)}
     del address["q"]
     address["scan"] = Scan.EXACT.value if setting.kind is None else measurement.candidate
     return "pages/search.py", {**address, LIKE: str(batch.own_ids[place])}
@@ -652,7 +652,7 @@ def _by_example(
 
 def _side_by_side(
     results: Results, batch: QueryBatch, place: int, measurement: Measurement
-) -> tuple[str, Address]:
+) -> tuple[str, LinkParams]:
     """Compare, which has the x-ray, with that candidate and setting in its column."""
     address = {
         "c": results.collection.address,

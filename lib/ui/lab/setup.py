@@ -31,7 +31,7 @@ from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
 from lib.store.candidates import CandidateSpec
 from lib.store.collections import CollectionSummary
 from lib.ui.search.controls import Owner, narrowing_controls
-from lib.ui.shared.links import Address
+from lib.ui.shared.links import LinkParams
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import (
     by_value,
@@ -179,7 +179,7 @@ def _protocol() -> Protocol:
             f"**{_PROTOCOLS[each]}**: {escape(rules.words)}." for each, rules in RULES.items()
         )
         + "  \nFigures can only be compared with figures of the same rules.",
-        usual=Protocol.VECSCOPE,
+        default=Protocol.VECSCOPE,
     )
 
 
@@ -192,7 +192,7 @@ def _queries(summary: CollectionSummary, query_sets: Sequence[QuerySetSummary]) 
         help_text="**Rows of the collection**: drawn at random; each is left out of its own "
         "answer.  \n**A query set**: the questions of your users, the best there is.  "
         "\n**A file**: of questions or of vectors.",
-        usual=QueryKind.SAMPLE,
+        default=QueryKind.SAMPLE,
     )
     query_set, source, most = "", None, QUERY_COUNT.high
     if kind is QueryKind.SAMPLE:
@@ -225,7 +225,7 @@ def _query_set(query_sets: Sequence[QuerySetSummary]) -> tuple[str, int]:
         lambda each: f"{each} ({sizes[each]:,})",
         key=f"{PREFIX}set",
         help_text="Texts are embedded by the collection's model. In brackets how many there are.",
-        usual=next(iter(sizes)),
+        default=next(iter(sizes)),
     )
     return name, sizes[name]
 
@@ -311,7 +311,7 @@ def _target() -> Target | None:
         lambda each: each.label,
         key=f"{PREFIX}priority",
         help_text="Of the candidates that reach the target, which one is recommended.",
-        usual=Priority.LATENCY,
+        default=Priority.LATENCY,
     )
     return Target(recall, p95_ms or None, priority)
 
@@ -340,7 +340,7 @@ def _clients(protocol: Protocol) -> tuple[int, ...]:
         key=key,
         help_text="For queries a second: each number is measured. Each client is a process of its "
         "own, and shares this machine with the server, if that is here.",
-        usual=usual,
+        default=usual,
     )
 
 
@@ -398,7 +398,7 @@ def _iterative_scans() -> tuple[IterativeScan, ...]:
         key=f"{PREFIX}iterative",
         help_text="An index finds first and filters then. Going on finds more and takes longer "
         "(pgvector 0.8 and later). IVFFlat goes on in relaxed order only.",
-        usual="all",
+        default="all",
     )
     return _SCANS[found]
 
@@ -438,7 +438,7 @@ def _number(label: str, limits: IntRange, usual: int, *, key: str, help_text: st
 # --- the same again -----------------------------------------------------------------------------
 
 
-def setup_address(spec: ExperimentSpec) -> Address:
+def setup_address(spec: ExperimentSpec) -> LinkParams:
     """The settings of an experiment as they stand in the address; a file is not among them."""
     usual_target, target = Target(), spec.target
     category = spec.category

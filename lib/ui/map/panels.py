@@ -18,7 +18,7 @@ from lib.projection.repository import ProjectionSummary
 from lib.store.candidates import Candidate
 from lib.ui.map.controls import MOST_IN_ADDRESS, choose, chosen_ids, zoom_toggle
 from lib.ui.map.model import Apart, Line, MapModel, Row
-from lib.ui.shared.links import like_address
+from lib.ui.shared.links import like_params
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.page import guarded, refresh
 from lib.ui.shared.session_cache import cached_by_name
@@ -122,7 +122,7 @@ def _selection(viewing: MapModel) -> None:
                 "pages/search.py",
                 label="Search for more like these" if len(places) > 1 else "More like this",
                 icon=":material/search:",
-                query_params=like_address([viewing.projection.ids[place] for place in places]),
+                query_params=like_params([viewing.projection.ids[place] for place in places]),
                 width="content",
             )
     words = cached_by_name("words", (viewing.key, *places), partial(viewing.words, places))

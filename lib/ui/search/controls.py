@@ -363,7 +363,7 @@ def _fusion(owner: Owner) -> tuple[Fusion, int]:
         lambda found: _FUSION_LABELS[found],
         key=owner.key("fusion"),
         help_text=_FUSION_HELP,
-        usual=owner.usual.fusion,
+        default=owner.usual.fusion,
     )
     pool = number_slider(
         "How many each side fetches (pool)",
@@ -385,7 +385,7 @@ def _text_query(owner: Owner, mode: Mode) -> TextQuery:
         lambda found: found.label,
         key=owner.key(f"text_{mode.value}"),  # a key for each mode, since the default differs
         help_text="  \n".join(f"**{kind.label}**: {_TEXT_HELP[kind]}" for kind in TextQuery),
-        usual=replace(owner.usual, mode=mode).text_kind,
+        default=replace(owner.usual, mode=mode).text_kind,
     )
 
 
@@ -396,7 +396,7 @@ def _text_method(owner: Owner) -> tuple[TextMethod, BM25]:
         lambda found: _METHOD_LABELS[found],
         key=owner.key("rank"),
         help_text=_METHOD_HELP,
-        usual=owner.usual.text_method,
+        default=owner.usual.text_method,
     )
     if method is not TextMethod.BM25:
         return method, BM25()
@@ -473,7 +473,7 @@ def _index_settings(
         "collection it prefers to compare every document.  \n**Use the index**: shows what the "
         "index would find even so.  \n**Exact**: compares every document, and misses nothing."
         "  \n**Candidate**: goes through a copy of the vectors with an index of its own.",
-        usual=_usual_scan(owner, labels),
+        default=_usual_scan(owner, labels),
     )
     candidate = ready.get(name)
     if candidate is None and name == Scan.EXACT.value:
@@ -535,5 +535,5 @@ def _iterative_scan(owner: Owner) -> IterativeScan:
         key=owner.key("iterative"),
         help_text="An index finds first and filters then. Without going on, a category may "
         "come back with fewer documents than there are.",
-        usual=owner.usual.settings.iterative_scan or IterativeScan.STRICT,
+        default=owner.usual.settings.iterative_scan or IterativeScan.STRICT,
     )

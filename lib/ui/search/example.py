@@ -19,7 +19,7 @@ from lib.formats import format_count, shorten
 from lib.search.example import MOST_CHARACTERS, Example
 from lib.search.saved import SavedSearch
 from lib.store.collections import Collection
-from lib.ui.shared.links import Address, current_address
+from lib.ui.shared.links import LinkParams, current_params
 from lib.ui.shared.markdown import escape
 
 LIKE, UNLIKE, PASTED = "like", "unlike", "pasted"
@@ -184,7 +184,7 @@ def show_example(given: Given, labels: Mapping[uuid.UUID, str]) -> None:
                 "pages/search.py",
                 label="Back to asking by words",
                 icon=":material/keyboard_return:",
-                query_params=current_address(**{LIKE: None, UNLIKE: None, PASTED: None}),
+                query_params=current_params(**{LIKE: None, UNLIKE: None, PASTED: None}),
             )
         _part("More like", LIKE, given.like, labels, _pasted_words(given))
         _part("Less like", UNLIKE, given.unlike, labels, None)
@@ -203,14 +203,14 @@ def _part(
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(words, width="content")
         if pasted is not None:
-            _leave_out(pasted, current_address(**{PASTED: None}))
+            _leave_out(pasted, current_params(**{PASTED: None}))
         for document in documents:
             others = ",".join(str(other) for other in documents if other != document)
             label = labels.get(document, f"{document} (not here)")
-            _leave_out(label, current_address(**{name: others or None}))
+            _leave_out(label, current_params(**{name: others or None}))
 
 
-def _leave_out(label: str, address: Address) -> None:
+def _leave_out(label: str, address: LinkParams) -> None:
     short = shorten(label, _MOST_LABEL)
     st.page_link(
         "pages/search.py",
@@ -249,21 +249,21 @@ def example_title(given: Given, labels: Mapping[uuid.UUID, str]) -> str:
     return f"{title} − {' − '.join(unlike)}" if unlike else title
 
 
-def more_like(documents: Sequence[uuid.UUID], given: Given | None) -> Address:
+def more_like(documents: Sequence[uuid.UUID], given: Given | None) -> LinkParams:
     """The example with these documents to be like too; on its own where there is none yet."""
     like = dict.fromkeys((*(given.like if given else ()), *documents))
     unlike = [each for each in (given.unlike if given else ()) if each not in like]
     return _with(list(like), unlike)
 
 
-def less_like(documents: Sequence[uuid.UUID], given: Given) -> Address:
+def less_like(documents: Sequence[uuid.UUID], given: Given) -> LinkParams:
     """The example with these documents to be unlike too."""
     unlike = dict.fromkeys((*given.unlike, *documents))
     return _with([each for each in given.like if each not in unlike], list(unlike))
 
 
-def _with(like: Sequence[uuid.UUID], unlike: Sequence[uuid.UUID]) -> Address:
-    return current_address(
+def _with(like: Sequence[uuid.UUID], unlike: Sequence[uuid.UUID]) -> LinkParams:
+    return current_params(
         **{
             "q": None,
             LIKE: ",".join(map(str, like)) or None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from lib.formats import shorten
-from lib.ui.shared.links import Address, current_address, settings_words
+from lib.ui.shared.links import LinkParams, current_params, settings_words
 from lib.ui.shared.markdown import escape
 
 MOST_KEPT = 30
@@ -19,13 +19,13 @@ class Asked:
     """title: the question, or what the answers were to be like."""
 
     title: str
-    address: Address
+    address: LinkParams
 
 
 def note_asked(title: str) -> None:
     """Puts the search of this address first; where it was in the list already, it moves. After its
     settings were drawn, which leave their defaults out of the address."""
-    asked = Asked(title, current_address(view=None, show=None))
+    asked = Asked(title, current_params(view=None, show=None))
     others = [each for each in _kept() if each != asked]
     st.session_state[_KEY] = [asked, *others][:MOST_KEPT]
 

@@ -15,7 +15,7 @@ from lib.search.snippets import Snippet
 from lib.ui.search.example import Given, less_like, more_like
 from lib.ui.search.model import Answer
 from lib.ui.shared.charts import BAR_WIDTH, TEXT, VECTOR, contribution_bar, swatch
-from lib.ui.shared.links import Address, Remedy, current_address, document_address, show_remedies
+from lib.ui.shared.links import LinkParams, Remedy, current_params, document_params, show_remedies
 from lib.ui.shared.markdown import HEADINGS_FIELD, PLACE_FIELDS, escape, place_words
 from lib.ui.shared.url_state import by_value, read_choice, write_choice
 from lib.vectors.catalog import IndexDescription
@@ -53,7 +53,7 @@ def show_examples(examples: Sequence[str]) -> None:
             "pages/search.py",
             label=escape(example),
             icon=":material/arrow_forward:",
-            query_params=current_address(q=example),
+            query_params=current_params(q=example),
         )
 
 
@@ -133,26 +133,26 @@ def _more_from_index(request: SearchRequest, index: IndexDescription) -> list[Re
     remedies = []
     if request.filtered and settings.iterative_scan is IterativeScan.OFF:
         remedies.append(
-            Remedy("Go on, in strict order", current_address(iterative=IterativeScan.STRICT))
+            Remedy("Go on, in strict order", current_params(iterative=IterativeScan.STRICT))
         )
         remedies.append(
-            Remedy("Go on, roughly in order", current_address(iterative=IterativeScan.RELAXED))
+            Remedy("Go on, roughly in order", current_params(iterative=IterativeScan.RELAXED))
         )
     if index.kind is IndexKind.IVFFLAT:
         probes, lists = settings.probes or PROBES.default, index.options.get("lists", PROBES.high)
         more = min(4 * probes, lists)
         if more > probes:
             remedies.append(
-                Remedy(f"Look into {more:,} lists (probes)", current_address(probes=str(more)))
+                Remedy(f"Look into {more:,} lists (probes)", current_params(probes=str(more)))
             )
     else:
         ef_search = settings.ef_search or EF_SEARCH.default
         more = min(max(4 * ef_search, request.limit), EF_SEARCH.high)
         if more > ef_search:
             remedies.append(
-                Remedy(f"Keep {more:,} candidates (ef_search)", current_address(ef=str(more)))
+                Remedy(f"Keep {more:,} candidates (ef_search)", current_params(ef=str(more)))
             )
-    remedies.append(Remedy("Compare all (exact)", current_address(scan=Scan.EXACT)))
+    remedies.append(Remedy("Compare all (exact)", current_params(scan=Scan.EXACT)))
     return remedies
 
 
@@ -192,7 +192,7 @@ def offer_any(result: SearchResult, request: SearchRequest, with_any: int) -> No
             f"{_have(with_any)} at least one."
         )
         name = f"text_{request.mode.value}"
-        show_remedies([Remedy("Match any word", current_address(**{name: TextQuery.ANY}))])
+        show_remedies([Remedy("Match any word", current_params(**{name: TextQuery.ANY}))])
 
 
 def _have(number: int) -> str:
@@ -338,7 +338,7 @@ def _links(documents: Sequence[Document], given: Given | None) -> None:
             "pages/browse.py",
             label="Open in full",
             icon=":material/open_in_full:",
-            query_params=document_address(documents[0].external_id, document.part),
+            query_params=document_params(documents[0].external_id, document.part),
         )
     ids = [document.id for document in documents]
     these = "this" if len(ids) == 1 else f"these {len(ids):,}"
@@ -347,7 +347,7 @@ def _links(documents: Sequence[Document], given: Given | None) -> None:
         _like_link(f"Less like {these}", ":material/remove:", less_like(ids, given))
 
 
-def _like_link(label: str, icon: str, address: Address) -> None:
+def _like_link(label: str, icon: str, address: LinkParams) -> None:
     st.page_link("pages/search.py", label=label, icon=icon, query_params=address)
 
 

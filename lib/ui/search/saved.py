@@ -13,7 +13,7 @@ from lib.search.request import SearchRequest
 from lib.search.saved import SavedSearch
 from lib.store.collections import NAME_LENGTH
 from lib.ui.search.example import Given, example_words
-from lib.ui.shared.links import collection_address, search_address
+from lib.ui.shared.links import collection_params, search_params
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.page import guarded, refresh
 
@@ -35,7 +35,7 @@ def open_link(get_saved: Callable[[str], SavedSearch], collection: str) -> None:
     del st.query_params[_OPENED]
     saved = get_saved(slug)
     example = {} if saved.example is None else Given.of(saved.example).address
-    address = {**search_address(collection, saved.request), **example}
+    address = {**search_params(collection, saved.request), **example}
     st.switch_page("pages/search.py", query_params=address)
 
 
@@ -73,7 +73,7 @@ def _list(saved: Sequence[SavedSearch], remove: Callable[[str], Any]) -> None:
                 label=escape(each.name),
                 icon=":material/bookmark:",
                 help=escape(_question(each)),
-                query_params={**collection_address(), _OPENED: each.slug},
+                query_params={**collection_params(), _OPENED: each.slug},
                 width="stretch",
             )
             pressed = st.button(

@@ -12,7 +12,7 @@ from lib.search.request import Mode, SearchRequest
 from lib.ui.shared.markdown import escape
 from lib.vectors.statements import TextQuery
 
-Address = Mapping[str, str | list[str]]
+LinkParams = Mapping[str, str | list[str]]
 
 _USUAL = SearchRequest(query="")
 # How a setting in the address is called in the list of recent searches.
@@ -37,23 +37,23 @@ _WORDS = {
 }
 
 
-def collection_address() -> dict[str, str]:
+def collection_params() -> dict[str, str]:
     """The collection that is looked at; the first one of the list is in no address."""
     return {"c": st.query_params["c"]} if "c" in st.query_params else {}
 
 
-def document_address(external_id: str, part: int | None = None) -> dict[str, str]:
+def document_params(external_id: str, part: int | None = None) -> dict[str, str]:
     """On the Browse page, a document of the collection that is looked at."""
-    address = {**collection_address(), "doc": external_id}
+    address = {**collection_params(), "doc": external_id}
     return address | {"part": str(part)} if part else address
 
 
-def like_address(documents: Sequence[object]) -> Address:
+def like_params(documents: Sequence[object]) -> LinkParams:
     """On the Search page, what is like these documents, by their ids."""
-    return {**collection_address(), "like": ",".join(map(str, documents))}
+    return {**collection_params(), "like": ",".join(map(str, documents))}
 
 
-def current_address(**changes: str | None) -> Address:
+def current_params(**changes: str | None) -> LinkParams:
     """This page's own address with other values; None leaves a name out."""
     kept = {
         name: values if len(values) > 1 else values[0]
@@ -63,7 +63,7 @@ def current_address(**changes: str | None) -> Address:
     return {**kept, **{name: value for name, value in changes.items() if value is not None}}
 
 
-def search_address(collection: str, request: SearchRequest) -> Address:
+def search_params(collection: str, request: SearchRequest) -> LinkParams:
     """Of the Search page with this request in its widgets; what is the default is left out.
 
     collection: its address. What no widget shows (documents left out, the limit of rows of an
@@ -110,7 +110,7 @@ def candidate_mark(candidate_id: uuid.UUID) -> str:
     return candidate_id.hex[:8]
 
 
-def settings_words(address: Address) -> str:
+def settings_words(address: LinkParams) -> str:
     """The settings of a search's address that are not the default, on one line."""
     parts = []
     for name, words in _WORDS.items():
@@ -126,7 +126,7 @@ class Remedy:
     """Something that helps, and where it is done."""
 
     label: str
-    address: Address
+    address: LinkParams
 
 
 def show_remedies(remedies: list[Remedy], icon: str = ":material/arrow_forward:") -> None:
@@ -153,13 +153,13 @@ _OF_ALL_COLUMNS = ("c", "q", "k")
 _NARROWING = ("category", "f")
 
 
-def compare_address(collection: str, request: SearchRequest) -> Address:
+def compare_params(collection: str, request: SearchRequest) -> LinkParams:
     """Of the Compare page with this request beside the other two ways to search: all have its
     filters, and the column of its own mode has the rest.
 
     collection: its address.
     """
-    own = dict(search_address(collection, request))
+    own = dict(search_params(collection, request))
     if request.mode.uses_text:  # what is usual differs between the two pages
         own[f"text_{request.mode.value}"] = request.text_kind.value
     found: dict[str, str | list[str]] = {"preset": "modes"}
@@ -180,7 +180,7 @@ def compare_link(collection: str, request: SearchRequest) -> None:
             "pages/compare.py",
             label="Compare",
             icon=":material/compare_arrows:",
-            query_params=compare_address(collection, request),
+            query_params=compare_params(collection, request),
             help="The same question by meaning, by words and by both, side by side.",
             width="content",
         )

@@ -20,7 +20,7 @@ from lib.store.database import Database
 from lib.store.jobs import Job
 from lib.ui.shared.jobs import show_running
 from lib.ui.shared.markdown import escape
-from lib.ui.shared.url_state import come_to, note_end
+from lib.ui.shared.url_state import begin_page_run, end_page_run
 
 P = ParamSpec("P")
 Model = TypeVar("Model")
@@ -134,14 +134,14 @@ def start_page(
             st.session_state[_STARTED] = True
             st.rerun()  # by way of app.py now, so that the widgets keep their ids
     st.session_state[_STARTED] = True
-    come_to(screen.path)
+    begin_page_run(screen.path)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         st.title(screen.title, anchor=False, width="content")
         st.caption(screen.question, width="content")
     try:
         guarded(lambda: body(open_model(services())))()
     finally:  # also where a click ends this run before its time
-        note_end()
+        end_page_run()
 
 
 @st.cache_resource(show_spinner="Opening the database …", on_release=lambda s: s.database.close())

@@ -1,13 +1,13 @@
-"""A choice in the page's address, by a value that stays the same when its label is reworded.
+"""URL state: the values of widgets in the page's query parameters, by names that outlive labels.
 
-Streamlit's own ``bind="query-params"`` puts the label of an option into the address, such as
+Streamlit's own ``bind="query-params"`` puts the label of an option into the URL, such as
 “stdlib (1,345)”, which is right for a slider and wrong for a choice: a shared link must outlive
 a new wording. So choices are bound here, by their enum value or name. As with Streamlit's own, a
-choice stays while one looks at other pages, and an address that says otherwise wins.
+choice stays while one looks at other pages, and a URL that says otherwise wins.
 
-An address may also lag behind: what the browser sends with a click or a move of a slider is its
-address of that moment, and what the run before has written into it may still be on its way. Then
-the widgets are right, and the address is written again (:func:`come_to`).
+A URL may also be stale: what the browser sends with a click or a move of a slider is its URL of
+that moment, and what the run before has written into it may still be on its way. Then the widgets
+are right, and the URL is written again (:func:`begin_page_run`).
 """
 
 from __future__ import annotations
@@ -22,76 +22,82 @@ import streamlit as st
 T = TypeVar("T")
 
 
-_PAGE, _VISIT = "address:page", "address:visit"
-_BROWSERS, _ENDED_AT, _LAGS = "address:browsers", "address:ended_at", "address:lags"
-LAG_SECONDS = 0.7
+_PAGE, _VISIT = "url:page", "url:visit"
+_BROWSER_URL, _ENDED_AT, _IS_STALE = "url:browser", "url:ended_at", "url:is_stale"
+STALE_SECONDS = 0.7
+"""How soon after a run's end the browser may still send the URL from before that run."""
 
 
 @dataclass(frozen=True)
 class _Written:
-    """What this session last wrote into the address, at which visit of a page, and what the widget
-    was set to then."""
+    """What this session last wrote into the URL for one widget."""
 
-    names: tuple[str, ...]
-    visit: int
-    chosen: object = None
+    values: tuple[str, ...]
+    """The values of the query parameter; empty for a default, which is not in the URL."""
+
+    visit_id: int
+    """During which visit of a page it was written."""
+
+    widget_value: object = None
+    """What the widget was set to then."""
 
 
-def come_to(page: str) -> None:
+def begin_page_run(page: str) -> None:
     """Notes which page is drawn, so that coming to it is told from drawing it again.
 
-    A link to the page that one is on (st.page_link) changes the address that the script sees, and
+    A link to the page that one is on (st.page_link) changes the URL that the script sees, and
     leaves the browser's own as it was: any write, also of nothing, brings it along.
     """
-    _note_lag()
+    detect_stale_url()
     st.query_params.update({})
     if st.session_state.get(_PAGE) != page:
         st.session_state[_PAGE] = page
-        st.session_state[_VISIT] = visit() + 1
+        st.session_state[_VISIT] = page_visit_id() + 1
 
 
-def _note_lag() -> None:
-    """Whether the browser's address is one from before the last run's end: a widget was moved,
+def detect_stale_url() -> None:
+    """Notes whether the browser's URL is from before the last run's end: a widget was moved,
     which Back, Forward and links do not; or it is as it was a run ago, and that has just ended."""
     state = st.session_state
-    address = {key: tuple(st.query_params.get_all(key)) for key in st.query_params}
-    moved = any(
-        key in state and state[key] != written.chosen
+    url = {key: tuple(st.query_params.get_all(key)) for key in st.query_params}
+    was_moved = any(
+        key in state and state[key] != written.widget_value
         for name, written in list(state.items())
         if isinstance(written, _Written) and (key := str(name).removeprefix(_written_key("")))
     )
-    just_now = time.monotonic() - state.get(_ENDED_AT, -LAG_SECONDS) < LAG_SECONDS
-    state[_LAGS] = moved or (just_now and address == state.get(_BROWSERS))
-    state[_BROWSERS] = address
+    just_ended = time.monotonic() - state.get(_ENDED_AT, -STALE_SECONDS) < STALE_SECONDS
+    state[_IS_STALE] = was_moved or (just_ended and url == state.get(_BROWSER_URL))
+    state[_BROWSER_URL] = url
 
 
-def note_end() -> None:
+def end_page_run() -> None:
     """Notes that a page has been drawn."""
     st.session_state[_ENDED_AT] = time.monotonic()
 
 
-def visit() -> int:
-    """Another number at each coming to a page."""
+def page_visit_id() -> int:
+    """A number that is another one at each coming to a page."""
     return int(st.session_state.get(_VISIT, 0))
 
 
 def _written_key(key: str) -> str:
-    return f"address:{key}"
+    return f"url:{key}"
 
 
 def read_choice(key: str, options: Mapping[str, T], default: T | None) -> None:
-    """Before the widget of that key is drawn: what it is to show. A value that is no option (any
-    more) falls back to the default.
+    """Sets the widget of that key, before it is drawn, to the option that the URL names. A value
+    that is no option (any more) falls back to the default.
 
-    options: what stands in the address → the option.
+    options: value in the URL → option.
     """
-    there = list(options.values())
-    _read(key, lambda names: options.get(names[-1]), lambda chosen: chosen in there, default)
+    allowed = list(options.values())
+    _read(key, lambda values: options.get(values[-1]), lambda value: value in allowed, default)
 
 
 def write_choice(key: str, options: Mapping[str, T], chosen: T | None, default: T | None) -> None:
-    """After it was drawn: the choice, or nothing where it is the default."""
-    by_option = {option: name for name, option in options.items()}
+    """Writes the choice into the URL, after the widget was drawn; nothing where it is the
+    default."""
+    by_option = {option: value for value, option in options.items()}
     _write(key, () if chosen is None or chosen == default else (by_option[chosen],))
 
 
@@ -103,42 +109,43 @@ def read_number(key: str, low: N, high: N, default: N) -> None:
     default for each key, and a column of a comparison has another one in each preset."""
     kind = type(default)
 
-    def parse(names: Sequence[str]) -> N | None:
+    def parse(values: Sequence[str]) -> N | None:
         try:
-            return kind(names[-1])
+            return kind(values[-1])
         except ValueError:
             return None
 
-    def fits(chosen: object) -> bool:
-        return isinstance(chosen, kind) and low <= chosen <= high
+    def fits(value: object) -> bool:
+        return isinstance(value, kind) and low <= value <= high
 
     _read(key, parse, fits, default)
 
 
 def write_number(key: str, chosen: N, default: N) -> None:
-    """After it was drawn: the number, or nothing where it is the default."""
-    name = str(chosen) if isinstance(chosen, int) else f"{chosen:g}"
-    _write(key, () if chosen == default else (name,))
+    """Writes the number into the URL, after the widget was drawn; nothing where it is the
+    default."""
+    text = str(chosen) if isinstance(chosen, int) else f"{chosen:g}"
+    _write(key, () if chosen == default else (text,))
 
 
 def read_texts(key: str) -> None:
     """As :func:`read_choice`, for any number of texts, each under the same name."""
     nothing: list[str] = []
-    _read(key, lambda names: [*names], lambda chosen: isinstance(chosen, list), nothing)
+    _read(key, lambda values: [*values], lambda value: isinstance(value, list), nothing)
 
 
 def write_texts(key: str, chosen: Sequence[str]) -> None:
-    """After it was drawn: the texts."""
+    """Writes the texts into the URL, after the widget was drawn."""
     _write(key, tuple(chosen))
 
 
 def read_text(key: str) -> None:
     """As :func:`read_choice`, for one text, which is empty by default."""
-    _read(key, lambda names: names[-1], lambda chosen: isinstance(chosen, str), "")
+    _read(key, lambda values: values[-1], lambda value: isinstance(value, str), "")
 
 
 def write_text(key: str, chosen: str) -> None:
-    """After it was drawn: the text."""
+    """Writes the text into the URL, after the widget was drawn."""
     _write(key, (chosen,) if chosen else ())
 
 
@@ -148,54 +155,55 @@ def _read(
     fits: Callable[[object], bool],
     default: T | None,
 ) -> None:
-    given = tuple(st.query_params.get_all(key))
-    written = st.session_state.get(_written_key(key), _Written((), visit=-1))
-    came = written.visit != visit() or key not in st.session_state  # to the page, or shown again
-    # Another address than what was written: Back, Forward, or a link to this very page.
-    if came or (given != written.names and not st.session_state.get(_LAGS)):
-        names = written.names if came and not given else given
-        chosen: object = parse(names) if names else default
+    in_url = tuple(st.query_params.get_all(key))
+    written = st.session_state.get(_written_key(key), _Written((), visit_id=-1))
+    # Whether one has just come to the page, or the widget is shown again.
+    is_new = written.visit_id != page_visit_id() or key not in st.session_state
+    # Another URL than what was written: Back, Forward, or a link to this very page.
+    if is_new or (in_url != written.values and not st.session_state.get(_IS_STALE)):
+        values = written.values if is_new and not in_url else in_url
+        asked: object = parse(values) if values else default
     else:
-        chosen = st.session_state[key]
-    value = chosen if fits(chosen) else default
+        asked = st.session_state[key]
+    value = asked if fits(asked) else default
     # What is set here is sent to the browser. A slider that was moved has it already, and may have
     # been moved on meanwhile; any other widget must be told again, in case the run that told it
     # was ended by a click before the browser heard of it.
-    moved = not came and st.session_state[key] != written.chosen
-    if not (moved and st.session_state[key] == value):
+    was_moved = not is_new and st.session_state[key] != written.widget_value
+    if not (was_moved and st.session_state[key] == value):
         st.session_state[key] = value
 
 
-def _write(key: str, names: tuple[str, ...]) -> None:
-    if not names:
+def _write(key: str, values: tuple[str, ...]) -> None:
+    if not values:
         st.query_params.pop(key, None)
-    elif tuple(st.query_params.get_all(key)) != names:
-        st.query_params[key] = names
-    chosen = st.session_state.get(key)
-    kept = [*chosen] if isinstance(chosen, list) else chosen
-    st.session_state[_written_key(key)] = _Written(names, visit(), kept)
+    elif tuple(st.query_params.get_all(key)) != values:
+        st.query_params[key] = values
+    widget_value = st.session_state.get(key)
+    snapshot = [*widget_value] if isinstance(widget_value, list) else widget_value
+    st.session_state[_written_key(key)] = _Written(values, page_visit_id(), snapshot)
 
 
 def forget(prefix: str) -> None:
-    """What this session has chosen and written under keys that begin so; the address stays, and
-    says anew what is to be shown."""
+    """Drops what this session has chosen and written under keys with that prefix; the URL stays,
+    and says anew what is to be shown."""
     for key in list(st.session_state):
         if str(key).startswith((prefix, _written_key(prefix))):
             del st.session_state[key]
 
 
-def clear_address(prefix: str) -> None:
-    """Takes out of the address what is named so."""
+def clear_url(prefix: str) -> None:
+    """Takes the query parameters with that prefix out of the URL."""
     for key in [key for key in st.query_params if key.startswith(prefix)]:
         del st.query_params[key]
 
 
 def unknown_choice(key: str, options: Mapping[str, T]) -> str | None:
-    """What the address asks for and is not there; None where all is well."""
-    given = st.query_params.get(key)
-    return given if given and given not in options else None
+    """The value that the URL asks for and that is no option; None where all is well."""
+    asked = st.query_params.get(key)
+    return asked if asked and asked not in options else None
 
 
 def by_value(options: Sequence[T]) -> dict[str, T]:
-    """What stands in the address for enum members and for texts: their value."""
+    """Value in the URL → option, for enum members and texts: their own value."""
     return {str(option): option for option in options}
