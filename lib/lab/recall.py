@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.lab.measurement import Interval, RecallFigures
-from lib.vectors.exact import TIE_TOLERANCE
+from lib.vectors.recall import FLOAT64_TOLERANCE, recall_by_distance
 
 RESAMPLES = 2000
 
@@ -23,21 +23,10 @@ IdArray = npt.NDArray[np.object_]
 
 
 def recalls_by_distance(
-    found: DoubleArray, truth: DoubleArray, tolerance: float = TIE_TOLERANCE
+    found: DoubleArray, truth: DoubleArray, tolerance: float = FLOAT64_TOLERANCE
 ) -> DoubleArray:
-    """found: true distances of what was returned, float64 (q, any); truth: float64 (q, k),
-    ascending. A row counts as a hit where it is no farther than the last of the truth, whichever
-    row it is: ``distance <= last + tolerance · max(1, |last|)`` (Aumüller, Bernhardsson and
-    Faithfull 2018, "ANN-Benchmarks", section 2, with their tolerance of 1e-3 made that of float64).
-
-    Returns float64 (q,), 0–1.
-    """
-    there = np.isfinite(truth)
-    available = there.sum(axis=1)
-    last = np.take_along_axis(truth, np.maximum(available - 1, 0)[:, None], axis=1)[:, 0]
-    limit = last + tolerance * np.maximum(1.0, np.abs(np.where(available > 0, last, 0.0)))
-    hits = (np.isfinite(found) & (found <= limit[:, None])).sum(axis=1)
-    return _shares(np.minimum(hits, available), available)
+    """:func:`~lib.vectors.recall.recall_by_distance`; the lab computes distances in float64."""
+    return recall_by_distance(found, truth, tolerance)
 
 
 def recalls_by_id(found: IdArray, truth: IdArray) -> DoubleArray:

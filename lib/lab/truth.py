@@ -27,7 +27,8 @@ from lib.search.filters import Filter, conditions
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.records import CandidateRecord, CollectionRecord, TruthRecord
-from lib.vectors.exact import TIE_TOLERANCE, ExactSearch, Neighbours
+from lib.vectors.exact import ExactSearch, Neighbours
+from lib.vectors.recall import FLOAT64_TOLERANCE, tie_limit
 from lib.vectors.stream import stream_vectors
 from lib.vectors.tuning import RESULT_LIMIT
 
@@ -82,12 +83,11 @@ class Truth:
         if k == self.k:
             return self
         last, next_ = self.distances[:, k - 1], self.distances[:, k]
-        tolerance = TIE_TOLERANCE * np.maximum(1.0, np.abs(last))
         return replace(
             self,
             ids=self.ids[:, :k],
             distances=self.distances[:, :k],
-            tied=np.isfinite(next_) & (next_ <= last + tolerance),
+            tied=np.isfinite(next_) & (next_ <= tie_limit(last, FLOAT64_TOLERANCE)),
         )
 
     def head(self, count: int) -> Truth:

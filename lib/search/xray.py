@@ -26,6 +26,7 @@ from lib.store.production import find_index
 from lib.vectors.distance import FloatArray
 from lib.vectors.index_methods import IndexKind
 from lib.vectors.plans import explain
+from lib.vectors.recall import FLOAT32_TOLERANCE, missed_neighbours
 from lib.vectors.search import Hit, search_similar_documents
 from lib.vectors.statements import Through, distance_to, found_statement
 from lib.vectors.tuning import (
@@ -40,9 +41,6 @@ from lib.vectors.tuning import (
 )
 
 MOST_SEARCHES = 20
-TIE_TOLERANCE = 1e-6
-"""Distances nearer to each other than this, times their own size above 1, count as equal: what
-pgvector computes in single precision is no more exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +92,10 @@ class XRayColumn:
 
 @dataclass(frozen=True)
 class XRay:
-    """tolerance: see TIE_TOLERANCE."""
+    """tolerance: distances nearer to each other than this count as equal."""
 
     columns: tuple[XRayColumn, ...]
-    tolerance: float = TIE_TOLERANCE
+    tolerance: float = FLOAT32_TOLERANCE
 
 
 async def compare_with_xray(
@@ -259,7 +257,12 @@ class _Bench:
         plan = await explain(self.db, statement)
         self.certified = self.certified and plan.certify(self.index.name).certified
         await self._learn_distances(found)
-        self.missed[setting] = missed_of(self.truth, found, self._distances)
+        missed = missed_neighbours(
+            [hit.document.id for hit in self.truth],
+            [hit.distance or 0.0 for hit in self.truth],
+            {id_: self._distances.get(id_) for id_ in found},
+        )
+        self.missed[setting] = frozenset(missed)
         return self.missed[setting]
 
     async def _learn_distances(self, ids: Sequence[Any]) -> None:
@@ -274,28 +277,6 @@ class _Bench:
         )
         for id_, distance in rows:
             self._distances[id_] = distance
-
-
-def missed_of(
-    truth: Sequence[Hit], found: Sequence[Any], distances: dict[Any, float]
-) -> frozenset[Any]:
-    """The ids of the truth that are not among the found ones.
-
-    Of documents that are as far as the last of the truth any will do: one that was found in
-    place of another is no miss. distances: of what was found, as far as it is known.
-    """
-    if not truth:
-        return frozenset()
-    last = truth[-1].distance or 0.0
-    tolerance = TIE_TOLERANCE * max(1.0, abs(last))
-    there = set(found)
-    nearer = [hit for hit in truth if (hit.distance or 0.0) < last - tolerance]
-    tied = truth[len(nearer) :]
-    tied_found = sum(abs(distances.get(id_, float("inf")) - last) <= tolerance for id_ in there)
-    missed = [hit.document.id for hit in nearer if hit.document.id not in there]
-    lacking = max(0, len(tied) - tied_found)
-    missed += [hit.document.id for hit in tied if hit.document.id not in there][:lacking]
-    return frozenset(missed)
 
 
 async def _look(bench: _Bench, label: str, most_searches: int) -> XRayColumn:

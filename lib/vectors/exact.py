@@ -19,12 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector
 from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.recall import FLOAT64_TOLERANCE, tie_limit
 from lib.vectors.stream import BLOCK_ROWS, stream_vectors
 from lib.vectors.table import VectorTable
-
-TIE_TOLERANCE = 1e-12
-"""Neighbours whose distances differ by less, times their own size above 1, are tied: that is the
-rounding of float64."""
 
 # What is compared at once: 1,024 queries with 8,192 rows are 32 MB of float32.
 _MOST_QUERIES, _MOST_ROWS = 1024, BLOCK_ROWS
@@ -155,8 +152,7 @@ class ExactSearch:
         distances = np.take_along_axis(self._distances, order, axis=1)
         ids = np.take_along_axis(self._ids, order, axis=1)
         last, next_ = distances[:, -2], distances[:, -1]
-        tolerance = TIE_TOLERANCE * np.maximum(1.0, np.abs(last))
-        tied = np.isfinite(next_) & (next_ <= last + tolerance)
+        tied = np.isfinite(next_) & (next_ <= tie_limit(last, FLOAT64_TOLERANCE))
         return Neighbours(ids[:, :-1], distances[:, :-1], tied)
 
     # --- one block --------------------------------------------------------------------------
@@ -205,7 +201,7 @@ class ExactSearch:
             # Near 0 a root magnifies what the keys leave open: the distances must decide.
             last = np.take_along_axis(keys, places, axis=1).max(axis=1)
             squares = 2 * last + self._norms[chosen] ** 2
-            unsure = 2 * error > TIE_TOLERANCE * squares
+            unsure = 2 * error > FLOAT64_TOLERANCE * squares
             best[unsure] = _best(keys[unsure], keep, error[unsure])
         return best
 

@@ -19,7 +19,6 @@ from lib.search.compare import (
     rank_biased_overlap,
 )
 from lib.search.request import Mode, SearchRequest
-from lib.search.xray import missed_of
 from lib.vectors.search import Document, Hit, SearchResult
 from lib.vectors.statements import nearest_statement
 from lib.vectors.table import VectorTable
@@ -100,30 +99,6 @@ def test_moves() -> None:
         ("c", (3, 1, None), None),
         ("d", (None, None, 1), 2),
     ]
-
-
-# --- what counts as missed ------------------------------------------------------------------------
-
-DISTANCES = {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.3, "e": 0.3, "f": 0.4}
-
-
-@pytest.mark.parametrize(
-    ("truth", "found", "missed"),
-    [
-        ("abc", "abc", ""),
-        ("abc", "bca", ""),
-        ("abc", "bcf", "a"),
-        ("abc", "", "abc"),
-        ("abc", "abd", ""),  # d is as far as c
-        ("abc", "bde", "a"),  # but nothing stands in for a nearer one
-        ("abcd", "abe", "c"),  # e for one of the two
-        ("abcd", "abf", "cd"),
-        ("", "a", ""),
-    ],
-)
-def test_ties_at_the_end_stand_in_for_each_other(truth: str, found: str, missed: str) -> None:
-    hits = [Hit(Document(id_), distance=DISTANCES[id_]) for id_ in truth]
-    assert missed_of(hits, found, DISTANCES) == frozenset(missed)
 
 
 # --- the preset -----------------------------------------------------------------------------------
