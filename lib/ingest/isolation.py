@@ -1,4 +1,4 @@
-"""Reading in another process: what a hostile or broken file does there ends there.
+"""Reads files in worker processes: what a hostile or broken file does there ends there.
 
 A parser that crashes, hangs or eats memory costs its own process, never the server's; the file gets
 its problem and the next file goes on. Processes are used again for the next file.
@@ -7,49 +7,49 @@ its problem and the next file goes on. Processes are used again for the next fil
 from __future__ import annotations
 
 import atexit
-import os
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from lib.errors import ReadProblem
 from lib.ingest.protocol import (
     MAX_LINE_BYTES,
-    Ended,
-    Found,
+    FileFacts,
+    Finished,
     Item,
     Message,
-    NotOurs,
+    ProtocolError,
     Request,
     message_of,
     request_line,
 )
 from lib.ingest.source import ReadOptions, Source
+from lib.process import WorkerDied, WorkerProcess
 
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """Of one reading process. memory_bytes: address space on Linux, resident memory elsewhere;
-    seconds: how long it may take until the next result."""
+    """What one reading process may take."""
 
     memory_bytes: int = 2 * 1024**3
+    """Address space on Linux, resident memory elsewhere."""
     seconds: float = 60.0
+    """Until its next result."""
 
 
 DEFAULT_LIMITS = ReadLimits()
 
-_ROOT = Path(__file__).resolve().parents[2]
 _IDLE_SECONDS = 60.0
-_MOST_IDLE = 2
+_MAX_IDLE = 2
 _LOOK_SECONDS = 0.25
-# What a process needs to run; a provider's key is nothing for a parser of hostile files.
-_ENVIRONMENT = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE")
+_ENVIRONMENT = {
+    # Each thread of these libraries reserves address space; one thread is enough.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 _OUT_OF_MEMORY = ("memoryerror", "bad_alloc", "memory allocation of", "out of memory")
 _SAVE_ANEW = "Open it in the program it was made with, and save it anew."
 
@@ -74,9 +74,9 @@ def read_isolated(
             for message in worker.read(Request(str(path), source.name, extension, options), source):
                 if top.cancelled:
                     raise ReadProblem("The reading was cancelled.", source=source.name)
-                if isinstance(message, Found):
+                if isinstance(message, FileFacts):
                     message.tell(source)
-                elif isinstance(message, Ended):
+                elif isinstance(message, Finished):
                     is_free = not message.retires
                     if message.out_of_memory:
                         raise _needs_memory(limits, source)
@@ -84,7 +84,7 @@ def read_isolated(
                         yield message.problem
                 else:
                     yield message
-        except _Died as exc:
+        except WorkerDied as exc:
             if top.cancelled:
                 raise ReadProblem("The reading was cancelled.", source=source.name) from None
             raise _why(exc, limits, source) from None
@@ -97,45 +97,18 @@ def read_isolated(
                 worker.close()
 
 
-class _Died(Exception):
-    """The process ended before its file did. reason: "time", "memory", or empty where it ended
-    by itself; code: its return code; said: the end of what it wrote to stderr."""
-
-    def __init__(self, reason: str, code: int, said: str) -> None:
-        super().__init__(reason)
-        self.reason, self.code, self.said = reason, code, said
-
-
 class _Worker:
     def __init__(self, limits: ReadLimits) -> None:
         self.limits = limits
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        environment |= {
-            "PYTHONPATH": os.pathsep.join(paths),
-            "PYTHONUTF8": "1",
-            # Each thread of these libraries reserves address space; one thread is enough.
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-            "ARROW_DEFAULT_MEMORY_POOL": "system",
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lib.ingest.worker", str(limits.memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env=environment,
-            # Ctrl-C in a terminal is for the parent, which ends its jobs in good order.
-            start_new_session=True,
+        self._process = WorkerProcess(
+            "lib.ingest.worker", [str(limits.memory_bytes)], environment=_ENVIRONMENT
         )
         self._waiting_since: float | None = None
         self._ended_for = ""
 
     def read(self, request: Request, source: Source) -> Iterator[Message]:
-        """Ends after Ended. Raises _Died."""
-        self._said.seek(0)
-        self._said.truncate()
+        """Ends after Finished. Raises WorkerDied."""
+        self._process.forget_stderr()
         done = threading.Event()
         watch = threading.Thread(target=self._watch, args=(done,), name="reader-watch", daemon=True)
         watch.start()
@@ -145,7 +118,7 @@ class _Worker:
                 message, position = self._next()
                 source.advance(position / source.size_bytes if source.size_bytes else 0.0)
                 yield message
-                if isinstance(message, Ended):
+                if isinstance(message, Finished):
                     return
         finally:
             done.set()
@@ -153,28 +126,16 @@ class _Worker:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        return self._process.is_alive
 
     def kill(self) -> None:
         self._process.kill()
 
     def close(self) -> None:
         """Ends the process, which reads to the end of stdin."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                continue
-        try:
-            self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._said.close()
+        self._process.close()
 
     def _send(self, line: bytes) -> None:
-        assert self._process.stdin is not None
         try:
             self._process.stdin.write(line)
             self._process.stdin.flush()
@@ -182,7 +143,6 @@ class _Worker:
             raise self._died() from None
 
     def _next(self) -> tuple[Message, int]:
-        assert self._process.stdout is not None
         self._waiting_since = time.monotonic()
         line = self._process.stdout.readline(MAX_LINE_BYTES)
         self._waiting_since = None
@@ -192,7 +152,7 @@ class _Worker:
             raise self._died()
         try:
             return message_of(line)
-        except NotOurs:
+        except ProtocolError:
             self._process.kill()
             raise self._died() from None
 
@@ -210,11 +170,8 @@ class _Worker:
                 self._process.kill()
                 return
 
-    def _died(self) -> _Died:
-        code = self._process.wait()
-        size = self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(0, size - 4096))
-        return _Died(self._ended_for, code, self._said.read().decode("utf-8", "replace"))
+    def _died(self) -> WorkerDied:
+        return self._process.died(self._ended_for)
 
 
 def _memory_of(pid: int) -> Callable[[], int]:
@@ -239,21 +196,20 @@ def _needs_memory(limits: ReadLimits, source: Source) -> ReadProblem:
     )
 
 
-def _why(died: _Died, limits: ReadLimits, source: Source) -> ReadProblem:
-    name = ""
-    if died.code < 0:
-        try:
-            name = signal.Signals(-died.code).name
-        except ValueError:
-            name = f"signal {-died.code}"
+def _why(died: WorkerDied, limits: ReadLimits, source: Source) -> ReadProblem:
+    name = died.signal_name
     if died.reason == "time" or name == "SIGXCPU":
         return ReadProblem(
             f"The reader of this file gave nothing for {limits.seconds:.0f} seconds and was ended.",
             source=source.name,
             hint=_SAVE_ANEW,
         )
-    said = died.said.lower()
-    if died.reason == "memory" or name == "SIGKILL" or any(word in said for word in _OUT_OF_MEMORY):
+    stderr = died.stderr_tail.lower()
+    if (
+        died.reason == "memory"
+        or name == "SIGKILL"
+        or any(phrase in stderr for phrase in _OUT_OF_MEMORY)
+    ):
         return _needs_memory(limits, source)
     if name == "SIGABRT":  # how most libraries in C and Rust end where no memory is left
         return ReadProblem(
@@ -262,9 +218,10 @@ def _why(died: _Died, limits: ReadLimits, source: Source) -> ReadProblem:
             source=source.name,
             hint=_SAVE_ANEW,
         )
-    how = name or f"return code {died.code}"
     return ReadProblem(
-        f"The reader of this file ended unexpectedly ({how}).", source=source.name, hint=_SAVE_ANEW
+        f"The reader of this file ended unexpectedly ({died.how}).",
+        source=source.name,
+        hint=_SAVE_ANEW,
     )
 
 
@@ -291,8 +248,8 @@ def _give_back(worker: _Worker) -> None:
     global _expiry
     with _lock:
         _idle.append(worker)
-        superfluous = _idle[:-_MOST_IDLE]
-        del _idle[:-_MOST_IDLE]
+        superfluous = _idle[:-_MAX_IDLE]
+        del _idle[:-_MAX_IDLE]
         if _expiry is not None:
             _expiry.cancel()
         _expiry = threading.Timer(_IDLE_SECONDS, close_idle)

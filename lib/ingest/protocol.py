@@ -1,4 +1,4 @@
-"""What the process that reads hostile files says to ours: one line of JSON for each thing.
+"""The protocol of the process that reads hostile files: one line of JSON for each message.
 
 JSON, not pickle: a parser that a file has taken over can say wrong things, but run nothing here.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 128 * 1024 * 1024
 
 
-class NotOurs(Exception):
+class ProtocolError(Exception):
     """A line that no reader of ours writes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a reader found out about its file, such as a table's columns."""
+class FileFacts:
+    """What a reader learnt about its file, such as a table's columns."""
 
     encoding: str | None = None
     delimiter: str | None = None
@@ -39,7 +39,7 @@ class Found:
     array: ArrayFacts | None = None
 
     @classmethod
-    def of(cls, source: Source) -> Found:
+    def of(cls, source: Source) -> FileFacts:
         return cls(source.encoding, source.delimiter, source.header, source.mapping, source.array)
 
     def tell(self, source: Source) -> None:
@@ -48,13 +48,14 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The file is done. problem: why the rest of it could not be read, if so; out_of_memory: it
-    was for want of it; retires: the process ends now, and another is to take its place."""
+class Finished:
+    """The last message about a file."""
 
     problem: IncomingProblem | None = None
+    """Why the rest of it could not be read, if so."""
     out_of_memory: bool = False
     retires: bool = False
+    """The process ends now, and another is to take its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Request:
 
 
 Item = Section | Member | IncomingDocument | IncomingProblem
-Message = Item | Found | Ended
+Message = Item | FileFacts | Finished
 
 
 def request_line(request: Request) -> bytes:
@@ -112,12 +113,12 @@ def message_line(message: Message, position: int) -> bytes:
 
 
 def message_of(line: bytes) -> tuple[Message, int]:
-    """The message and the position. Raises NotOurs."""
+    """The message and the position. Raises ProtocolError."""
     try:
         values = json.loads(line)
         return _MAKERS[values.pop("kind")](values), _number(values.pop("position"))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidInput) as exc:
-        raise NotOurs(f"{type(exc).__name__}: {exc}") from None
+        raise ProtocolError(f"{type(exc).__name__}: {exc}") from None
 
 
 def _line(values: Mapping[str, Any]) -> bytes:
@@ -146,9 +147,9 @@ def _problem(values: dict[str, Any]) -> IncomingProblem:
     return IncomingProblem(**_only(values, **texts, stored=bool, count=int))
 
 
-def _found(values: dict[str, Any]) -> Found:
+def _file_facts(values: dict[str, Any]) -> FileFacts:
     mapping, array = values["mapping"], values["array"]
-    return Found(
+    return FileFacts(
         values["encoding"],
         values["delimiter"],
         tuple(_text(name) for name in values["header"]),
@@ -157,9 +158,9 @@ def _found(values: dict[str, Any]) -> Found:
     )
 
 
-def _ended(values: dict[str, Any]) -> Ended:
+def _finished(values: dict[str, Any]) -> Finished:
     problem = values["problem"]
-    return Ended(
+    return Finished(
         None if problem is None else _problem(problem),
         bool(values["out_of_memory"]),
         bool(values["retires"]),
@@ -179,8 +180,8 @@ _MAKERS: dict[str, Any] = {
     "Section": _section,
     "Member": _member,
     "IncomingProblem": _problem,
-    "Found": _found,
-    "Ended": _ended,
+    "FileFacts": _file_facts,
+    "Finished": _finished,
 }
 
 

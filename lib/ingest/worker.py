@@ -6,7 +6,6 @@ ends when stdin does. BYTES: how much memory it may have.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import BinaryIO
 
 from lib.errors import ReadProblem, VecscopeError
 from lib.ingest.incoming import MAX_NESTING, IncomingProblem
-from lib.ingest.protocol import Ended, Found, Item, Request, message_line, request_of
+from lib.ingest.protocol import FileFacts, Finished, Item, Request, message_line, request_of
 from lib.ingest.readers import reader_for_extension
 from lib.ingest.sections import Section, bounded
 from lib.ingest.source import Source
+from lib.process import limit_memory, lower_limit, take_pipes
 
 CPU_SECONDS = 120
 """For one result; the parent's clock is stricter, but this one needs no parent."""
@@ -27,41 +27,37 @@ _RETIRING_BYTES = 512 * 1024 * 1024
 
 
 def main() -> None:
-    memory_bytes = int(sys.argv[1])
-    _limit_memory(memory_bytes)
+    limit_memory(int(sys.argv[1]))
+    lower_limit("RLIMIT_CORE", 0)
+    lower_limit("RLIMIT_FSIZE", _STDERR_BYTES)
     # Python refuses to convert longer numbers, since that takes quadratic time; ijson crashes where
     # it does. Here the clock is limited anyway.
     sys.set_int_max_str_digits(0)
-    # What a library prints must not get between the lines.
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    with Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)
+    requests, answers = take_pipes(buffered=False)
     while line := requests.readline():
         _answer(request_of(line), answers)
 
 
 def _answer(request: Request, answers: BinaryIO) -> None:
     source = Source.from_path(Path(request.path), name=request.name)
-    found = Found()
-    ended = Ended()
+    found = FileFacts()
+    ended = Finished()
     try:
         for item in _items(request, source):
-            if found != (found := Found.of(source)):
+            if found != (found := FileFacts.of(source)):
                 answers.write(message_line(found, source.bytes_read))
             answers.write(message_line(item, source.bytes_read))
             _limit_cpu()
     except MemoryError:
-        ended = Ended(out_of_memory=True, retires=True)
+        ended = Finished(out_of_memory=True, retires=True)
     except BrokenPipeError:
         sys.exit(1)  # nobody listens
     except Exception as exc:  # noqa: BLE001 - whatever a library does about a broken file
-        ended = Ended(_problem(exc, source))
-    if found != Found.of(source):  # a table without any row has its columns all the same
-        answers.write(message_line(Found.of(source), source.bytes_read))
+        ended = Finished(_problem(exc, source))
+    if found != FileFacts.of(source):  # a table without any row has its columns all the same
+        answers.write(message_line(FileFacts.of(source), source.bytes_read))
     retires = ended.retires or _peak_memory_bytes() > _RETIRING_BYTES
-    ended = Ended(ended.problem, ended.out_of_memory, retires)
+    ended = Finished(ended.problem, ended.out_of_memory, retires)
     answers.write(message_line(ended, source.bytes_read))
     if retires:
         sys.exit(0)
@@ -105,10 +101,7 @@ def _problem(exc: Exception, source: Source) -> IncomingProblem:
 
 try:
     import resource
-except ImportError:  # Windows: the parent looks at this process's memory and clock
-
-    def _limit_memory(_memory_bytes: int) -> None:
-        return None
+except ImportError:  # Windows: the parent watches this process's memory and clock
 
     def _limit_cpu() -> None:
         return None
@@ -119,22 +112,10 @@ except ImportError:  # Windows: the parent looks at this process's memory and cl
 else:
     _STATUS = Path("/proc/self/status")
 
-    def _limit_memory(_memory_bytes: int) -> None:
-        _lower(resource.RLIMIT_AS, _memory_bytes)  # macOS takes no notice: there the parent looks
-        _lower(resource.RLIMIT_CORE, 0)
-        _lower(resource.RLIMIT_FSIZE, _STDERR_BYTES)
-
-    def _lower(limit: int, value: int) -> None:
-        hard = resource.getrlimit(limit)[1]
-        try:
-            resource.setrlimit(limit, (value if hard < 0 else min(value, hard), hard))
-        except (OSError, ValueError):  # macOS refuses some
-            return
-
     def _limit_cpu() -> None:
         """From now on: the kernel ends the process once it has computed for so long."""
         used = resource.getrusage(resource.RUSAGE_SELF)
-        _lower(resource.RLIMIT_CPU, round(used.ru_utime + used.ru_stime) + CPU_SECONDS)
+        lower_limit("RLIMIT_CPU", round(used.ru_utime + used.ru_stime) + CPU_SECONDS)
 
     def _peak_memory_bytes() -> int:
         # Of this program alone: on Linux getrusage counts the server that started it as well, and

@@ -5,29 +5,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import asynccontextmanager
 from pickle import UnpicklingError, dump, load
 from typing import Any
 
+import psycopg
 import structlog
 from sqlalchemy import URL
 
 from lib.errors import DatabaseProblem
-from lib.lab import protocol as wire
+from lib.lab import protocol
+from lib.process import PASSED_ON, WorkerProcess
 from lib.store.url import connect_arguments
 
-_ROOT = Path(__file__).resolve().parents[2]
+# Where libpq and its libraries look for what they read besides; none of it is secret.
+_CLIENT_FILES = ("PGSERVICEFILE", "PGSYSCONFDIR", "KRB5_CONFIG", "KRB5CCNAME", "OPENSSL_CONF")
 _log = structlog.get_logger(__name__)
 
 
 class Clients:
-    """So many processes, each with a connection. They all end with the first that dies, and where
-    the waiting for them is cancelled."""
+    """Worker processes that measure, each with a connection of its own. They all end with the first
+    that dies, and where the waiting for them is cancelled."""
 
     def __init__(self, count: int) -> None:
         self._processes = [_Process() for _ in range(count)]
@@ -41,7 +40,7 @@ class Clients:
     def pids(self) -> tuple[int, ...]:
         return tuple(process.pid for process in self._processes)
 
-    async def ask(self, messages: Sequence[wire.Message]) -> list[Any]:
+    async def ask(self, messages: Sequence[protocol.Message]) -> list[Any]:
         """The first client gets the first message, and so on; all at the same time.
 
         Raises what a client met, DatabaseProblem where one died.
@@ -53,11 +52,11 @@ class Clients:
             self.close()  # the thread that waits for them ends with them
             raise
         for reply in replies:
-            if isinstance(reply, wire.Failed):
+            if isinstance(reply, protocol.Failed):
                 raise reply.error
         return replies
 
-    async def tell_all(self, message: wire.Message) -> None:
+    async def tell_all(self, message: protocol.Message) -> None:
         """The same to each."""
         await self.ask([message] * len(self))
 
@@ -72,14 +71,15 @@ async def open_clients(url: URL, count: int) -> AsyncGenerator[Clients]:
     """Starts them and connects. Raises DatabaseUnreachable, LoginFailed and the like."""
     clients = Clients(count)
     try:
-        connected = await clients.ask([wire.Connect(connect_arguments(url))] * count)
-        clients.backend_pids = tuple(each.backend_pid for each in connected)
+        arguments = {**_libpq_defaults(), **connect_arguments(url)}
+        connected = await clients.ask([protocol.Connect(arguments)] * count)
+        clients.backend_pids = tuple(reply.backend_pid for reply in connected)
         yield clients
     finally:
         clients.close()
 
 
-def _ask_all(processes: Sequence[_Process], messages: Sequence[wire.Message]) -> list[Any]:
+def _ask_all(processes: Sequence[_Process], messages: Sequence[protocol.Message]) -> list[Any]:
     for process, message in zip(processes, messages, strict=True):
         process.send(message)
     return [process.receive() for process in processes]
@@ -87,40 +87,23 @@ def _ask_all(processes: Sequence[_Process], messages: Sequence[wire.Message]) ->
 
 class _Process:
     def __init__(self) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lib.lab.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(
-                    [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-                ),
-                "PYTHONUTF8": "1",
-            },
-            # Ctrl-C in a terminal is for the parent, which ends its jobs in good order.
-            start_new_session=True,
-        )
+        self._process = WorkerProcess("lib.lab.worker", passed_on=(*PASSED_ON, *_CLIENT_FILES))
         self._killed = False
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, message: wire.Message) -> None:
-        assert self._process.stdin is not None
+    def send(self, message: protocol.Message) -> None:
         try:
             dump(message, self._process.stdin, protocol=5)
             self._process.stdin.flush()
         except (BrokenPipeError, ValueError):  # ValueError: closed by kill()
             raise self._died() from None
 
-    def receive(self) -> wire.Reply:
-        assert self._process.stdout is not None
+    def receive(self) -> protocol.Reply:
         try:
-            reply: wire.Reply = load(self._process.stdout)
+            reply: protocol.Reply = load(self._process.stdout)
         except (EOFError, UnpicklingError, ValueError, OSError):
             raise self._died() from None
         return reply
@@ -131,20 +114,25 @@ class _Process:
         self._killed = True
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._said):
-            assert pipe is not None
-            with suppress(BrokenPipeError):  # what was not sent has nobody to go to
-                pipe.close()
+        self._process.close()
 
     def _died(self) -> DatabaseProblem:
-        code = self._process.wait()
+        died = self._process.died()
         if not self._killed:
-            size = self._said.seek(0, os.SEEK_END)
-            self._said.seek(max(0, size - 4096))
-            said = self._said.read().decode("utf-8", "replace")
-            _log.error("measuring_process_died", pid=self.pid, code=code, said=said)
-        how = f"signal {-code}" if code < 0 else f"return code {code}"
+            _log.error(
+                "measuring_process_died", pid=self.pid, code=died.code, stderr_tail=died.stderr_tail
+            )
         return DatabaseProblem(
-            f"The process that measured ended unexpectedly ({how}).",
+            f"The process that measured ended unexpectedly ({died.how}).",
             hint="Start again; the log has what it said last.",
         )
+
+
+def _libpq_defaults() -> dict[str, str]:
+    """What libpq takes from this process's environment where a URL leaves it open, such as the
+    password in PGPASSWORD: the worker does not get that environment, so it is told."""
+    defaults = {}
+    for option in psycopg.pq.Conninfo.get_defaults():
+        if option.envvar is not None and (value := os.environ.get(option.envvar.decode())):
+            defaults[option.keyword.decode()] = value
+    return defaults

@@ -1,4 +1,8 @@
-"""What is said between this process and those that measure (:mod:`lib.lab.worker`)."""
+"""The protocol of the processes that measure (:mod:`lib.lab.worker`): pickled values.
+
+Pickle, not JSON: both ends are ours, and what a client takes to read its orders and to answer is
+time in which it does not ask.
+"""
 
 from __future__ import annotations
 

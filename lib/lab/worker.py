@@ -17,7 +17,6 @@ import traceback
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from pickle import dump, load
 from typing import Any, BinaryIO
 
@@ -40,6 +39,7 @@ from lib.lab.protocol import (
     Plans,
     Reply,
 )
+from lib.process import take_pipes
 
 # A generic plan may differ from the one that EXPLAIN shows
 # (docs/decisions/006-every-plan-is-a-custom-plan.md).
@@ -149,11 +149,7 @@ class _Session:
 
 
 def main() -> None:
-    messages = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    with Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)  # what a library prints must not get between the answers
+    messages, replies = take_pipes()
     waiting: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(messages, waiting), daemon=True).start()
     session: _Session | None = None

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
 from lib.errors import InvalidInput, VecscopeError
+from lib.process import WorkerProcess
 from lib.projection.protocol import read_message, write_message
-from lib.settings import PROJECT_ROOT, load_settings
+from lib.settings import load_settings
 from lib.vectors.distance import FloatArray
 
 Block = tuple[npt.NDArray[np.int64], FloatArray]
@@ -33,8 +31,6 @@ Answer = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
 # reserves for its stack, heap and buffer without using it.
 _FIXED_BYTES, _THREAD_BYTES = 6 * 1024**3, 256 * 1024**2
 _ROW_BYTES = 4096  # a point's neighbours, graph and cluster tree
-# A provider's key is nothing for it; where it runs is.
-_NOT_FOR_IT = ("_API_KEY", "DATABASE_URL")
 
 _log = structlog.get_logger(__name__)
 
@@ -107,21 +103,10 @@ class _Worker:
     def __init__(self, memory_bytes: int) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._messages: asyncio.Queue[Answer | None] = asyncio.Queue()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        paths = [str(PROJECT_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        kept = {k: v for k, v in os.environ.items() if not k.endswith(_NOT_FOR_IT)}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lib.projection.worker", str(memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            env={
-                **kept,
-                "PYTHONPATH": os.pathsep.join(paths),
-                "NUMBA_CACHE_DIR": str(_compiled()),
-            },
-            # Ctrl-C in a terminal is for the parent, which ends its jobs in good order.
-            start_new_session=True,
+        self._process = WorkerProcess(
+            "lib.projection.worker",
+            [str(memory_bytes)],
+            environment={"NUMBA_CACHE_DIR": str(_numba_cache())},
         )
         self._reader: threading.Thread | None = None
 
@@ -131,7 +116,7 @@ class _Worker:
             self._reader = threading.Thread(target=self._read, name="map-worker", daemon=True)
             self._reader.start()
         try:
-            await asyncio.to_thread(write_message, _open(self._process.stdin), header, arrays)
+            await asyncio.to_thread(write_message, self._process.stdin, header, arrays)
         except (BrokenPipeError, ValueError):  # closed by close(), where this was cancelled
             raise self._died() from None
 
@@ -146,7 +131,7 @@ class _Worker:
         message: Answer | None = ({}, {})
         while message is not None:
             try:
-                message = read_message(_open(self._process.stdout))
+                message = read_message(self._process.stdout)
             except ValueError:  # not ours, or closed
                 message = None
             self._loop.call_soon_threadsafe(self._messages.put_nowait, message)
@@ -158,30 +143,18 @@ class _Worker:
         self._process.wait()
         if self._reader is not None:
             self._reader.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            try:
-                _open(pipe).close()
-            except BrokenPipeError:
-                continue
-        self._said.close()
+        self._process.close()
 
     def _died(self) -> VecscopeError:
-        code = self._process.wait()
-        size = self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(0, size - 4096))
-        said = self._said.read().decode("utf-8", "replace")
-        _log.error("map_worker_died", code=code, said=said)
-        if code == -signal.SIGKILL or "MemoryError" in said or "bad_alloc" in said:
+        died = self._process.died()
+        _log.error("map_worker_died", code=died.code, stderr_tail=died.stderr_tail)
+        lacks_memory = any(phrase in died.stderr_tail for phrase in ("MemoryError", "bad_alloc"))
+        if died.signal_name == "SIGKILL" or lacks_memory:
             return _out_of_memory()
         return VecscopeError(
-            f"The process that computes the map ended unexpectedly ({code}).",
+            f"The process that computes the map ended unexpectedly ({died.how}).",
             hint="The log says more. Try again, or take fewer points.",
         )
-
-
-def _open(pipe: IO[bytes] | None) -> Any:
-    assert pipe is not None
-    return pipe
 
 
 def _out_of_memory() -> VecscopeError:
@@ -190,7 +163,7 @@ def _out_of_memory() -> VecscopeError:
     )
 
 
-def _compiled() -> Path:
+def _numba_cache() -> Path:
     """Where numba keeps what it compiled for this machine. It can be lost at any time, so where
     home cannot be written to, the system's own place for such things will do."""
     folder = load_settings().home / "numba"

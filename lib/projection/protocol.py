@@ -1,4 +1,4 @@
-"""How the server and the projection's worker talk: a line of JSON, then the arrays it names, raw.
+"""The protocol of the projection's worker process: a line of JSON, then the arrays it names, raw.
 
 Both ends are ours and nothing that came from outside is parsed; arrays of 100 MB go through a pipe
 as they are.
@@ -17,10 +17,10 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def write_message(pipe: BinaryIO, header: Mapping[str, Any], arrays: Arrays | None = None) -> None:
-    held = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
-    shapes = [(name, array.dtype.str, array.shape) for name, array in held.items()]
+    contiguous = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+    shapes = [(name, array.dtype.str, array.shape) for name, array in contiguous.items()]
     pipe.write(json.dumps({"header": header, "arrays": shapes}).encode() + b"\n")
-    for array in held.values():
+    for array in contiguous.values():
         pipe.write(array.reshape(-1).view(np.uint8).data)
     pipe.flush()
 

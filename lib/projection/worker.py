@@ -13,13 +13,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from lib.errors import InvalidInput, VecscopeError
+from lib.process import limit_memory, take_pipes
 from lib.projection.fidelity import fidelity, kept_share, local_fidelity
 from lib.projection.grouping import NO_CLUSTER, crowds, groups, voted
 from lib.projection.layout import import_umap, pca_layout, umap_layout
@@ -60,13 +60,8 @@ class Task:
 
 
 def main() -> None:
-    _limit_memory(int(sys.argv[1]))
-    # What a library prints must not get between the answers.
-    orders = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    with Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)
+    limit_memory(int(sys.argv[1]))
+    orders, answers = take_pipes()
 
     def report(phase: str, share: float) -> None:
         write_message(answers, {"phase": phase, "share": share})
@@ -256,26 +251,6 @@ _TASKS: dict[str, Callable[[Task, Report], Result]] = {
     "place": place,
     "clusters": find_clusters,
 }
-
-
-# --- limits -------------------------------------------------------------------------------------
-
-try:
-    import resource
-except ImportError:  # Windows
-
-    def _limit_memory(memory_bytes: int) -> None:  # noqa: ARG001
-        return
-
-else:
-
-    def _limit_memory(memory_bytes: int) -> None:
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        wanted = memory_bytes if hard < 0 else min(memory_bytes, hard)
-        try:
-            resource.setrlimit(resource.RLIMIT_AS, (wanted, hard))
-        except (OSError, ValueError):  # macOS refuses
-            return
 
 
 if __name__ == "__main__":

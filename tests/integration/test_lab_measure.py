@@ -526,7 +526,7 @@ def test_the_server_goes_away_in_the_middle(lab: Lab, hnsw: Candidate) -> None:
 
 
 def test_a_measuring_process_dies(lab: Lab, hnsw: Candidate) -> None:
-    with pytest.raises(DatabaseProblem, match=r"ended unexpectedly \(signal 9\)"):
+    with pytest.raises(DatabaseProblem, match=r"ended unexpectedly \(SIGKILL\)"):
         kept_busy(lab, hnsw, lambda bench: os.kill(bench.clients.pids[1], signal.SIGKILL))
 
 

@@ -11,9 +11,9 @@ from lib.ingest.columns import ColumnChoice, ColumnMapping
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.isolation import ReadLimits, read_isolated
 from lib.ingest.protocol import (
-    Ended,
-    Found,
-    NotOurs,
+    FileFacts,
+    Finished,
+    ProtocolError,
     Request,
     message_line,
     message_of,
@@ -54,8 +54,8 @@ def test_a_reading_process_loads_no_library_before_it_needs_it():
         IncomingDocument(
             external_id="a", content="c", part=2, title="t", category="k", metadata={"n": 10**30}
         ),
-        Found("utf-8", ",", ("a", "b"), ColumnMapping(("a",), None, "b", None)),
-        Ended(IncomingProblem("a", "", "reason"), out_of_memory=True, retires=True),
+        FileFacts("utf-8", ",", ("a", "b"), ColumnMapping(("a",), None, "b", None)),
+        Finished(IncomingProblem("a", "", "reason"), out_of_memory=True, retires=True),
     ],
 )
 def test_what_is_said_arrives(message):
@@ -87,13 +87,13 @@ def test_a_request_arrives_but_for_what_is_not_done_there():
         b'{"kind": "Section", "position": 0, "text": 7, "title": null, "metadata": {}}',
         b'{"kind": "Member", "position": 0, "name": "a", "content": "!"}',
         b'{"kind": "IncomingDocument", "position": 0, "external_id": "", "content": ""}',
-        b'{"kind": "Ended", "position": "far"}',
+        b'{"kind": "Finished", "position": "far"}',
         b'{"kind": "__class__", "position": 0}',
         b"[" * 100_000,
     ],
 )
 def test_what_no_reader_of_ours_says_is_not_believed(line):
-    with pytest.raises(NotOurs):
+    with pytest.raises(ProtocolError):
         message_of(line)
 
 
