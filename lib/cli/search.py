@@ -25,8 +25,9 @@ from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import make_snippet
 from lib.services import Services
 from lib.store.collections import Collection, list_collections
+from lib.vectors.hybrid import Fusion
 from lib.vectors.search import Hit, SearchResult
-from lib.vectors.statements import Fusion, TextMethod, TextQuery
+from lib.vectors.statements import TextMethod, TextQuery
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
 
 SNIPPET_CHARACTERS = 240

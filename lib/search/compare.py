@@ -19,10 +19,11 @@ from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.production import find_index
 from lib.vectors.distance import FloatArray
+from lib.vectors.hybrid import Fusion
 from lib.vectors.index_methods import IndexKind
 from lib.vectors.plans import Certificate
 from lib.vectors.search import Document, SearchResult
-from lib.vectors.statements import Fusion, TextMethod, TextQuery
+from lib.vectors.statements import TextMethod, TextQuery
 from lib.vectors.tuning import EF_SEARCH, PROBES, Scan, SearchSettings
 
 COLUMNS = IntRange(2, 4, 3)

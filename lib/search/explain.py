@@ -26,7 +26,7 @@ from lib.vectors.index_methods import IndexKind, recommended_probes
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import SearchResult
 from lib.vectors.sql import printed, quoted_name
-from lib.vectors.statements import Through, found_statement
+from lib.vectors.statements import AccessPath, candidate_rows_statement
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
     EF_SEARCH,
@@ -284,7 +284,7 @@ def _by_expression(core: _Core, table: VectorTable) -> _Core | None:
     embedding = core.select._params.get(query.key, query.effective_value)
     limit = core.limit or RESULT_LIMIT.default
     try:
-        asked = found_statement(Through(table, core.filters), embedding, limit)
+        asked = candidate_rows_statement(AccessPath(table, core.filters), embedding, limit)
     except InvalidVector:  # halves cannot hold it
         return core
     return _core(asked, table)

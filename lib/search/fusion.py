@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lib.errors import InvalidInput
+from lib.vectors.hybrid import RRF_CONSTANT, Fusion, check_vector_weight
 from lib.vectors.search import Hit
-from lib.vectors.statements import RRF_CONSTANT, Fusion, check_vector_weight
 
 Values = npt.NDArray[np.float64]
 

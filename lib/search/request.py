@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from lib.search.bm25 import BM25
 from lib.search.filters import Filter
-from lib.vectors.statements import Fusion, TextMethod, TextQuery
+from lib.vectors.hybrid import Fusion
+from lib.vectors.statements import TextMethod, TextQuery
 from lib.vectors.tuning import POOL, RESULT_LIMIT, SearchSettings
 
 

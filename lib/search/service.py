@@ -25,6 +25,7 @@ from lib.store.database import Database
 from lib.store.production import searched_table
 from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import FloatArray
+from lib.vectors.hybrid import Fusion, HybridQuery, hybrid_statement
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import (
     SearchResult,
@@ -34,14 +35,12 @@ from lib.vectors.search import (
     search_with_threshold,
 )
 from lib.vectors.statements import (
-    Fusion,
+    AccessPath,
     TextMatching,
     TextMethod,
-    Through,
+    candidate_rows_statement,
     check_query_text,
-    found_statement,
     full_text,
-    hybrid_statement,
     is_category,
     nearest_statement,
     text_statement,
@@ -249,24 +248,23 @@ class SearchService:
         way = await self._find_way(db, collection, request, embedding)
         table, through, settings = way.table, way.through, way.settings
         if request.mode is Mode.HYBRID:
-            return await hybrid_search(
-                db,
-                table,
+            query = HybridQuery(
                 request.query,
                 embedding,
                 request.limit,
                 request.vector_weight,
                 request.fusion,
-                kind=request.text_kind,
+                text_query=request.text_kind,
                 pool=request.pool,
                 max_distance=request.max_distance,
                 matching=matching,
                 whole_pool=whole_pool,
                 content_characters=POOL_CHARACTERS if whole_pool else None,
-                settings=settings,
                 where=where,
-                through=through,
-                with_plan=request.with_plan,
+                access_path=through,
+            )
+            return await hybrid_search(
+                db, table, query, settings=settings, with_plan=request.with_plan
             )
         if request.max_distance is not None:
             return await search_with_threshold(
@@ -277,7 +275,7 @@ class SearchService:
                 request.limit,
                 settings=settings,
                 where=where,
-                through=through,
+                access_path=through,
                 with_plan=request.with_plan,
             )
         return await search_similar_documents(
@@ -287,7 +285,7 @@ class SearchService:
             request.limit,
             settings=settings,
             where=where,
-            through=through,
+            access_path=through,
             with_plan=request.with_plan,
         )
 
@@ -310,10 +308,10 @@ class SearchService:
             table = await searched_table(db, collection)
         if not table.by_expression:
             return _Way(table, through, await self._settings_for(db, request, through))
-        own = Through(table, filter_conditions(table, request))
+        own = AccessPath(table, filter_conditions(table, request))
         settings = await self._settings_for(db, request, own)
         try:
-            nearest = found_statement(own, embedding, rows_by_vector(request))
+            nearest = candidate_rows_statement(own, embedding, rows_by_vector(request))
         except InvalidVector:  # halves cannot hold it
             return _Way(collection.table, None, settings)
         await apply_settings(db, settings.server_settings())
@@ -321,7 +319,7 @@ class SearchService:
         return _Way(table if used else collection.table, None, settings)
 
     async def _settings_for(
-        self, db: AsyncSession, request: SearchRequest, through: Through | None
+        self, db: AsyncSession, request: SearchRequest, through: AccessPath | None
     ) -> SearchSettings:
         if self._pgvector is None:  # once a process: an extension is not updated under a server
             self._pgvector = await pgvector_version(db)
@@ -353,7 +351,7 @@ class _Way:
     """table: the collection's, as it is to be searched. through: the request's candidate."""
 
     table: VectorTable
-    through: Through | None = None
+    through: AccessPath | None = None
     settings: SearchSettings = field(default_factory=SearchSettings)
 
 
@@ -376,7 +374,7 @@ def statement_of(
     request: SearchRequest,
     embedding: FloatArray | None,
     matching: TextMatching | None,
-    through: Through | None,
+    through: AccessPath | None,
 ) -> Select[Any]:
     """What a request asks of the server. embedding (d,): None for a search by words. matching: None
     for a search by meaning."""
@@ -391,25 +389,25 @@ def statement_of(
             where=where,
         )
     if request.mode is Mode.HYBRID:
-        return hybrid_statement(
-            table,
+        query = HybridQuery(
             request.query,
             embedding,
             request.limit,
-            vector_weight=request.vector_weight,
-            fusion=request.fusion,
-            kind=request.text_kind,
+            request.vector_weight,
+            request.fusion,
+            text_query=request.text_kind,
             pool=request.pool,
             max_distance=request.max_distance,
             matching=matching,
             where=where,
-            through=through,
+            access_path=through,
         )
+        return hybrid_statement(table, query)
     if request.max_distance is not None:
         return threshold_statement(
-            table, embedding, request.max_distance, request.limit, where=where, through=through
+            table, embedding, request.max_distance, request.limit, where=where, access_path=through
         )
-    return nearest_statement(table, embedding, request.limit, where=where, through=through)
+    return nearest_statement(table, embedding, request.limit, where=where, access_path=through)
 
 
 def without_example(request: SearchRequest, example: Example) -> SearchRequest:
@@ -453,7 +451,7 @@ def filter_conditions(table: VectorTable, request: SearchRequest) -> list[Column
 
 async def find_through(
     db: AsyncSession, collection: Collection, request: SearchRequest
-) -> Through | None:
+) -> AccessPath | None:
     """The request's candidate, if it names one. Raises NotFound, and InvalidInput where it is not
     ready."""
     if request.candidate_id is None:
@@ -467,7 +465,7 @@ async def find_through(
         )
     exact = request.settings.scan is Scan.EXACT  # by the full vectors, where its index has bits
     table = candidate.exact_table if exact else candidate.table
-    return Through(table, tuple(filter_conditions(table, request)))
+    return AccessPath(table, tuple(filter_conditions(table, request)))
 
 
 def can_rerank(request: SearchRequest) -> bool:
@@ -515,7 +513,7 @@ def rerank(pool: SearchResult, request: SearchRequest) -> SearchResult:
 
 
 def effective_settings(
-    request: SearchRequest, *, iterative_scan_exists: bool, through: Through | None = None
+    request: SearchRequest, *, iterative_scan_exists: bool, through: AccessPath | None = None
 ) -> SearchSettings:
     """The request's settings, with what nobody chose filled in so that an index does not return
     fewer rows than asked for: ef_search at least the rows wanted, and iterative scan on where a

@@ -28,7 +28,7 @@ from lib.vectors.index_methods import IndexKind
 from lib.vectors.plans import explain
 from lib.vectors.recall import FLOAT32_TOLERANCE, missed_neighbours
 from lib.vectors.search import Hit, search_similar_documents
-from lib.vectors.statements import Through, distance_to, found_statement
+from lib.vectors.statements import AccessPath, candidate_rows_statement, distance_to
 from lib.vectors.tuning import (
     EF_SEARCH,
     ITERATIVE_SCAN_SINCE,
@@ -166,7 +166,7 @@ class _Index:
     name: str
     kind: IndexKind
     highest: int
-    through: Through
+    through: AccessPath
     stale: bool
 
     @property
@@ -189,7 +189,7 @@ async def _find_index(
             return None
         name, kind, options = index.name, index.kind, dict(index.options)
         table = index.table_by_it(collection.table)
-        through = Through(table, filter_conditions(table, request))
+        through = AccessPath(table, filter_conditions(table, request))
         stale = False
     highest = options.get("lists", LISTS.default) if kind is IndexKind.IVFFLAT else EF_SEARCH.high
     return _Index(name, kind, highest, through, stale)
@@ -252,7 +252,7 @@ class _Bench:
             else replace(self.settings, ef_search=setting, probes=None)
         )
         await apply_settings(self.db, chosen.server_settings())
-        statement = found_statement(self.index.through, self.embedding, self.limit)
+        statement = candidate_rows_statement(self.index.through, self.embedding, self.limit)
         found = [row.id for row in await self.db.execute(statement)]
         plan = await explain(self.db, statement)
         self.certified = self.certified and plan.certify(self.index.name).certified

@@ -16,16 +16,15 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.vectors.distance import FloatArray
+from lib.vectors.hybrid import Fusion, HybridQuery, hybrid_statement
 from lib.vectors.plans import Plan, explain
 from lib.vectors.sql import printed
 from lib.vectors.statements import (
-    Fusion,
+    AccessPath,
     TextMatching,
     TextQuery,
-    Through,
     available_statement,
-    found_statement,
-    hybrid_statement,
+    candidate_rows_statement,
     is_category,
     nearest_statement,
     text_statement,
@@ -33,7 +32,6 @@ from lib.vectors.statements import (
 )
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
-    POOL,
     RESULT_LIMIT,
     IterativeScan,
     SearchSettings,
@@ -131,20 +129,22 @@ async def search_similar_documents(
     *,
     settings: SearchSettings | None = None,
     where: Sequence[ColumnElement[bool]] = (),
-    through: Through | None = None,
+    access_path: AccessPath | None = None,
     with_plan: bool = False,
 ) -> SearchResult:
     """The ``limit`` documents nearest to query_embedding (d,), nearest first; rows without an
-    embedding are left out. through: the copy whose index is to find them.
+    embedding are left out. access_path: the copy whose index is to find them.
 
     Raises DimensionMismatch, InvalidVector, LimitExceeded.
     """
-    statement = nearest_statement(table, query_embedding, limit, where=where, through=through)
+    statement = nearest_statement(
+        table, query_embedding, limit, where=where, access_path=access_path
+    )
     result = await _run(db, table, statement, limit, settings, with_plan)
     if len(result) == limit:
         return result
-    source = through or Through(table, where)
-    gone = await _why_gone(db, through, query_embedding, result) if through else None
+    source = access_path or AccessPath(table, where)
+    gone = await _why_gone(db, access_path, query_embedding, result) if access_path else None
     if gone is not None:
         return replace(result, truncated_because=gone)
     return await _fewer(db, source, result, settings, by_vector=len(result))
@@ -159,7 +159,7 @@ async def search_with_threshold(
     *,
     settings: SearchSettings | None = None,
     where: Sequence[ColumnElement[bool]] = (),
-    through: Through | None = None,
+    access_path: AccessPath | None = None,
     with_plan: bool = False,
 ) -> SearchResult:
     """Of the ``limit`` nearest documents those with distance < max_distance, nearest first
@@ -171,15 +171,15 @@ async def search_with_threshold(
     Raises as :func:`search_similar_documents`, and InvalidInput for an impossible threshold.
     """
     statement = threshold_statement(
-        table, query_embedding, max_distance, limit, where=where, through=through
+        table, query_embedding, max_distance, limit, where=where, access_path=access_path
     )
     result = await _run(db, table, statement, limit, settings, with_plan)
     plan = None if len(result) == limit else result.plan or await explain(db, statement)
     if plan is None or plan.vector_index is None:  # every row was compared: only the threshold cut
         return result
-    source = through or Through(table, where)
+    source = access_path or AccessPath(table, where)
     before = select(func.count()).select_from(
-        found_statement(source, query_embedding, limit).subquery()
+        candidate_rows_statement(source, query_embedding, limit).subquery()
     )
     available = available_statement(source.table, limit, where=source.where)
     brought, there = [(await db.execute(count)).scalar_one() for count in (before, available)]
@@ -239,52 +239,24 @@ async def search_text(
 async def hybrid_search(
     db: AsyncSession,
     table: VectorTable,
-    query_text: str,
-    query_embedding: FloatArray,
-    limit: int = RESULT_LIMIT.default,
-    vector_weight: float = 0.7,
-    fusion: Fusion = Fusion.WEIGHTED,
+    query: HybridQuery,
     *,
-    kind: TextQuery = TextQuery.ANY,
-    pool: int = POOL.default,
-    max_distance: float | None = None,
-    matching: TextMatching | None = None,
-    whole_pool: bool = False,
-    content_characters: int | None = None,
     settings: SearchSettings | None = None,
-    where: Sequence[ColumnElement[bool]] = (),
-    through: Through | None = None,
     with_plan: bool = False,
 ) -> SearchResult:
-    """The ``limit`` best of a vector leg and a text leg, fused in one statement; the formulas
-    are :func:`~lib.vectors.statements.hybrid_statement`'s. whole_pool: all that both legs found.
+    """The best of a vector leg and a text leg, fused in one statement, by the formulas of
+    :func:`~lib.vectors.hybrid.hybrid_statement`.
 
-    Raises InvalidInput for an empty text or a weight outside 0–1, and as
-    :func:`search_similar_documents`.
+    Raises as :func:`search_similar_documents`, and InvalidInput for an empty text.
     """
-    statement = hybrid_statement(
-        table,
-        query_text,
-        query_embedding,
-        limit,
-        vector_weight=vector_weight,
-        fusion=fusion,
-        kind=kind,
-        pool=pool,
-        max_distance=max_distance,
-        matching=matching,
-        whole_pool=whole_pool,
-        content_characters=content_characters,
-        where=where,
-        through=through,
-    )
-    result = await _run(db, table, statement, limit, settings, with_plan)
-    if len(result) >= limit or max_distance is not None:
+    statement = hybrid_statement(table, query)
+    result = await _run(db, table, statement, query.limit, settings, with_plan)
+    if len(result) >= query.limit or query.max_distance is not None:
         return result
-    if fusion is Fusion.RAW:
+    if query.fusion is Fusion.RAW:
         return _with_all_matches(result)
     by_vector = sum(hit.vector_rank is not None for hit in result)
-    source = through or Through(table, where)
+    source = query.access_path or AccessPath(table, query.where)
     counted = replace(result, matches=result.matches or 0)
     return await _fewer(db, source, counted, settings, by_vector=by_vector)
 
@@ -357,10 +329,10 @@ def _with_all_matches(result: SearchResult) -> SearchResult:
 
 
 async def _why_gone(
-    db: AsyncSession, through: Through, query_embedding: FloatArray, result: SearchResult
+    db: AsyncSession, access_path: AccessPath, query_embedding: FloatArray, result: SearchResult
 ) -> str | None:
     """Whether documents that the copy found are there no more; None where all are."""
-    found = found_statement(through, query_embedding, result.asked).subquery()
+    found = candidate_rows_statement(access_path, query_embedding, result.asked).subquery()
     brought = (await db.execute(select(func.count()).select_from(found))).scalar_one()
     gone = brought - len(result)
     if gone <= 0:
@@ -373,7 +345,7 @@ async def _why_gone(
 
 async def _fewer(
     db: AsyncSession,
-    source: Through,
+    source: AccessPath,
     result: SearchResult,
     settings: SearchSettings | None,
     *,

@@ -24,11 +24,9 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
-    case,
     cast,
     func,
     literal_column,
-    null,
     select,
 )
 from sqlalchemy.dialects.postgresql import BIT, REGCONFIG, TSQUERY
@@ -36,15 +34,9 @@ from sqlalchemy.dialects.postgresql import BIT, REGCONFIG, TSQUERY
 from lib.errors import InvalidInput
 from lib.vectors.distance import Distance, FloatArray, Storage, check_embedding
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import OVERSAMPLING, POOL, RESULT_LIMIT
+from lib.vectors.tuning import OVERSAMPLING, RESULT_LIMIT
 
-RRF_CONSTANT = 60  # Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion"
-
-# Numbers that are part of a formula are written into the SQL, as double precision throughout.
-_ZERO: ColumnElement[Any] = literal_column("0::float8", Double())
-_ONE: ColumnElement[Any] = literal_column("1::float8", Double())
-_NAN: ColumnElement[Any] = literal_column("'NaN'::float8", Double())
-_RRF: ColumnElement[Any] = literal_column(str(RRF_CONSTANT), Double())
+NAN: ColumnElement[Any] = literal_column("'NaN'::float8", Double())
 
 
 class TextQuery(StrEnum):
@@ -96,35 +88,17 @@ class TextMatching(Protocol):
         ...
 
 
-class Fusion(StrEnum):
-    """How the ranks or values of two legs become one order."""
-
-    WEIGHTED = "weighted"
-    RRF = "rrf"
-    RAW = "raw"
-
-    @property
-    def label(self) -> str:
-        return {
-            "weighted": "Weighted, each leg scaled to 0–1",
-            "rrf": "By rank (RRF)",
-            "raw": "Raw sum (textbook)",
-        }[self.value]
-
-
 @dataclass(frozen=True)
-class Through:
-    """What is to find the nearest: a copy of the table's vectors with an index of its own (a
-    candidate), or the table itself by an index on halves or bits of its column.
-
-    table: the copy; its ids are those of the table that is searched. where: the filters, over
-    the copy's own columns; there they take the place of those over the table. oversampling: only
-    of an index on bits (:func:`found_statement`).
-    """
+class AccessPath:
+    """How a search reaches its candidate rows: the index of a copy of the table's vectors (a
+    candidate), or the table's own index on an expression of its column."""
 
     table: VectorTable
+    """The copy; its ids are those of the table that is searched."""
     where: Sequence[ColumnElement[bool]] = ()
+    """The filters over the copy's own columns, which there take the place of the table's."""
     oversampling: int = OVERSAMPLING.default
+    """Only of an index on bits: see :func:`candidate_rows_statement`."""
 
     def fetched(self, limit: int) -> int:
         """How many rows the index is to bring, so that ``limit`` are found."""
@@ -213,7 +187,7 @@ def _content(table: VectorTable) -> ColumnElement[Any]:
     return table.column(table.content)
 
 
-def _document(
+def document_columns(
     table: VectorTable, content_characters: int | None = None
 ) -> list[ColumnElement[Any]]:
     """The document's columns; content_characters: no more of its text than this."""
@@ -231,7 +205,7 @@ def inline_count(value: int) -> ColumnElement[int]:
     return literal_column(str(int(value)), Integer)
 
 
-def _checked(table: VectorTable, query_embedding: FloatArray) -> FloatArray:
+def checked_embedding(table: VectorTable, query_embedding: FloatArray) -> FloatArray:
     return check_embedding(
         query_embedding,
         dimensions=table.dimensions,
@@ -266,26 +240,26 @@ def nearest_statement(
     limit: int = RESULT_LIMIT.default,
     *,
     where: Sequence[ColumnElement[bool]] = (),
-    through: Through | None = None,
+    access_path: AccessPath | None = None,
 ) -> Select[Any]:
     """The ``limit`` rows nearest to query_embedding (d,), nearest first, with ``distance``.
 
-    through: the copy that finds them; ``distance`` is the copy's, and rows that the table has no
-    more are left out.
+    access_path: the copy that finds them; ``distance`` is the copy's, and rows that the table has
+    no more are left out.
     Raises LimitExceeded, DimensionMismatch, InvalidVector.
     """
     RESULT_LIMIT.check(limit, "limit")
-    if through is None and table.by_expression:
-        through = Through(table, where)
-    if through is not None:
-        found = found_statement(through, query_embedding, limit)
-        nearest = _materialized(table, found, "found")
+    if access_path is None and table.by_expression:
+        access_path = AccessPath(table, where)
+    if access_path is not None:
+        found = candidate_rows_statement(access_path, query_embedding, limit)
+        nearest = materialized(table, found, "found")
         return (
-            select(*_document(table), nearest.c.distance)
+            select(*document_columns(table), nearest.c.distance)
             .join_from(nearest, table.rows, table.column(table.id) == nearest.c.id)
             .order_by(nearest.c.distance, nearest.c.id)
         )
-    embedding = _checked(table, query_embedding)
+    embedding = checked_embedding(table, query_embedding)
     statement = _nearest(table, limit).params(query_embedding=embedding)
     return statement.where(*where) if where else statement
 
@@ -295,15 +269,15 @@ def _nearest(table: VectorTable, limit: int) -> Select[Any]:
     """Without its embedding, so that a search need not build it and work out its key again."""
     distance = distance_to(table, None)
     return (
-        select(*_document(table), distance.label("distance"))
+        select(*document_columns(table), distance.label("distance"))
         .where(table.column(table.embedding).is_not(None))
         .order_by(distance)
         .limit(inline_count(limit))
     )
 
 
-def found_statement(
-    through: Through, query_embedding: FloatArray, limit: int = RESULT_LIMIT.default
+def candidate_rows_statement(
+    access_path: AccessPath, query_embedding: FloatArray, limit: int = RESULT_LIMIT.default
 ) -> Select[Any]:
     """(id, distance) of the ``limit`` nearest in the copy, nearest first.
 
@@ -313,11 +287,11 @@ def found_statement(
     halves: ``limit`` rows by the distance of their halves, ordered and told by the full vector.
     Raises as :func:`nearest_statement`; InvalidVector also for a query that halves cannot hold.
     """
-    copy = through.table
+    copy = access_path.table
     # A parameter of its own: the copy's storage may differ from the table's, and so the type.
-    query = _query(copy, _checked(copy, query_embedding), "nearest_to")
+    query = _query(copy, checked_embedding(copy, query_embedding), "nearest_to")
     row_id, embedding = copy.column(copy.id), copy.column(copy.embedding)
-    where = (embedding.is_not(None), *through.where)
+    where = (embedding.is_not(None), *access_path.where)
     if not copy.by_expression:
         distance = _distance(copy, embedding, query)
         return (
@@ -329,26 +303,26 @@ def found_statement(
     alike = (
         select(row_id.label("id"), embedding.label("embedding"))
         .where(*where)
-        .order_by(_indexed_distance(through, embedding, query))
-        .limit(inline_count(through.fetched(limit)))
+        .order_by(_indexed_distance(access_path, embedding, query))
+        .limit(inline_count(access_path.fetched(limit)))
     )
     # MATERIALIZED: one ORDER BY inside the other would let the planner sort every row.
-    nearby = _materialized(copy, alike, "by_bits" if copy.bits else "by_halves")
+    nearby = materialized(copy, alike, "by_bits" if copy.bits else "by_halves")
     exact = _distance(copy, nearby.c.embedding, query).label("distance")
     return select(nearby.c.id, exact).order_by(exact).limit(inline_count(limit))
 
 
 def _indexed_distance(
-    through: Through, embedding: ColumnElement[Any], query: ColumnElement[Any]
+    access_path: AccessPath, embedding: ColumnElement[Any], query: ColumnElement[Any]
 ) -> ColumnElement[Any]:
     """By which an index on an expression is asked; written as that expression is."""
-    copy = through.table
+    copy = access_path.table
     dimensions = _dimensions(copy)
     # A parameter is of the type of its first cast, here and where the full vectors rank.
     typed = cast(query, copy.embedding_type)
     if copy.halves:
         return _distance(copy, as_halfvec(embedding, dimensions), as_halfvec(typed, dimensions))
-    OVERSAMPLING.check(through.oversampling, "oversampling")
+    OVERSAMPLING.check(access_path.oversampling, "oversampling")
     bits = sign_bits(embedding, dimensions)
     query_bits = func.binary_quantize(typed)
     hamming: ColumnElement[Any] = bits.op("<~>", return_type=Double())(query_bits)
@@ -369,7 +343,7 @@ def candidate_statement(
     Raises LimitExceeded, DimensionMismatch, InvalidVector.
     """
     RESULT_LIMIT.check(k, "k")
-    return found_statement(Through(table, where, oversampling), query_embedding, k)
+    return candidate_rows_statement(AccessPath(table, where, oversampling), query_embedding, k)
 
 
 def _dimensions(table: VectorTable) -> int:
@@ -385,15 +359,17 @@ def threshold_statement(
     limit: int = RESULT_LIMIT.default,
     *,
     where: Sequence[ColumnElement[bool]] = (),
-    through: Through | None = None,
+    access_path: AccessPath | None = None,
 ) -> Select[Any]:
     """:func:`nearest_statement`, then only rows with distance < max_distance.
 
     pgvector README, "Filtering": the MATERIALIZED CTE keeps the threshold out of the index scan.
     """
     check_max_distance(table, max_distance)
-    statement = nearest_statement(table, query_embedding, limit, where=where, through=through)
-    nearest = _materialized(table, statement, "nearest")
+    statement = nearest_statement(
+        table, query_embedding, limit, where=where, access_path=access_path
+    )
+    nearest = materialized(table, statement, "nearest")
     return (
         select(nearest)
         .where(nearest.c.distance < bindparam("max_distance", max_distance, type_=Double()))
@@ -453,9 +429,9 @@ def text_statement(
     matching: what matches and its value; by default :func:`full_text` by ts_rank.
     """
     RESULT_LIMIT.check(limit, "limit")
-    best = _text_leg(table, matching or full_text(table, query_text, kind), limit, where)
+    best = text_leg(table, matching or full_text(table, query_text, kind), limit, where)
     return (
-        select(*_document(table), best.c.text_value, best.c.text_rank, *_counted(best))
+        select(*document_columns(table), best.c.text_value, best.c.text_rank, *match_counts(best))
         .join_from(best, table.rows, table.column(table.id) == best.c.id)
         .order_by(best.c.text_rank)
     )
@@ -485,14 +461,14 @@ def full_text(
     return matching
 
 
-_MORE = "more_match"
+MORE_MATCH = "more_match"
 
 
-def _counted(rows: CTE) -> list[ColumnElement[Any]]:
-    return [rows.c[name] for name in ("matches", _MORE) if name in rows.c]
+def match_counts(rows: CTE) -> list[ColumnElement[Any]]:
+    return [rows.c[name] for name in ("matches", MORE_MATCH) if name in rows.c]
 
 
-def _text_leg(
+def text_leg(
     table: VectorTable,
     matches: TextMatching,
     limit: int,
@@ -500,9 +476,13 @@ def _text_leg(
 ) -> CTE:
     """(id, text_value, text_rank, matches) of the ``limit`` best, and ``more_match`` where the
     matching has it."""
-    matching = _materialized(table, matches(where, limit), "text_matches")
+    matching = materialized(table, matches(where, limit), "text_matches")
     order = (matching.c.text_value.desc(), matching.c.id)
-    counted = _counted(matching) if _MORE in matching.c else [func.count().over().label("matches")]
+    counted = (
+        match_counts(matching)
+        if MORE_MATCH in matching.c
+        else [func.count().over().label("matches")]
+    )
     best = (
         select(
             matching.c.id,
@@ -513,207 +493,16 @@ def _text_leg(
         .order_by(*order)
         .limit(inline_count(limit))
     )
-    return _cte(table, best, "text_leg")
+    return named_cte(table, best, "text_leg")
 
 
 # --- both ---------------------------------------------------------------------------------------
 
 
-def hybrid_statement(
-    table: VectorTable,
-    query_text: str,
-    query_embedding: FloatArray,
-    limit: int = RESULT_LIMIT.default,
-    *,
-    vector_weight: float = 0.7,
-    fusion: Fusion = Fusion.WEIGHTED,
-    kind: TextQuery = TextQuery.ANY,
-    pool: int = POOL.default,
-    max_distance: float | None = None,
-    matching: TextMatching | None = None,
-    whole_pool: bool = False,
-    content_characters: int | None = None,
-    where: Sequence[ColumnElement[bool]] = (),
-    through: Through | None = None,
-) -> Select[Any]:
-    """One statement: the ``pool`` best of each leg, joined so that a row which only one leg
-    found stays in, fused, and the ``limit`` best of that.
-
-    Rows: the document, ``distance`` (also of rows that the text leg alone found; NULL without an
-    embedding), ``vector_rank`` and ``text_rank`` (NULL where that leg did not find the row),
-    ``text_value``, ``matches`` and ``fused``, larger is better. Formulas, w = vector_weight:
-
-    - weighted: w·v + (1−w)·t, each leg min-max scaled over its part of the pool, best 1, worst 0,
-      and 0 where the leg did not find the row; a leg of equal values is 1 throughout.
-    - rrf: w/(60+vector_rank) + (1−w)/(60+text_rank); 0 where the leg did not find the row.
-    - raw: w·similarity + (1−w)·text_value, only rows that match the text; its two scales are not
-      comparable, and it is here because people know it.
-
-    matching: what matches the text and its value; by default :func:`full_text` by ts_rank.
-    whole_pool: bring all of the pool, not the ``limit`` best. content_characters: bring no more
-    of each text than this. through: the copy that the vector leg searches; not for raw, which
-    compares what matches the text and asks no index.
-
-    max_distance leaves out what is not nearer, whichever leg found it; ranks and scaling stay
-    those of the whole pool.
-
-    Raises InvalidInput for a weight outside 0–1, for an empty question and for raw through a copy;
-    see :func:`nearest_statement` for the rest.
-    """
-    RESULT_LIMIT.check(limit, "limit")
-    POOL.check(pool, "pool")
-    check_vector_weight(vector_weight)
-    embedding = _checked(table, query_embedding)
-    matches = matching or full_text(table, query_text, kind)
-    w: ColumnElement[Any] = bindparam("vector_weight", vector_weight, type_=Double())
-    if fusion is Fusion.RAW:
-        if through is not None:
-            raise InvalidInput(
-                "The raw sum compares every document that matches the text: no index takes part.",
-                hint="Fuse by weight or by rank to search through an index.",
-                field="fusion",
-            )
-        pooled = _raw_pool(table, matches, embedding, w, where)
-    else:
-        size = max(pool, limit)
-        vector = _vector_leg(table, through or Through(table, where), embedding, size)
-        text = _text_leg(table, matches, size, where)
-        pooled = _ranked_pool(table, vector, text, w, fusion)
-    if max_distance is not None:
-        pooled = _within(table, embedding, pooled, check_max_distance(table, max_distance))
-    best = select(pooled).order_by(*_best_first(pooled, vector_weight))
-    top = _materialized(table, best if whole_pool else best.limit(inline_count(limit)), "top")
-    return (
-        select(
-            *_document(table, content_characters),
-            func.coalesce(top.c.distance, distance_to(table, embedding)).label("distance"),
-            top.c.vector_rank,
-            top.c.text_rank,
-            top.c.text_value,
-            *_counted(top),
-            top.c.fused,
-        )
-        .join_from(top, table.rows, table.column(table.id) == top.c.id)
-        .order_by(*_best_first(top, vector_weight))
-    )
-
-
-def _best_first(rows: CTE, vector_weight: float) -> list[ColumnElement[Any]]:
-    """By the fused value; equal ones by the heavier leg's rank, then by the other's. So a weight of
-    1 is the order by vector and 0 the order by text, the worst of a leg (scaled to 0) included."""
-    ranks = [rows.c.vector_rank.nulls_last(), rows.c.text_rank.nulls_last()]
-    if vector_weight < 0.5:
-        ranks.reverse()
-    return [rows.c.fused.desc(), *ranks, rows.c.id]
-
-
-def _within(table: VectorTable, embedding: FloatArray, pooled: CTE, max_distance: float) -> CTE:
-    """The pool with the distance of every row, and only rows nearer than max_distance."""
-    distance = func.coalesce(pooled.c.distance, distance_to(table, embedding))
-    others = [column for column in pooled.c if column.key != "distance"]
-    nearer = (
-        select(*others, distance.label("distance"))
-        .join_from(pooled, table.rows, table.column(table.id) == pooled.c.id)
-        .where(distance < bindparam("max_distance", max_distance, type_=Double()))
-    )
-    return _cte(table, nearer, "within")
-
-
-def check_vector_weight(vector_weight: float) -> float:
-    """Raises InvalidInput outside 0–1."""
-    if not 0.0 <= vector_weight <= 1.0:
-        raise InvalidInput(
-            f"The vector weight is {vector_weight:g}, outside 0–1.", field="vector_weight"
-        )
-    return vector_weight
-
-
-def _vector_leg(table: VectorTable, through: Through, embedding: FloatArray, pool: int) -> CTE:
-    """(id, distance, vector_rank) of the ``pool`` nearest. A zero row has no cosine distance:
-    NaN, which PostgreSQL sorts last, and which must not be scaled."""
-    nearest = _materialized(table, found_statement(through, embedding, pool), "nearest")
-    order = (nearest.c.distance, nearest.c.id)
-    ranked = select(
-        nearest.c.id,
-        nearest.c.distance,
-        func.row_number().over(order_by=order).label("vector_rank"),
-    ).where(nearest.c.distance != _NAN)
-    return _cte(table, ranked, "vector_leg")
-
-
-def _scaled(value: ColumnElement[Any], *, smaller_is_better: bool) -> ColumnElement[Any]:
-    """Min-max over the leg: best 1, worst 0; 1 throughout where all are equal; NULL stays NULL
-    (window aggregates pass over the rows that the other leg alone brought)."""
-    low, high = func.min(value).over(), func.max(value).over()
-    distance_from_worst = (high - value) if smaller_is_better else (value - low)
-    return case(
-        (value.is_(None), null()),
-        (high > low, distance_from_worst / func.nullif(high - low, _ZERO, type_=Double())),
-        else_=_ONE,
-    )
-
-
-def _ranked_pool(
-    table: VectorTable, vector: CTE, text: CTE, w: ColumnElement[Any], fusion: Fusion
-) -> CTE:
-    if fusion is Fusion.RRF:
-        vector_part: ColumnElement[Any] = _ONE / (_RRF + vector.c.vector_rank)
-        text_part: ColumnElement[Any] = _ONE / (_RRF + text.c.text_rank)
-    else:
-        vector_part = _scaled(vector.c.distance, smaller_is_better=True)
-        text_part = _scaled(text.c.text_value, smaller_is_better=False)
-    fused = w * func.coalesce(vector_part, _ZERO) + (_ONE - w) * func.coalesce(text_part, _ZERO)
-    counted = [func.max(text.c.matches).over().label("matches")]
-    if _MORE in text.c:
-        counted.append(func.bool_or(text.c[_MORE]).over().label(_MORE))
-    pooled = select(
-        func.coalesce(vector.c.id, text.c.id).label("id"),
-        vector.c.distance,
-        vector.c.vector_rank,
-        text.c.text_value,
-        text.c.text_rank,
-        *counted,
-        fused.label("fused"),
-    ).join_from(vector, text, vector.c.id == text.c.id, full=True)
-    return _cte(table, pooled, "pool")
-
-
-def _raw_pool(
-    table: VectorTable,
-    matches: TextMatching,
-    embedding: FloatArray,
-    w: ColumnElement[Any],
-    where: Sequence[ColumnElement[bool]],
-) -> CTE:
-    text = _materialized(table, matches(where), "text_matches")
-    distance = func.nullif(distance_to(table, embedding), _NAN)
-    matching = _materialized(
-        table,
-        select(text.c.id, distance.label("distance"), text.c.text_value).join_from(
-            text, table.rows, table.column(table.id) == text.c.id
-        ),
-        "matching",
-    )
-    similarity = table.distance.similarity_expression(matching.c.distance)
-    by_distance = func.row_number().over(order_by=(matching.c.distance, matching.c.id))
-    pooled = select(
-        matching.c.id,
-        matching.c.distance,
-        case((matching.c.distance.is_not(None), by_distance)).label("vector_rank"),
-        matching.c.text_value,
-        func.row_number()
-        .over(order_by=(matching.c.text_value.desc(), matching.c.id))
-        .label("text_rank"),
-        func.count().over().label("matches"),
-        (w * func.coalesce(similarity, _ZERO) + (_ONE - w) * matching.c.text_value).label("fused"),
-    )
-    return _cte(table, pooled, "pool")
-
-
-def _cte(table: VectorTable, statement: Select[Any], name: str) -> CTE:
+def named_cte(table: VectorTable, statement: Select[Any], name: str) -> CTE:
     """A table of the CTE's name would be hidden by it from the CTEs that follow."""
     return statement.cte(f"{name}_" if name == table.name else name)
 
 
-def _materialized(table: VectorTable, statement: Select[Any], name: str) -> CTE:
-    return _cte(table, statement, name).prefix_with("MATERIALIZED")
+def materialized(table: VectorTable, statement: Select[Any], name: str) -> CTE:
+    return named_cte(table, statement, name).prefix_with("MATERIALIZED")

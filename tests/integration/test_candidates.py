@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from lib.store.database import Database
 from lib.store.jobs import JobStatus
 from lib.store.url import connect_arguments
 from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.hybrid import Fusion, HybridQuery
 from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat, parse_spec_text
 from lib.vectors.search import (
     SearchResult,
@@ -46,7 +48,7 @@ from lib.vectors.search import (
     search_similar_documents,
     search_with_threshold,
 )
-from lib.vectors.statements import Fusion, Through
+from lib.vectors.statements import AccessPath
 from lib.vectors.tuning import Scan, SearchSettings
 
 
@@ -167,22 +169,21 @@ def search(
         scan=Scan.INDEX,
     )
     filters = options.pop("filters", ())
+    text = options.pop("text", None)
+    limit = options.pop("limit", 10)
     table = library.collection.table
-    where = conditions(table, filters)
-    through = Through(candidate.table, conditions(candidate.table, filters))
-    found = library.database.query(
-        options.pop("search", search_similar_documents),
-        table,
-        *options.pop("before", ()),
-        query,
-        *options.pop("after", ()),
-        options.pop("limit", 10),
-        settings=settings,
-        where=where,
-        through=through,
-        with_plan=True,
-        **options,
-    )
+    narrowed = {
+        "where": conditions(table, filters),
+        "access_path": AccessPath(candidate.table, conditions(candidate.table, filters)),
+    }
+    ask = partial(library.database.query, settings=settings, with_plan=True)
+    if text is not None:
+        hybrid = HybridQuery(text, query, limit, **narrowed, **options)
+        found = ask(hybrid_search, table, hybrid)
+    else:
+        chosen = options.pop("search", search_similar_documents)
+        after = options.pop("after", ())
+        found = ask(chosen, table, query, *after, limit, **narrowed, **options)
     assert found.plan is not None
     assert found.plan.certify(candidate.index_name or "").certified
     return found
@@ -238,13 +239,11 @@ def test_a_hybrid_goes_through_it(database: Database) -> None:
     library = Library(database, clustered(300))
     half = library.build(IVFFlat(lists=4), CandidateStorage.HALFVEC)
     query = library.vectors[3]
-    found = search(
-        library, half, query, probes=4, search=hybrid_search, before=("7",), pool=5, limit=6
-    )
+    found = search(library, half, query, probes=4, text="7", pool=5, limit=6)
     assert sorted(ids(found)) == sorted({*nearest(library, query, 5), 7})
     assert {hit.vector_rank for hit in found} == {1, 2, 3, 4, 5, None}
     with pytest.raises(InvalidInput, match="no index takes part"):
-        search(library, half, query, search=hybrid_search, before=("7",), fusion=Fusion.RAW)
+        search(library, half, query, text="7", fusion=Fusion.RAW)
 
 
 def test_documents_that_are_gone_are_told(database: Database) -> None:
@@ -346,7 +345,6 @@ from lib.store.candidates import parse_candidate
 from lib.store.collections import get_collection
 from lib.store.database import Database
 from lib.store.jobs import Jobs
-from lib.vectors.indexes import HNSW
 
 database = Database(make_url(sys.argv[1]))
 collection = database.query(get_collection, "Library")

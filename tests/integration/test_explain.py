@@ -13,13 +13,12 @@ from lib.search.explain import CheckName, Diagnosis, diagnose
 from lib.store.database import Database
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, Storage
+from lib.vectors.hybrid import Fusion, HybridQuery, hybrid_statement
 from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
 from lib.vectors.search import is_category
 from lib.vectors.statements import (
-    Fusion,
     TextQuery,
     distance_to,
-    hybrid_statement,
     nearest_statement,
     text_statement,
     threshold_statement,
@@ -95,7 +94,9 @@ def test_an_index_that_answers(database: Database, large: Fixture) -> None:
 
 def test_a_threshold_and_a_hybrid_are_looked_into(database: Database, large: Fixture) -> None:
     threshold = threshold_statement(large.table, QUERY, 0.9, 10)
-    hybrid = hybrid_statement(large.table, "text", QUERY, 10, kind=TextQuery.ANY, pool=40)
+    hybrid = hybrid_statement(
+        large.table, HybridQuery("text", QUERY, 10, text_query=TextQuery.ANY, pool=40)
+    )
     for statement in (threshold, hybrid):
         assert look(database, large.table, statement).answered_by == "by_cosine"
 
@@ -107,7 +108,7 @@ def test_a_search_by_words_compares_no_vectors(database: Database, large: Fixtur
 
 
 def test_a_raw_hybrid_asks_no_index(database: Database, large: Fixture) -> None:
-    raw = hybrid_statement(large.table, "text", QUERY, 10, fusion=Fusion.RAW)
+    raw = hybrid_statement(large.table, HybridQuery("text", QUERY, 10, fusion=Fusion.RAW))
     found = look(database, large.table, raw)
     assert found.checks == ()
     assert found.sentence.startswith("Only documents with the words are compared")

@@ -31,9 +31,9 @@ from lib.store.production import drop_production_index, start_index_build
 from lib.store.url import connect_arguments
 from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.hybrid import Fusion
 from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
 from lib.vectors.search import SearchResult
-from lib.vectors.statements import Fusion
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
 
 HALVES, BITS = "halves", "bits"

@@ -18,7 +18,7 @@ from lib.search.service import SearchService, rerank
 from lib.settings import LOCAL_MODEL, Settings
 from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
-from lib.vectors.statements import Fusion
+from lib.vectors.hybrid import Fusion
 
 WORDS = [
     "harbour",

@@ -28,9 +28,10 @@ from lib.store.jobs import Jobs
 from lib.store.url import connect_arguments
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, Storage
+from lib.vectors.hybrid import Fusion
 from lib.vectors.index_methods import HNSW
 from lib.vectors.search import SearchResult, search_similar_documents
-from lib.vectors.statements import Fusion, TextMethod, TextQuery
+from lib.vectors.statements import TextMethod, TextQuery
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
 from tests.integration.vectors_fixture import filled, one_database, random_vectors
 

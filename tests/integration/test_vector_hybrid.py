@@ -20,6 +20,7 @@ from lib.errors import InvalidInput
 from lib.store.database import Database
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray, Storage
+from lib.vectors.hybrid import Fusion, HybridQuery
 from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.search import (
     SearchResult,
@@ -29,7 +30,7 @@ from lib.vectors.search import (
     search_text,
     search_with_threshold,
 )
-from lib.vectors.statements import Fusion, TextQuery, check_query_text
+from lib.vectors.statements import TextQuery, check_query_text
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
 from tests.integration.vectors_fixture import (
     Fixture,
@@ -119,7 +120,7 @@ def by_hand(database: Database) -> Fixture:
 
 @pytest.mark.parametrize("fusion", list(Fusion))
 def test_fusion_is_as_worked_by_hand(by_hand: Fixture, fusion: Fusion) -> None:
-    result = by_hand.run(hybrid_search, "pump", by_hand.vectors[0], 6, 0.7, fusion)
+    result = by_hand.run(hybrid_search, HybridQuery("pump", by_hand.vectors[0], 6, 0.7, fusion))
     expected = FUSED_BY_HAND[fusion]
     assert ids(result) == list(expected)
     assert [hit.fused for hit in result] == pytest.approx(list(expected.values()), abs=1e-6)
@@ -127,7 +128,7 @@ def test_fusion_is_as_worked_by_hand(by_hand: Fixture, fusion: Fusion) -> None:
 
 
 def test_a_hit_says_what_each_leg_found(by_hand: Fixture) -> None:
-    result = by_hand.run(hybrid_search, "pump", by_hand.vectors[0], 6)
+    result = by_hand.run(hybrid_search, HybridQuery("pump", by_hand.vectors[0], 6))
     hits = {hit.document.id: hit for hit in result}
     assert {n: hit.vector_rank for n, hit in hits.items() if hit.vector_rank} == {
         3: 1,
@@ -151,7 +152,7 @@ def test_a_hit_says_what_each_leg_found(by_hand: Fixture) -> None:
 
 
 def test_the_distance_of_a_document_beyond_the_vector_leg_is_still_shown(by_hand: Fixture) -> None:
-    result = by_hand.run(hybrid_search, "pump", by_hand.vectors[0], 2, 0.0, pool=2)
+    result = by_hand.run(hybrid_search, HybridQuery("pump", by_hand.vectors[0], 2, 0.0, pool=2))
     assert ids(result) == [6, 1]
     assert result[1].vector_rank is None
     assert result[1].distance == pytest.approx(1.0)
@@ -263,7 +264,9 @@ def test_fusion_is_the_references(
     pool = 40
 
     result = found.run(
-        hybrid_search, "pump steam gauge", query, 200, 0.6, fusion, pool=pool, settings=None
+        hybrid_search,
+        HybridQuery("pump steam gauge", query, 200, 0.6, fusion, pool=pool),
+        settings=None,
     )
 
     # the pool is never below the limit: ask for the whole of it
@@ -274,7 +277,9 @@ def test_fusion_is_the_references(
     assert result.matches == len(text_values)
 
     # a pool that cuts both legs
-    small = found.run(hybrid_search, "pump steam gauge", query, 10, 0.6, fusion, pool=pool)
+    small = found.run(
+        hybrid_search, HybridQuery("pump steam gauge", query, 10, 0.6, fusion, pool=pool)
+    )
     expected = reference(distances, text_values, 0.6, fusion, distance, pool)
     best = sorted(expected.values(), reverse=True)[:10]
     assert [hit.fused for hit in small] == pytest.approx(best, abs=1e-5)
@@ -295,19 +300,19 @@ def test_the_ends_of_the_slider_are_the_legs_themselves(documents: Fixture, fusi
     query = documents.vectors[7]
     by_vector = ids(documents.run(search_similar_documents, query, 60))
     by_text = ids(documents.run(search_text, "pump steam", 60, kind=TextQuery.ANY))
-    whole = documents.run(hybrid_search, "pump steam", query, 60, 1.0, fusion)
+    whole = documents.run(hybrid_search, HybridQuery("pump steam", query, 60, 1.0, fusion))
     assert ids(whole)[: len(by_vector)] == by_vector
-    whole = documents.run(hybrid_search, "pump steam", query, 60, 0.0, fusion)
+    whole = documents.run(hybrid_search, HybridQuery("pump steam", query, 60, 0.0, fusion))
     assert ids(whole)[: len(by_text)] == by_text
 
 
 def test_raw_at_its_ends(documents: Fixture) -> None:
     query = documents.vectors[7]
-    result = documents.run(hybrid_search, "pump", query, 60, 1.0, Fusion.RAW)
+    result = documents.run(hybrid_search, HybridQuery("pump", query, 60, 1.0, Fusion.RAW))
     distances = [hit.distance for hit in result if hit.distance is not None]
     assert len(distances) > 10
     assert distances == sorted(distances)
-    result = documents.run(hybrid_search, "pump", query, 60, 0.0, Fusion.RAW)
+    result = documents.run(hybrid_search, HybridQuery("pump", query, 60, 0.0, Fusion.RAW))
     text_values = [hit.text_value for hit in result]
     assert text_values == sorted(text_values, reverse=True)
     assert set(ids(result)) == set(ids(documents.run(search_text, "pump", 60)))
@@ -316,7 +321,7 @@ def test_raw_at_its_ends(documents: Fixture) -> None:
 def test_equal_values_are_scaled_to_one(database: Database) -> None:
     rows = [(n, "Pump", "water", [1, 2]) for n in range(4)]
     found = Fixture(database, make_documents(database, rows, dimensions=2), random_vectors(1))
-    result = found.run(hybrid_search, "pump", np.array([2, 1], np.float32), 4, 0.3)
+    result = found.run(hybrid_search, HybridQuery("pump", np.array([2, 1], np.float32), 4, 0.3))
     assert [hit.fused for hit in result] == pytest.approx([1.0] * 4)
     assert ids(result) == [0, 1, 2, 3]
 
@@ -328,31 +333,33 @@ def test_scaling_all_vectors_changes_no_fused_value(database: Database) -> None:
         scaled = [(n, t, c, None if v is None else v * factor) for n, t, c, v in rows]
         table = make_documents(database, scaled, distance=Distance.L2)
         found = Fixture(database, table, vectors)
-        result = found.run(hybrid_search, "pump valve", vectors[1] * factor, 40)
+        result = found.run(hybrid_search, HybridQuery("pump valve", vectors[1] * factor, 40))
         fused.append({hit.document.id: hit.fused for hit in result})
     assert fused[0] == pytest.approx(fused[1], abs=1e-5)
 
 
 def test_max_distance_cuts_what_either_leg_found(by_hand: Fixture) -> None:
-    result = by_hand.run(hybrid_search, "pump", by_hand.vectors[0], 6, 0.7, max_distance=0.5)
+    result = by_hand.run(
+        hybrid_search, HybridQuery("pump", by_hand.vectors[0], 6, 0.7, max_distance=0.5)
+    )
     assert ids(result) == [3, 2, 5]
     assert [hit.fused for hit in result] == pytest.approx([0.7, 0.56, 0.42], abs=1e-6)
 
 
 def test_fewer_than_asked_is_said(by_hand: Fixture) -> None:
     query = by_hand.vectors[0]
-    ranked = by_hand.run(hybrid_search, "pump", query, 9)
+    ranked = by_hand.run(hybrid_search, HybridQuery("pump", query, 9))
     assert ranked.truncated_because == (
         "Only 6 of 9: there are no more documents with a usable embedding."
     )
-    raw = by_hand.run(hybrid_search, "pump", query, 9, 0.5, Fusion.RAW)
+    raw = by_hand.run(hybrid_search, HybridQuery("pump", query, 9, 0.5, Fusion.RAW))
     assert raw.truncated_because == "Only 4 of 9: no more documents match the words."
 
 
 def test_a_weight_outside_0_to_1_is_refused(by_hand: Fixture) -> None:
     for weight in (-0.1, 1.1, float("nan")):
         with pytest.raises(InvalidInput):
-            by_hand.run(hybrid_search, "pump", by_hand.vectors[0], 5, weight)
+            by_hand.run(hybrid_search, HybridQuery("pump", by_hand.vectors[0], 5, weight))
 
 
 def test_a_table_may_be_called_like_a_part_of_the_statement(database: Database) -> None:
@@ -361,7 +368,7 @@ def test_a_table_may_be_called_like_a_part_of_the_statement(database: Database) 
         table = make_documents(database, BY_HAND, name=name, dimensions=2)
         found = Fixture(database, table, np.array([[1, 0]], np.float32))
         for fusion, expected in FUSED_BY_HAND.items():
-            result = found.run(hybrid_search, "pump", found.vectors[0], 6, 0.7, fusion)
+            result = found.run(hybrid_search, HybridQuery("pump", found.vectors[0], 6, 0.7, fusion))
             assert ids(result) == list(expected), name
 
 
@@ -401,7 +408,7 @@ def lines(database: Database) -> Fixture:
 def test_questions(lines: Fixture, question: str, kind: TextQuery, expected: set[int]) -> None:
     by_text = lines.run(search_text, question, kind=kind)
     assert set(ids(by_text)) == expected
-    result = lines.run(hybrid_search, question, lines.vectors[0], kind=kind)
+    result = lines.run(hybrid_search, HybridQuery(question, lines.vectors[0], text_query=kind))
     assert {hit.document.id for hit in result if hit.text_rank is not None} == expected
     assert result.matches == len(expected)
     assert len(result) == len(LINES)  # the vector leg finds the rest
@@ -409,7 +416,9 @@ def test_questions(lines: Fixture, question: str, kind: TextQuery, expected: set
 
 def test_stop_words_alone_leave_the_vector_leg(by_hand: Fixture) -> None:
     for kind in TextQuery:
-        result = by_hand.run(hybrid_search, "the of and", by_hand.vectors[0], 6, kind=kind)
+        result = by_hand.run(
+            hybrid_search, HybridQuery("the of and", by_hand.vectors[0], 6, text_query=kind)
+        )
         assert ids(result) == [3, 2, 5, 1]
         assert result.matches == 0
         assert len(by_hand.run(search_text, "the of and", kind=kind)) == 0
@@ -462,17 +471,17 @@ def test_hybrid_takes_the_vector_index_and_answers_the_same(
     rows, vectors = random_documents(2000)
     table = make_documents(database, rows)
     found = Fixture(database, table, vectors)
-    exact = found.run(hybrid_search, "pump gauge", vectors[0], 20, 0.5, fusion, with_plan=True)
+    exact = found.run(
+        hybrid_search, HybridQuery("pump gauge", vectors[0], 20, 0.5, fusion), with_plan=True
+    )
     built = database.run(build_index(database.engine, table, HNSW()))
 
-    planned = found.run(hybrid_search, "pump gauge", vectors[0], 20, 0.5, fusion, with_plan=True)
+    planned = found.run(
+        hybrid_search, HybridQuery("pump gauge", vectors[0], 20, 0.5, fusion), with_plan=True
+    )
     forced = found.run(
         hybrid_search,
-        "pump gauge",
-        vectors[0],
-        20,
-        0.5,
-        fusion,
+        HybridQuery("pump gauge", vectors[0], 20, 0.5, fusion),
         settings=SearchSettings(ef_search=1000, scan=Scan.INDEX),
         with_plan=True,
     )
@@ -549,8 +558,11 @@ def test_the_printed_sql_can_be_pasted_into_psql(database: Database) -> None:
         found.run(search_in_category, query, topic, 7, settings=SearchSettings(ef_search=50)),
         found.run(search_with_threshold, query, 0.8, 7),
         found.run(search_text, "100%% o'brien :x \\x", 7, kind=TextQuery.ANY),
-        *(found.run(hybrid_search, topic + " o'brien", query, 7, 0.4, f) for f in Fusion),
-        found.run(hybrid_search, "o'brien", query, 7, max_distance=1e-7 + 0.9),
+        *(
+            found.run(hybrid_search, HybridQuery(topic + " o'brien", query, 7, 0.4, f))
+            for f in Fusion
+        ),
+        found.run(hybrid_search, HybridQuery("o'brien", query, 7, max_distance=1e-7 + 0.9)),
     ):
         assert len(result) > 1
         assert psql_ids(database, result.sql) == [str(n) for n in ids(result)]

@@ -14,6 +14,7 @@ from lib.errors import DimensionMismatch, InvalidInput, InvalidVector, LimitExce
 from lib.store.database import Database
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray, Storage
+from lib.vectors.hybrid import Fusion, HybridQuery
 from lib.vectors.index_methods import HNSW, IVFFlat
 from lib.vectors.search import (
     hybrid_search,
@@ -22,7 +23,7 @@ from lib.vectors.search import (
     search_text,
     search_with_threshold,
 )
-from lib.vectors.statements import Fusion, TextQuery
+from lib.vectors.statements import TextQuery
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
 from tests.integration.vectors_fixture import (
     DIMENSIONS,
@@ -212,7 +213,7 @@ def test_empty_table(database: Database) -> None:
     result = found.run(search_similar_documents, found.vectors[0])
     assert result.truncated_because is not None
     assert "no more documents" in result.truncated_because
-    assert len(found.run(hybrid_search, "any text", found.vectors[0])) == 0
+    assert len(found.run(hybrid_search, HybridQuery("any text", found.vectors[0]))) == 0
 
 
 def test_one_row_and_a_limit_above_the_table(database: Database) -> None:
@@ -311,7 +312,9 @@ def test_any_id_type(database: Database) -> None:
     rows = [(key, "some text", None, v) for key, v in zip(keys, vectors, strict=True)]
     found = Fixture(database, make_table(database, rows, id_type=Uuid()), vectors)
     assert found.run(search_similar_documents, vectors[4], 1)[0].document.id == keys[4]
-    assert {hit.document.id for hit in found.run(hybrid_search, "text", vectors[4])} == set(keys)
+    assert {
+        hit.document.id for hit in found.run(hybrid_search, HybridQuery("text", vectors[4]))
+    } == set(keys)
 
 
 def test_text_ids_and_quotes_in_values(database: Database) -> None:
@@ -336,8 +339,8 @@ def test_the_printed_sql_finds_the_same(database: Database) -> None:
         found.run(search_in_category, query, "odd", 7, settings=settings),
         found.run(search_with_threshold, query, 0.8, 7),
         found.run(search_text, "text 8's 100% :x", 7, kind=TextQuery.ANY),
-        found.run(hybrid_search, "text 8", query, 7),
-        found.run(hybrid_search, "text 8", query, 7, 0.4, Fusion.RAW),
+        found.run(hybrid_search, HybridQuery("text 8", query, 7)),
+        found.run(hybrid_search, HybridQuery("text 8", query, 7, 0.4, Fusion.RAW)),
     ):
         assert result.hits
         assert ids_of_script(database, result.sql) == [hit.document.id for hit in result]

@@ -20,8 +20,9 @@ from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.store.collections import Collection
 from lib.store.production import start_index_build
 from lib.ui.shared.links import compare_params
+from lib.vectors.hybrid import Fusion
 from lib.vectors.index_methods import HNSW, IVFFlat
-from lib.vectors.statements import Fusion, TextMethod, TextQuery
+from lib.vectors.statements import TextMethod, TextQuery
 from tests.pages.conftest import FILMS, Library, go, words
 
 Visit = Callable[..., AppTest]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lib.errors import InvalidInput
 from lib.search.fusion import contributions, fuse, ranks_by_weight, reigns
+from lib.vectors.hybrid import Fusion
 from lib.vectors.search import Document, Hit
-from lib.vectors.statements import Fusion
 
 
 def hit(

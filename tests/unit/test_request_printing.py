@@ -19,8 +19,9 @@ from lib.search.export import command_line, request_from_json, request_to_json, 
 from lib.search.filters import Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
 from lib.vectors.code import wrapped
+from lib.vectors.hybrid import Fusion
 from lib.vectors.search import SearchResult
-from lib.vectors.statements import Fusion, TextMethod, TextQuery, nearest_statement
+from lib.vectors.statements import TextMethod, TextQuery, nearest_statement
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
 

@@ -11,9 +11,9 @@ from sqlalchemy import or_
 
 from lib.errors import InvalidInput, LimitExceeded
 from lib.vectors.distance import Storage
+from lib.vectors.hybrid import HybridQuery, hybrid_statement
 from lib.vectors.sql import printed, quoted_name
 from lib.vectors.statements import (
-    hybrid_statement,
     is_category,
     nearest_statement,
     text_statement,
@@ -54,7 +54,7 @@ def test_hostile_names_stay_names_in_every_statement() -> None:
         nearest_statement(table, QUERY, where=(is_category(table, HOSTILE),)),
         threshold_statement(table, QUERY, 0.5),
         text_statement(table, HOSTILE),
-        hybrid_statement(table, HOSTILE, QUERY),
+        hybrid_statement(table, HybridQuery(HOSTILE, QUERY)),
     ):
         text = printed(statement)
         # what is left without quoted names and quoted values holds nothing of it
@@ -131,4 +131,4 @@ def test_a_category_needs_a_column() -> None:
 @pytest.mark.parametrize("pool", [0, 10_001])
 def test_the_pool_has_limits(pool: int) -> None:
     with pytest.raises(LimitExceeded, match="pool"):
-        hybrid_statement(VectorTable(name="docs", dimensions=3), "x", QUERY, pool=pool)
+        hybrid_statement(VectorTable(name="docs", dimensions=3), HybridQuery("x", QUERY, pool=pool))

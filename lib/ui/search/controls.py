@@ -35,8 +35,9 @@ from lib.ui.shared.url_state import (
 )
 from lib.ui.shared.widgets import choice, number_slider
 from lib.vectors.distance import Distance
+from lib.vectors.hybrid import Fusion
 from lib.vectors.index_methods import IndexKind, recommended_probes
-from lib.vectors.statements import Fusion, TextMethod, TextQuery
+from lib.vectors.statements import TextMethod, TextQuery
 from lib.vectors.tuning import (
     EF_SEARCH,
     LISTS,
