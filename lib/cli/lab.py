@@ -28,7 +28,7 @@ from lib.lab.experiment import (
     setting_words,
 )
 from lib.lab.measure import CLIENTS, ROUNDS
-from lib.lab.measurement import Protocol
+from lib.lab.measurement import FIGURES, Protocol
 from lib.lab.queries import QUERY_COUNT, QueryBatch, file_batch
 from lib.lab.recommend import recommend, scoreboard
 from lib.lab.report import experiment_csv, experiment_json
@@ -554,21 +554,17 @@ def _print_scoreboard(experiment: Experiment) -> None:
 
 
 def _print_measurements(experiment: Experiment) -> None:
+    figures = [figure for figure in FIGURES if figure.narrow]
     print_table(
-        ("candidate", "setting", "recall", "by id", "p50", "p95", "p99", "short", "certified"),
+        ("candidate", "setting", *(figure.heading.lower() for figure in figures), "certified"),
         [
             (
-                each.candidate,
-                setting_words(each.setting),
-                format_percent(each.recall.mean.value),
-                format_percent(each.recall.id_mean),
-                format_ms(each.latency.p50_ms),
-                format_ms(each.latency.p95_ms),
-                format_ms(each.latency.p99_ms),
-                each.short,
-                "yes" if each.certified else f"no: {each.reason}",
+                measurement.candidate,
+                setting_words(measurement.setting),
+                *(figure.text(measurement) for figure in figures),
+                "yes" if measurement.certified else f"no: {measurement.reason}",
             )
-            for each in experiment.ordered
+            for measurement in experiment.ordered
         ],
     )
 

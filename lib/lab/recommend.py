@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from lib.formats import format_bytes, format_duration, format_ms, format_percent
+from lib.formats import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_ms,
+    format_percent,
+    format_rate,
+)
 from lib.lab.experiment import (
     RULES,
     CandidateFacts,
@@ -327,7 +334,7 @@ def _found(experiment: Experiment, measurement: Measurement) -> str:
 def _taken(measurement: Measurement) -> str:
     latency = measurement.latency
     qps = ", ".join(
-        f"{rate:,.0f} queries a second with {clients} client{'s' if clients > 1 else ''}"
+        f"{format_rate(rate)} queries a second with {format_count(clients, 'client')}"
         for clients, rate in sorted(measurement.qps.items())
     )
     return (

@@ -8,19 +8,11 @@ import io
 from typing import Any
 
 from lib.lab.experiment import Experiment, setting_words
-from lib.lab.measurement import Measurement
+from lib.lab.measurement import FIGURES, Measurement, RateFigure
 from lib.lab.recommend import ScoreRow, recommend, scoreboard
 
 FORM = "vecscope experiment 1"
 """The form of the JSON: another number where a field changes its meaning."""
-
-CSV_COLUMNS = (
-    *("candidate", "spec", "kind", "parameter", "value", "iterative_scan", "k", "queries"),
-    *("rounds", "recall", "recall_low", "recall_high", "id_recall", "worst_decile_recall"),
-    *("zero_recall_queries", "p50_ms", "p95_ms", "p99_ms", "server_ms", "truncated", "buffers"),
-    *("certified", "reason", "plan_index", "rows", "build_seconds", "index_bytes", "table_bytes"),
-)
-"""Before those of queries a second, one for each number of clients."""
 
 
 def experiment_json(
@@ -67,10 +59,11 @@ def experiment_json(
 def measurement_json(
     experiment: Experiment, measurement: Measurement, *, with_queries: bool = False
 ) -> dict[str, Any]:
-    """truncated: queries that got fewer rows than there were to get."""
-    setting, recall, latency = measurement.setting, measurement.recall, measurement.latency
+    """A measurement with all of its figures, at their places in JSON. with_queries: also recall
+    and latency of each query."""
+    setting = measurement.setting
     facts = experiment.facts_of(measurement.candidate)
-    found: dict[str, Any] = {
+    document: dict[str, Any] = {
         "candidate": measurement.candidate,
         "spec": facts and facts.text,
         "parameter": {
@@ -78,34 +71,18 @@ def measurement_json(
             "value": setting.value,
             "iterative_scan": setting.iterative_scan.value,
         },
-        "k": measurement.k,
-        "queries": measurement.queries,
-        "rounds": measurement.rounds,
-        "recall": {
-            "mean": recall.mean.value,
-            "low": recall.mean.low,
-            "high": recall.mean.high,
-        },
-        "id_recall": recall.id_mean,
-        "worst_decile_recall": recall.worst_decile,
-        "zero_recall_queries": recall.zero,
-        "latency_ms": {
-            "p50": latency.p50_ms,
-            "p95": latency.p95_ms,
-            "p99": latency.p99_ms,
-            "server": latency.server_ms,
-        },
-        "qps": {str(clients): rate for clients, rate in sorted(measurement.qps.items())},
-        "certified": measurement.certified,
-        "reason": measurement.reason,
-        "plan_index": measurement.plan_index,
-        "truncated": measurement.short,
-        "buffers": measurement.buffers,
     }
+    for figure in FIGURES:
+        *outer, key = figure.keys
+        level = document
+        for name in outer:
+            level = level.setdefault(name, {})
+        level[key] = figure.value(measurement)
+    document["qps"] = {str(clients): rate for clients, rate in sorted(measurement.qps.items())}
     if with_queries:
-        found["recalls"] = measurement.recalls.tolist()
-        found["latencies_ms"] = measurement.latencies_ms.tolist()
-    return found
+        document["recalls"] = measurement.recalls.tolist()
+        document["latencies_ms"] = measurement.latencies_ms.tolist()
+    return document
 
 
 def _score_json(row: ScoreRow) -> dict[str, Any]:
@@ -125,53 +102,44 @@ def _score_json(row: ScoreRow) -> dict[str, Any]:
     }
 
 
+_BEFORE_FIGURES = ("candidate", "spec", "kind", "parameter", "value", "iterative_scan")
+_OF_CANDIDATE = ("rows", "build_seconds", "index_bytes", "table_bytes")
+
+
 def experiment_csv(experiment: Experiment) -> bytes:
-    """A row for each measurement: CSV_COLUMNS, then ``qps_1`` and so on. UTF-8 with a byte-order
-    mark, which tells Excel; lines end with CR LF (RFC 4180)."""
-    clients = sorted({count for each in experiment.measurements for count in each.qps})
-    columns = (*CSV_COLUMNS, *(f"qps_{count}" for count in clients))
+    """A row for each measurement: candidate and search parameter, the figures, what the candidate
+    takes, then queries a second (``qps_1`` and so on).
+
+    UTF-8 with a byte-order mark, which tells Excel; lines end with CR LF (RFC 4180).
+    """
+    rates = RateFigure.of(experiment.measurements)
+    columns = (
+        *_BEFORE_FIGURES,
+        *(figure.name for figure in FIGURES),
+        *_OF_CANDIDATE,
+        *(rate.name for rate in rates),
+    )
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    for each in experiment.ordered:
-        writer.writerow(_row(experiment, each))
+    for measurement in experiment.ordered:
+        qps = {rate.name: rate.value(measurement) for rate in rates}
+        writer.writerow(_csv_row(experiment, measurement) | qps)
     return text.getvalue().encode("utf-8-sig")
 
 
-def _row(experiment: Experiment, measurement: Measurement) -> dict[str, Any]:
-    setting, recall, latency = measurement.setting, measurement.recall, measurement.latency
-    facts = experiment.facts_of(measurement.candidate)
+def _csv_row(experiment: Experiment, measurement: Measurement) -> dict[str, Any]:
+    setting = measurement.setting
     row: dict[str, Any] = {
         "candidate": measurement.candidate,
         "kind": "exact" if setting.kind is None else setting.kind.value,
         "parameter": setting.parameter,
         "value": setting.value,
         "iterative_scan": setting.iterative_scan.value,
-        "k": measurement.k,
-        "queries": measurement.queries,
-        "rounds": measurement.rounds,
-        "recall": recall.mean.value,
-        "recall_low": recall.mean.low,
-        "recall_high": recall.mean.high,
-        "id_recall": recall.id_mean,
-        "worst_decile_recall": recall.worst_decile,
-        "zero_recall_queries": recall.zero,
-        "p50_ms": latency.p50_ms,
-        "p95_ms": latency.p95_ms,
-        "p99_ms": latency.p99_ms,
-        "server_ms": latency.server_ms,
-        "truncated": measurement.short,
-        "buffers": measurement.buffers,
-        "certified": measurement.certified,
-        "reason": measurement.reason,
-        "plan_index": measurement.plan_index,
+        **measurement.figures(),
     }
+    facts = experiment.facts_of(measurement.candidate)
     if facts is not None:
-        row |= {
-            "spec": facts.text,
-            "rows": facts.rows,
-            "build_seconds": facts.build_seconds,
-            "index_bytes": facts.index_bytes,
-            "table_bytes": facts.table_bytes,
-        }
-    return row | {f"qps_{clients}": rate for clients, rate in measurement.qps.items()}
+        row["spec"] = facts.text
+        row |= {name: getattr(facts, name) for name in _OF_CANDIDATE}
+    return row

@@ -10,10 +10,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
-from lib.formats import format_bytes, format_duration, format_ms, format_percent
+from lib.formats import format_bytes, format_duration, format_ms, format_percent, format_rate
 from lib.lab.diff import environment_words
 from lib.lab.experiment import RULES, Experiment, setting_words
-from lib.lab.measurement import Measurement
+from lib.lab.measurement import FIGURES, Interval, Measurement
 from lib.lab.recommend import pareto, recommend, scoreboard
 from lib.vectors.index_methods import IndexKind
 
@@ -124,28 +124,36 @@ def _figures(measurement: Measurement | None) -> list[str]:
     return [
         format_ms(latency.p50_ms),
         format_ms(latency.p95_ms),
-        f"{measurement.qps.get(1, 0):,.0f}",
+        format_rate(measurement.qps.get(1, 0)),
     ]
 
 
 def _measurements(experiment: Experiment) -> str:
-    rows = []
-    for each in experiment.ordered:
-        recall = each.recall
-        cells = [
-            each.candidate,
-            setting_words(each.setting),
-            format_percent(recall.mean.value),
-            f"{format_percent(recall.mean.low)} – {format_percent(recall.mean.high)}",
-            format_percent(recall.id_mean),
-            format_percent(recall.worst_decile),
-            *_figures(each),
-            f"{each.short:,}",
-            "yes" if each.certified else f"no: {each.reason}",
-        ]
-        rows.append((cells, "plain"))
-    header = ["candidate", "setting", "recall", "95 % interval", "by id", "worst tenth", "p50"]
-    return _table([*header, "p95", "queries/s", "short", "certified"], rows, numeric=range(2, 10))
+    figures = [figure for figure in FIGURES if figure.narrow]
+    rows = [
+        (
+            [
+                measurement.candidate,
+                setting_words(measurement.setting),
+                _interval(measurement.recall.mean),
+                *(figure.text(measurement) for figure in figures),
+                format_rate(measurement.qps.get(1, 0)),
+                "yes" if measurement.certified else f"no: {measurement.reason}",
+            ],
+            "plain",
+        )
+        for measurement in experiment.ordered
+    ]
+    header = [
+        *("candidate", "setting", "95 % interval"),
+        *(figure.heading.lower() for figure in figures),
+        *("queries/s", "certified"),
+    ]
+    return _table(header, rows, numeric=range(2, len(header) - 1))
+
+
+def _interval(recall: Interval) -> str:
+    return f"{format_percent(recall.low)} – {format_percent(recall.high)}"
 
 
 def _candidates(experiment: Experiment) -> str:

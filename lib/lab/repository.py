@@ -27,7 +27,7 @@ from lib.lab.experiment import (
     ExperimentState,
     Outcome,
 )
-from lib.lab.measurement import Interval, LatencyFigures, Measurement, RecallFigures, Setting
+from lib.lab.measurement import FIGURES, Figure, FigureValue, Measurement, Setting
 from lib.lab.queries import QueryBatch
 from lib.store.collections import Collection
 from lib.store.jobs import JobStatus
@@ -239,28 +239,11 @@ async def note_measurement(
     held = select(ExperimentRecord.id).where(ExperimentRecord.id == experiment_id)
     if await db.scalar(held.with_for_update(key_share=True)) is None:
         raise _deleted()
-    setting, recall, latency = measurement.setting, measurement.recall, measurement.latency
-    values = {
+    setting = measurement.setting
+    values: dict[str, Any] = {
+        **_figure_columns(measurement),
         "kind": setting.kind and setting.kind.value,
-        "k": measurement.k,
-        "queries": measurement.queries,
-        "rounds": measurement.rounds,
-        "recall": recall.mean.value,
-        "recall_low": recall.mean.low,
-        "recall_high": recall.mean.high,
-        "id_recall": recall.id_mean,
-        "worst_decile_recall": recall.worst_decile,
-        "zero": recall.zero,
-        "p50_ms": latency.p50_ms,
-        "p95_ms": latency.p95_ms,
-        "p99_ms": latency.p99_ms,
-        "server_ms": latency.server_ms,
         "qps": {str(clients): rate for clients, rate in measurement.qps.items()},
-        "short": measurement.short,
-        "buffers": measurement.buffers,
-        "certified": measurement.certified,
-        "reason": measurement.reason,
-        "plan_index": measurement.plan_index,
         "recalls": measurement.recalls.astype("<f8").tobytes(),
         "latencies_ms": measurement.latencies_ms.astype("<f8").tobytes(),
     }
@@ -277,6 +260,21 @@ async def note_measurement(
             index_elements=["experiment_id", "candidate", "value", "iterative_scan"], set_=values
         )
     )
+
+
+def _figure_columns(measurement: Measurement) -> dict[str, Any]:
+    """The figures by the columns that hold them."""
+    columns: dict[str, Any] = {"figures": {}}
+    for figure in FIGURES:
+        if _has_column(figure):
+            columns[figure.column_name] = figure.value(measurement)
+        else:
+            columns["figures"][figure.name] = figure.value(measurement)
+    return columns
+
+
+def _has_column(figure: Figure) -> bool:
+    return figure.column_name in MeasurementRecord.__table__.columns
 
 
 async def forget_measurements(
@@ -406,29 +404,27 @@ async def _experiment(db: AsyncSession, row: Row[Any]) -> Experiment:
 
 def _measurement(record: MeasurementRecord) -> Measurement:
     kind = None if record.kind is None else IndexKind(record.kind)
-    return Measurement(
+    return Measurement.from_figures(
+        _figure_values(record),
         candidate=record.candidate,
         setting=Setting(
             kind,
             None if kind is None else record.value,
             IterativeScan(record.iterative_scan),
         ),
-        k=record.k,
-        queries=record.queries,
-        rounds=record.rounds,
-        recall=RecallFigures(
-            Interval(record.recall, record.recall_low, record.recall_high),
-            id_mean=record.id_recall,
-            worst_decile=record.worst_decile_recall,
-            zero=record.zero,
-        ),
-        latency=LatencyFigures(record.p50_ms, record.p95_ms, record.p99_ms, record.server_ms),
         qps={int(clients): float(rate) for clients, rate in record.qps.items()},
-        short=record.short,
-        buffers=record.buffers,
-        certified=record.certified,
-        reason=record.reason,
-        plan_index=record.plan_index,
         recalls=np.frombuffer(record.recalls, dtype="<f8").astype(np.float64),
         latencies_ms=np.frombuffer(record.latencies_ms, dtype="<f8").astype(np.float64),
     )
+
+
+def _figure_values(record: MeasurementRecord) -> dict[str, FigureValue]:
+    """By the figures' names; those that were not measured yet when the row was written are left
+    out."""
+    values: dict[str, FigureValue] = {}
+    for figure in FIGURES:
+        if _has_column(figure):
+            values[figure.name] = getattr(record, figure.column_name)
+        elif figure.name in record.figures:
+            values[figure.name] = record.figures[figure.name]
+    return values

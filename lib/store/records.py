@@ -406,6 +406,8 @@ class MeasurementRecord(Record):
     certified: Mapped[bool]
     reason: Mapped[str]
     plan_index: Mapped[str | None]
+    figures: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    """Figures that have no column of their own, by name (lib.lab.measurement.FIGURES)."""
     recalls: Mapped[bytes] = mapped_column(LargeBinary)
     """float64 (q,), the least byte first, in the order of the queries; latencies_ms too."""
     latencies_ms: Mapped[bytes] = mapped_column(LargeBinary)
