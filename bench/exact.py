@@ -23,6 +23,7 @@ import numpy as np
 from bench.search_overhead import DIMENSIONS, clustered, prepare
 from lib.settings import Settings
 from lib.store.database import Database
+from lib.store.open import open_database
 from lib.vectors.exact import ExactSearch, exact_neighbours_in
 from lib.vectors.search import search_similar_documents
 from lib.vectors.stream import stream_vectors
@@ -38,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     rows, queries = (10_000, 200) if options.quick else (100_000, 1_000)
     home = Path(tempfile.mkdtemp(prefix="vsb-"))
-    database = Database.open(Settings(_env_file=None, database_url=None, home=home))
+    database = open_database(Settings(_env_file=None, database_url=None, home=home))
     try:
         print(json.dumps(measure(database, rows, queries), indent=2))
     finally:

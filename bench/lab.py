@@ -45,6 +45,7 @@ from lib.store.candidates import Candidate, CandidateSpec, CandidateStorage, get
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.jobs import Jobs
+from lib.store.open import open_database
 from lib.store.url import connect_arguments
 from lib.vectors.distance import FloatArray
 from lib.vectors.index_methods import HNSW, IndexKind
@@ -66,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     rows, queries = (10_000, 200) if options.quick else (100_000, 1_000)
     home = Path(tempfile.mkdtemp(prefix="vsb-"))
-    database = Database.open(Settings(_env_file=None, database_url=None, home=home))
+    database = open_database(Settings(_env_file=None, database_url=None, home=home))
     try:
         collection = prepare(database, rows, indexed=False)
         found = {

@@ -26,6 +26,7 @@ from lib.store.candidates import CandidateStorage, list_candidates, parse_candid
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, Jobs
+from lib.store.open import open_database
 
 INDEXES = (
     "ivfflat:lists=20",
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="5,000 rows")
     rows = 5_000 if parser.parse_args().quick else 50_000
     home = Path(tempfile.mkdtemp(prefix="vsb-"))
-    database = Database.open(Settings(_env_file=None, database_url=None, home=home))
+    database = open_database(Settings(_env_file=None, database_url=None, home=home))
     try:
         print(json.dumps(measure(database, prepare(database, rows, indexed=False)), indent=2))
     finally:

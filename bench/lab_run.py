@@ -32,6 +32,7 @@ from lib.settings import Settings
 from lib.store.candidates import list_candidates
 from lib.store.database import Database
 from lib.store.jobs import Jobs
+from lib.store.open import open_database
 
 AIM = 1.3
 
@@ -43,7 +44,7 @@ def main() -> None:
     rows, queries = (10_000, 100) if options.quick else (100_000, 500)
     home = Path(tempfile.mkdtemp(prefix="vsb-"))
     settings = Settings(_env_file=None, database_url=None, home=home)
-    database = Database.open(settings)
+    database = open_database(settings)
     try:
         print(json.dumps(measure(database, settings, rows, queries), indent=2))
     finally:

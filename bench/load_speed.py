@@ -40,7 +40,7 @@ from lib.ingest.service import DocumentService, LoadOptions, file_feed
 from lib.ingest.source import Source
 from lib.settings import LOCAL_MODEL, Settings
 from lib.store.collections import Collection, create_collection, drop_collection
-from lib.store.database import Database
+from lib.store.open import open_database
 from lib.store.url import connect_arguments
 
 HEADER = ("id", "title", "text", "category", "number")
@@ -60,7 +60,7 @@ class Bench:
     def __init__(self, home: Path) -> None:
         self.settings = Settings(_env_file=None, database_url=None, home=home)
         self.home = home
-        self.database = Database.open(self.settings)
+        self.database = open_database(self.settings)
         self.documents = DocumentService(self.database, self.settings)
         pid = next(home.rglob("postmaster.pid")).read_text().split()[0]
         self._server = psutil.Process(int(pid))

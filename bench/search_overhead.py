@@ -33,6 +33,7 @@ from sqlalchemy import select
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
+from lib.store.open import open_database
 from lib.store.url import connect_arguments
 from lib.vectors.build import build_index
 from lib.vectors.distance import FloatArray
@@ -92,7 +93,7 @@ def main() -> None:
     rows = options.rows or (10_000 if options.quick else 100_000)
     rounds = options.rounds or (300 if options.quick else 1500)
     home = Path(tempfile.mkdtemp(prefix="vsb-"))
-    database = Database.open(Settings(_env_file=None, database_url=None, home=home))
+    database = open_database(Settings(_env_file=None, database_url=None, home=home))
     try:
         print(json.dumps(measure(database, rows, rounds), indent=2))
     finally:

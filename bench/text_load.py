@@ -28,6 +28,7 @@ from lib.ingest.sample import sample_documents
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection, drop_collection
 from lib.store.database import Database
+from lib.store.open import open_database
 from lib.store.url import connect_arguments
 
 Row = tuple[str, str, str, str, dict[str, Any]]
@@ -126,7 +127,7 @@ def main() -> None:
     rows = make_rows(options.rows or (10_000 if options.quick else 50_000), options.words)
     rounds = options.rounds or (1 if options.quick else 3)
     home = Path(tempfile.mkdtemp(prefix="vsb-"))
-    database = Database.open(Settings(_env_file=None, database_url=None, home=home))
+    database = open_database(Settings(_env_file=None, database_url=None, home=home))
     try:
         print(json.dumps(measure(database, rows, rounds), indent=2))
     finally:

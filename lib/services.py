@@ -18,6 +18,7 @@ from lib.settings import Settings
 from lib.store.collections import Collection, create_collection, example_questions
 from lib.store.database import Database
 from lib.store.jobs import Jobs
+from lib.store.open import open_database
 from lib.vectors.distance import Distance, Storage
 
 
@@ -37,7 +38,7 @@ def open_services(settings: Settings) -> Services:
 
     Raises VecscopeError: what stands in the way, in one sentence.
     """
-    database = Database.open(settings)
+    database = open_database(settings)
 
     async def begin() -> Jobs:
         jobs = Jobs(database)

@@ -34,10 +34,9 @@ from lib.errors import (
     StatementCancelled,
     from_exception,
 )
-from lib.store.url import connect_defaults, database_url
+from lib.store.url import connect_defaults
 
 if TYPE_CHECKING:
-    from lib.settings import Settings
     from lib.store.embedded import EmbeddedServer
 
 T = TypeVar("T")
@@ -58,12 +57,23 @@ class Database:
     the loop that made them, while Streamlit runs each script in a thread of its own.
     """
 
-    def __init__(self, url: URL, *, pool_size: int = 8, max_overflow: int = 8) -> None:
-        """Does no I/O: the first connection is made by the first unit of work."""
+    def __init__(
+        self,
+        url: URL,
+        *,
+        pool_size: int = 8,
+        max_overflow: int = 8,
+        embedded: EmbeddedServer | None = None,
+    ) -> None:
+        """Does no I/O: the first connection is made by the first unit of work.
+
+        embedded: the bundled server, where it is that one: started again where it is down, and
+        released by close().
+        """
         self.url = url
         self.engine: AsyncEngine = _make_engine(url, pool_size, max_overflow)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
-        self._embedded: EmbeddedServer | None = None
+        self._embedded = embedded
         self._before_close: list[Callable[[], Awaitable[None]]] = []
         self._close_lock = threading.Lock()
         self._closed = False
@@ -71,32 +81,6 @@ class Database:
         self._thread = threading.Thread(target=self._loop.run_forever, name="database", daemon=True)
         self._thread.start()
         atexit.register(self.close)
-
-    @classmethod
-    def open(cls, settings: Settings, *, migrate: bool = True) -> Database:
-        """Starts the bundled server where DATABASE_URL is not set, checks the server, migrates.
-
-        Raises VecscopeError: what stands in the way, in one sentence.
-        """
-        from lib.store import checks, embedded, migrations
-
-        server = None
-        if settings.database_url is None:
-            server = embedded.start_embedded(settings.home)
-            url = server.url
-        else:
-            url = database_url(settings.database_url.get_secret_value())
-        try:
-            checks.check_server(url)
-            if migrate:
-                migrations.migrate(url)
-        except BaseException:
-            if server is not None:
-                server.release()
-            raise
-        database = cls(url, pool_size=settings.pool_size)
-        database._embedded = server
-        return database
 
     @property
     def data_folder(self) -> Path | None:

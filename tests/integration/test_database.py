@@ -28,6 +28,7 @@ from lib.errors import (
 )
 from lib.settings import PROJECT_ROOT, Settings
 from lib.store.database import Database
+from lib.store.open import open_database
 from lib.store.records import CollectionRecord
 from lib.store.url import connect_arguments
 
@@ -235,7 +236,7 @@ def test_open_migrates_the_database_that_the_settings_name(
     url = new_database().set(drivername="postgres")
     settings = Settings(_env_file=None, DATABASE_URL=url.render_as_string(hide_password=False))
     for _ in range(2):
-        database = Database.open(settings)
+        database = open_database(settings)
         assert database.run(run(database, "SELECT count(*) FROM vecscope.collections")) == 0
         database.close()
 
@@ -243,7 +244,7 @@ def test_open_migrates_the_database_that_the_settings_name(
 def test_a_server_that_is_not_there_is_told() -> None:
     url = "postgresql://me:hush@127.0.0.1:1/vecscope"
     with pytest.raises(DatabaseUnreachable) as caught:
-        Database.open(Settings(_env_file=None, DATABASE_URL=url))
+        open_database(Settings(_env_file=None, DATABASE_URL=url))
     assert "hush" not in str(caught.value)
 
 

@@ -24,6 +24,7 @@ from lib.errors import DatabaseProblem, UnsupportedServer
 from lib.settings import PROJECT_ROOT, Settings
 from lib.store.database import Database
 from lib.store.embedded import EmbeddedServer, start_embedded
+from lib.store.open import open_database
 from lib.store.url import connect_arguments
 
 
@@ -168,7 +169,7 @@ def test_two_that_start_at_once_on_an_empty_home_share_one_server(empty_home: Pa
 
 
 def test_a_killed_server_comes_back_by_itself_with_every_committed_row(home: Path) -> None:
-    database = Database.open(Settings(_env_file=None, DATABASE_URL=None, home=home))
+    database = open_database(Settings(_env_file=None, DATABASE_URL=None, home=home))
     server = database._embedded
     assert server is not None
 
@@ -280,7 +281,7 @@ def test_a_server_that_does_not_start_says_why(home: Path) -> None:
 def test_any_path_will_do(empty_home: Path) -> None:
     """Too long for a socket, and full of what shells, libpq and configuration files mind."""
     home = empty_home / ('it\'s a "home" of $1 `or` 100 %, two:three ' + "x" * 80)
-    database = Database.open(Settings(_env_file=None, DATABASE_URL=None, home=home))
+    database = open_database(Settings(_env_file=None, DATABASE_URL=None, home=home))
 
     async def ask() -> Any:
         async with database.session() as session:

@@ -438,7 +438,7 @@ def test_a_reading_that_nobody_wants_any_more_ends_its_process():
     next(results)
     process = source.stop_reading.__self__._process
     results.close()
-    assert process.poll() is not None
+    assert not process.is_alive
 
 
 def test_the_reading_process_has_no_key_of_ours(monkeypatch):
