@@ -4,10 +4,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from lib.lab.candidates import default_candidates, start_candidate_builds
-from lib.search.compare import Preset, label_columns, needs_word_index, preset_requests, twins
+from lib.search.compare import (
+    Preset,
+    duplicate_columns,
+    label_columns,
+    needs_word_index,
+    preset_requests,
+)
 from lib.search.filters import list_fields
+from lib.search.miss_analysis import compare_with_misses
 from lib.search.request import SearchRequest
-from lib.search.xray import compare_with_xray
 from lib.services import Services, first_questions
 from lib.store.candidates import Candidate, list_candidates, newest_ready
 from lib.store.collections import (
@@ -61,7 +67,7 @@ def draw(
     preset: Preset,
     shown: Sequence[int],
     asked: SearchRequest,
-) -> list[comparison.Slot]:
+) -> list[comparison.CompareColumn]:
     """The columns with their settings."""
     ask, collection = services.database.query, summary.collection
     categories = cached_by_name("categories", collection, partial(ask, list_categories, collection))
@@ -70,7 +76,7 @@ def draw(
         preset_requests(preset, collection, candidates),
         shown,
         collection,
-        lambda owner: column_controls(owner, summary, categories, fields, candidates, asked),
+        lambda scope: column_controls(scope, summary, categories, fields, candidates, asked),
     )
 
 
@@ -78,19 +84,19 @@ def show(
     services: Services,
     summary: CollectionSummary,
     candidates: Sequence[Candidate],
-    slots: Sequence[comparison.Slot],
+    slots: Sequence[comparison.CompareColumn],
     query: str,
 ) -> None:
     """The answer of each column, and how they differ."""
     database, collection = services.database, summary.collection
     columns = label_columns([slot.request for slot in slots], candidates)
-    comparison.name_columns(slots, columns, twins(columns))
+    comparison.name_columns(slots, columns, duplicate_columns(columns))
     if not query.strip():
         comparison.offer_questions(database.query(first_questions, collection))
     elif needs_word_index(columns) and not summary.has_word_index:
         no_word_index(collection)
     else:
-        ask = partial(compare_with_xray, services.search, database, collection, query, columns)
+        ask = partial(compare_with_misses, services.search, database, collection, query, columns)
         key = (collection.id, collection.change_mark, summary.indexes, query, columns)
         found, seen = cached_by_name("compared", key, lambda: database.run(ask()))
         comparison.show_comparison(slots, found, seen)

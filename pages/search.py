@@ -13,7 +13,7 @@ from lib.ui.search import example, history, results
 from lib.ui.search import saved as menu
 from lib.ui.search import views as workbench
 from lib.ui.search.controls import question_field, search_controls
-from lib.ui.search.model import SearchModel, cut
+from lib.ui.search.model import SearchModel, threshold_preview
 from lib.ui.search.views import WEIGHTS, View
 from lib.ui.shared import links
 from lib.ui.shared.empty_states import nothing_embedded
@@ -96,7 +96,7 @@ def show_answer(
         results.offer_any(result, request, cached_by_name("any", asked, asking.matches_with_any))
     if request.max_distance is not None:
         distances = cached_by_name("distances", (*state, asking.distances_key), asking.distances)
-        workbench.show_strip(cut(distances, request.max_distance))
+        workbench.show_strip(threshold_preview(distances, request.max_distance))
     with results.row():
         view = workbench.view_picker(can_weigh=can_rerank(request))
         layout = results.layout_picker() if view is View.RESULTS else None

@@ -13,8 +13,8 @@ from lib.search.compare import (
     comparison_json,
     index_preset,
 )
+from lib.search.miss_analysis import ColumnMisses, MissAnalysis, analyse_misses, misses_json
 from lib.search.request import SearchRequest
-from lib.search.xray import XRay, XRayColumn, xray, xray_json
 from lib.services import Services
 from lib.store.candidates import list_candidates
 from lib.store.collections import Collection
@@ -38,19 +38,19 @@ def print_comparison(
         compare(services.search, database, collection, request.query, columns)
     )
     assert comparison.embedding is not None  # all three search by meaning
-    seen = database.run(xray(database, collection, comparison.embedding, columns))
+    analysis = database.run(analyse_misses(database, collection, comparison.embedding, columns))
     if as_json:
-        document = comparison_json(comparison) | {"xray": xray_json(seen)}
+        document = comparison_json(comparison) | {"xray": misses_json(analysis)}
         print_json({"collection": collection.name} | document)
         return
-    _print_columns(comparison, seen)
-    _print_moves(comparison)
-    for column in seen.columns:
-        _print_xray(column)
+    _print_columns(comparison, analysis)
+    _print_rank_changes(comparison)
+    for column in analysis.columns:
+        _print_misses(column)
 
 
-def _print_columns(comparison: Comparison, seen: XRay) -> None:
-    recalls = {column.label: column.recall for column in seen.columns}
+def _print_columns(comparison: Comparison, analysis: MissAnalysis) -> None:
+    recalls = {column.label: column.recall for column in analysis.columns}
     print_table(
         ("", "answered by", "found", "recall", "RBO", "ms"),
         [
@@ -59,7 +59,7 @@ def _print_columns(comparison: Comparison, seen: XRay) -> None:
                 _answered_by(column),
                 len(column.result),
                 f"{recalls[column.label]:.2f}" if column.label in recalls else None,
-                f"{comparison.likenesses[place - 1].rbo:.3f}" if place else None,
+                f"{comparison.similarities[place - 1].rbo:.3f}" if place else None,
                 round(column.result.database_ms, 1),
             )
             for place, column in enumerate(comparison.columns)
@@ -79,18 +79,18 @@ def _answered_by(column: ComparedColumn) -> str:
     return column.candidate.name + ("" if certified else " (not certified)")
 
 
-def _print_moves(comparison: Comparison) -> None:
+def _print_rank_changes(comparison: Comparison) -> None:
     click.echo()
     print_table(
         (*(column.label for column in comparison.columns), "document"),
         [
             (*move.ranks, move.document.title or move.document.external_id)
-            for move in comparison.moves
+            for move in comparison.rank_changes
         ],
     )
 
 
-def _print_xray(column: XRayColumn) -> None:
+def _print_misses(column: ColumnMisses) -> None:
     now = f"{column.parameter} = {column.setting}"
     click.echo()
     if not column.missed:
@@ -101,11 +101,11 @@ def _print_xray(column: XRayColumn) -> None:
             name = one_line(missed.hit.document.title or str(missed.hit.document.external_id))
             found = (
                 "not found by any setting that was tried"
-                if missed.found_at is None
-                else f"found with {column.parameter} = {missed.found_at}"
+                if missed.found_from is None
+                else f"found with {column.parameter} = {missed.found_from}"
             )
             click.echo(f"  #{missed.true_rank} at {missed.hit.distance:.4f}, {found}: {name}")
-        if column.all_found_at is not None:
-            click.echo(f"All are found with {column.parameter} = {column.all_found_at}.")
+        if column.all_found_from is not None:
+            click.echo(f"All are found with {column.parameter} = {column.all_found_from}.")
     if column.note:
         note(column.note)

@@ -72,7 +72,7 @@ class ComparedColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class RankChange:
     """Where a document is in each column, from 1; None where the column has not found it."""
 
     document: Document
@@ -86,7 +86,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class RankSimilarity:
     """How alike the answers of two columns (from 0) are; each figure 0–1.
 
     overlap: share of the top k that both have, k being the smaller limit; a search that found
@@ -109,8 +109,8 @@ class Comparison:
 
     query: str
     columns: tuple[ComparedColumn, ...]
-    moves: tuple[Move, ...]
-    likenesses: tuple[Likeness, ...]
+    rank_changes: tuple[RankChange, ...]
+    similarities: tuple[RankSimilarity, ...]
     embedding: FloatArray | None = None
     embedding_ms: float | None = None
 
@@ -152,9 +152,9 @@ async def compare(
     return Comparison(
         query=query,
         columns=tuple(compared),
-        moves=moves_between(compared),
-        likenesses=tuple(
-            _likeness(first, second, compared[first], compared[second])
+        rank_changes=rank_changes_between(compared),
+        similarities=tuple(
+            _similarity(first, second, compared[first], compared[second])
             for first, second in combinations(range(len(compared)), 2)
         ),
         embedding=embedding,
@@ -344,7 +344,7 @@ def _facets(
 _SCAN_WORDS = {Scan.AUTO: "PostgreSQL decides", Scan.INDEX: "Own index", Scan.EXACT: "Exact"}
 
 
-def twins(columns: Sequence[ColumnSettings]) -> tuple[tuple[str, str], ...]:
+def duplicate_columns(columns: Sequence[ColumnSettings]) -> tuple[tuple[str, str], ...]:
     """Labels of columns with the very same settings, which have the same answer."""
     return tuple(
         (one.label, other.label)
@@ -373,21 +373,23 @@ def approximate_columns(comparison: Comparison) -> tuple[ColumnSettings, ...]:
 # --- how alike --------------------------------------------------------------------------------
 
 
-def moves_between(columns: Sequence[ComparedColumn]) -> tuple[Move, ...]:
+def rank_changes_between(columns: Sequence[ComparedColumn]) -> tuple[RankChange, ...]:
     ranks = [{id_: rank for rank, id_ in enumerate(column.ids, 1)} for column in columns]
     documents: dict[Any, Document] = {}
     for column in columns:
         for hit in column.result:
             documents.setdefault(hit.document.id, hit.document)
     return tuple(
-        Move(document, tuple(of_column.get(id_) for of_column in ranks))
+        RankChange(document, tuple(of_column.get(id_) for of_column in ranks))
         for id_, document in documents.items()
     )
 
 
-def _likeness(first: int, second: int, one: ComparedColumn, other: ComparedColumn) -> Likeness:
+def _similarity(
+    first: int, second: int, one: ComparedColumn, other: ComparedColumn
+) -> RankSimilarity:
     k = min(one.request.limit, other.request.limit)
-    return Likeness(
+    return RankSimilarity(
         first=first,
         second=second,
         k=k,
@@ -460,7 +462,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
                 "ranks": list(move.ranks),
                 "only_in": None if move.only_in is None else comparison.columns[move.only_in].label,
             }
-            for move in comparison.moves
+            for move in comparison.rank_changes
         ],
         "likeness": [
             {
@@ -470,7 +472,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
                 "jaccard": each.jaccard,
                 "rbo": each.rbo,
             }
-            for each in comparison.likenesses
+            for each in comparison.similarities
         ],
     }
 

@@ -32,7 +32,7 @@ _WIDTH = 88
 
 
 @dataclass(frozen=True, slots=True)
-class Printed:
+class CodeText:
     """whole: to be copied, it runs as it is. folded: to be read, with each vector cut short."""
 
     whole: str
@@ -42,15 +42,15 @@ class Printed:
 # --- SQL and Python -----------------------------------------------------------------------------
 
 
-def sql_text(result: SearchResult) -> Printed:
+def sql_text(result: SearchResult) -> CodeText:
     """The whole transaction for psql: its settings, and the statement with its parameters in it."""
     whole = folded = result.sql
     for vector in statement_code(result.statement).vectors.values():
         folded = folded.replace(f"'{vector_text(vector)}'", f"'{_folded(vector, ',')}'")
-    return Printed(whole, folded)
+    return CodeText(whole, folded)
 
 
-def python_text(result: SearchResult) -> Printed:
+def python_text(result: SearchResult) -> CodeText:
     """A program in SQLAlchemy that asks the same of the database in DATABASE_URL."""
     code = statement_code(result.statement, uses=("create_engine", "func", "select"))
     columns = [name for name in _SHOWN_COLUMNS if name in result.statement.selected_columns]
@@ -75,7 +75,7 @@ def python_text(result: SearchResult) -> Printed:
         ]
         return "\n".join(parts) + "\n"
 
-    return Printed(
+    return CodeText(
         whole=program({name: f"[\n{_lines(v)}\n]" for name, v in code.vectors.items()}),
         folded=program({name: _folded(v, ", ") for name, v in code.vectors.items()}),
     )

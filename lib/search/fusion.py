@@ -21,7 +21,7 @@ Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Reign:
+class LeaderInterval:
     """The document that is first while the weight is in start…end."""
 
     hit: Hit
@@ -126,19 +126,19 @@ def ranks_by_weight(
     return ranks
 
 
-def reigns(pool: Sequence[Hit], fusion: Fusion) -> list[Reign]:
+def leader_intervals(pool: Sequence[Hit], fusion: Fusion) -> list[LeaderInterval]:
     """Which document is first at which weights, from 0 to 1: the upper envelope of the fused
     values' straight lines, exactly."""
     if not pool:
         raise InvalidInput("There is no pool to fuse.")
     vector, text = legs(pool, fusion)
-    found: list[Reign] = []
+    found: list[LeaderInterval] = []
     start = 0.0
     leader = _order(pool, text, 0.0)[0]
     while start < 1.0:
         end, challenger = _overtaken(vector, text, leader, start)
         if end > start or not found:
-            found.append(Reign(pool[leader], start, min(end, 1.0)))
+            found.append(LeaderInterval(pool[leader], start, min(end, 1.0)))
         if challenger is None:
             break
         start, leader = end, challenger
@@ -165,7 +165,7 @@ FEWEST_FOR_A_SUGGESTION = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class DistanceGap:
     """The widest step between neighbouring distances. below: how many are nearer than it."""
 
     threshold: float
@@ -178,7 +178,7 @@ def count_below(distances: Sequence[float], threshold: float) -> int:
     return int((np.asarray(distances, dtype=np.float64) < threshold).sum())
 
 
-def widest_gap(distances: Sequence[float]) -> Gap | None:
+def widest_gap(distances: Sequence[float]) -> DistanceGap | None:
     """The middle of the largest gap between two neighbouring distances, the nearer of equals; a
     suggestion, no more. None for too few distances, or where all are equal.
 
@@ -194,4 +194,4 @@ def widest_gap(distances: Sequence[float]) -> Gap | None:
     width = float(steps[place - 1])
     if width <= 0.0:
         return None
-    return Gap(float(ordered[place] + ordered[place + 1]) / 2, width, place + 1)
+    return DistanceGap(float(ordered[place] + ordered[place + 1]) / 2, width, place + 1)

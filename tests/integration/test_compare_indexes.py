@@ -19,9 +19,9 @@ from lib.search.compare import (
     index_preset,
 )
 from lib.search.filters import parse_filter
+from lib.search.miss_analysis import MissAnalysis, analyse_misses, misses_json
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
-from lib.search.xray import XRay, xray, xray_json
 from lib.settings import Settings
 from lib.store.candidates import CandidateStorage
 from lib.store.database import Database
@@ -52,9 +52,11 @@ def ask(
     )
 
 
-def look(library: Library, query: FloatArray, *columns: ColumnSettings, **options: Any) -> XRay:
+def look(
+    library: Library, query: FloatArray, *columns: ColumnSettings, **options: Any
+) -> MissAnalysis:
     return library.database.run(
-        xray(library.database, library.collection, query, columns, **options)
+        analyse_misses(library.database, library.collection, query, columns, **options)
     )
 
 
@@ -113,14 +115,14 @@ def test_the_preset_is_certified_and_compared(library: Library) -> None:
     assert [number(hit) for hit in exact.result] == truth
 
     found = {number(hit) for hit in one_list.result}
-    first = comparison.likenesses[0]
+    first = comparison.similarities[0]
     assert (first.first, first.second, first.k) == (0, 1, K)
     assert first.overlap == len(found & set(truth)) / K < 1
     assert first.jaccard == len(found & set(truth)) / len(found | set(truth))
     assert 0 <= first.rbo < 1
-    exact_only = {number(move) for move in comparison.moves if move.only_in == 0}
+    exact_only = {number(move) for move in comparison.rank_changes if move.only_in == 0}
     assert exact_only == set(truth) - found - {number(hit) for hit in few.result}
-    by_rank = {number(move): move.ranks[0] for move in comparison.moves if move.ranks[0]}
+    by_rank = {number(move): move.ranks[0] for move in comparison.rank_changes if move.ranks[0]}
     assert by_rank == {n: rank for rank, n in enumerate(truth, 1)}
 
     document = comparison_json(comparison)
@@ -160,16 +162,16 @@ def test_the_xray_names_what_one_list_misses_and_the_probes_that_find_it(library
         n = number(each.hit)
         assert each.true_rank == truth.index(n) + 1
         assert each.hit.distance == pytest.approx(distances[n], abs=1e-6)
-        assert each.found_at is not None
+        assert each.found_from is not None
         assert each.narrowed_down
-        assert n in found_by(library, query, column, probes=each.found_at)
-        assert n not in found_by(library, query, column, probes=each.found_at - 1)
-    assert seen.all_found_at == max(each.found_at or 0 for each in seen.missed)
-    assert set(truth) == found_by(library, query, column, probes=seen.all_found_at)
+        assert n in found_by(library, query, column, probes=each.found_from)
+        assert n not in found_by(library, query, column, probes=each.found_from - 1)
+    assert seen.all_found_from == max(each.found_from or 0 for each in seen.missed)
+    assert set(truth) == found_by(library, query, column, probes=seen.all_found_from)
     assert len(seen.tried) <= 20
     counts = [count for _, count in seen.tried]
     assert counts == sorted(counts)  # more lists never lose one
-    assert xray_json(XRay((seen,)))["columns"][0]["all_found_at"] == seen.all_found_at
+    assert misses_json(MissAnalysis((seen,)))["columns"][0]["all_found_at"] == seen.all_found_from
 
 
 def test_the_xray_of_a_graph(library: Library) -> None:
@@ -186,10 +188,10 @@ def test_the_xray_of_a_graph(library: Library) -> None:
     assert "need not" in seen.note
     for each in seen.missed:
         n = number(each.hit)
-        assert n not in found_by(library, query, column, ef_search=each.missed_at)
-        if each.found_at is not None:
-            assert n in found_by(library, query, column, ef_search=each.found_at)
-    assert any(each.found_at is not None for each in seen.missed)
+        assert n not in found_by(library, query, column, ef_search=each.missed_up_to)
+        if each.found_from is not None:
+            assert n in found_by(library, query, column, ef_search=each.found_from)
+    assert any(each.found_from is not None for each in seen.missed)
     assert len(seen.tried) <= 20
 
 
@@ -217,7 +219,7 @@ def test_the_xray_says_when_nothing_would_find_it(library: Library) -> None:
     assert seen.setting == 1  # the server's default
     new = {number(each.hit): each for each in seen.missed}[ROWS]
     assert new.true_rank in {1, 2}  # as near as document 11 itself
-    assert (new.found_at, seen.all_found_at) == (None, None)
+    assert (new.found_from, seen.all_found_from) == (None, None)
     assert "stale" in seen.note
     assert dict(seen.tried)[LISTS] == K - 1
 

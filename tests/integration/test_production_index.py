@@ -21,9 +21,9 @@ from lib.search.compare import ColumnSettings, approximate_columns, compare
 from lib.search.explain import CheckName, explain_search
 from lib.search.export import python_text, sql_text
 from lib.search.filters import parse_filter
+from lib.search.miss_analysis import analyse_misses
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
-from lib.search.xray import xray
 from lib.settings import Settings
 from lib.store.collections import get_collection, summarise
 from lib.store.database import Database
@@ -304,14 +304,14 @@ def test_the_comparison_and_the_x_ray_know_it(database: Database, held: str) -> 
     certificate = compared.columns[1].certificate
     assert certificate is not None
     assert certificate.certified
-    looked = database.run(xray(database, library.collection, query, approximate_columns(compared)))
+    looked = database.run(analyse_misses(database, library.collection, query, approximate_columns(compared)))
     (column,) = looked.columns
     assert (column.index_name, column.certified) == (index.name, True)
     truth = [int(hit.document.external_id or "") for hit in column.truth]
     assert truth == nearest(library, query)[:10]
     assert column.missed  # one list of twenty
     if held == HALVES:  # all lists hold them all; by 16 bits some are never among the taken
-        assert column.all_found_at is not None
+        assert column.all_found_from is not None
 
 
 # --- when it changes ----------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from lib.search.compare import (
     ComparedColumn,
     index_preset,
     jaccard,
-    moves_between,
     overlap,
     rank_biased_overlap,
+    rank_changes_between,
 )
 from lib.search.request import Mode, SearchRequest
 from lib.vectors.search import Document, Hit, SearchResult
@@ -92,8 +92,8 @@ def column(label: str, ids: str) -> ComparedColumn:
 
 
 def test_moves() -> None:
-    moves = moves_between([column("x", "abc"), column("y", "ca"), column("z", "db")])
-    assert [(move.document.id, move.ranks, move.only_in) for move in moves] == [
+    rank_changes = rank_changes_between([column("x", "abc"), column("y", "ca"), column("z", "db")])
+    assert [(move.document.id, move.ranks, move.only_in) for move in rank_changes] == [
         ("a", (1, 2, None), None),
         ("b", (2, None, 2), None),
         ("c", (3, 1, None), None),

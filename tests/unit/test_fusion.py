@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.errors import InvalidInput
-from lib.search.fusion import contributions, fuse, ranks_by_weight, reigns
+from lib.search.fusion import contributions, fuse, leader_intervals, ranks_by_weight
 from lib.vectors.hybrid import Fusion
 from lib.vectors.search import Document, Hit
 
@@ -160,7 +160,7 @@ def test_ranks_by_weight_are_those_of_each_fusion(pool: list[Hit], fusion: Fusio
 
 @given(pools(), FUSIONS)
 def test_reigns_cover_all_weights_and_name_the_leader(pool: list[Hit], fusion: Fusion) -> None:
-    found = reigns(pool, fusion)
+    found = leader_intervals(pool, fusion)
     assert found[0].start == 0.0
     assert found[-1].end == 1.0
     assert all(a.end == b.start for a, b in pairwise(found))
@@ -172,7 +172,7 @@ def test_reigns_cover_all_weights_and_name_the_leader(pool: list[Hit], fusion: F
 
 def test_reigns_by_hand() -> None:
     """a: w; b: 0.5·w + (1 − w) = 1 − 0.5·w; equal at w = 2/3."""
-    found = reigns(POOL, Fusion.WEIGHTED)
+    found = leader_intervals(POOL, Fusion.WEIGHTED)
     assert [(reign.hit.document.id, reign.start, reign.end) for reign in found] == [
         ("b", 0.0, pytest.approx(2 / 3)),
         ("a", pytest.approx(2 / 3), 1.0),
@@ -184,4 +184,4 @@ def test_weights_outside_are_refused() -> None:
         with pytest.raises(InvalidInput):
             fuse(POOL, weight, Fusion.RRF)
     with pytest.raises(InvalidInput):
-        reigns([], Fusion.RRF)
+        leader_intervals([], Fusion.RRF)

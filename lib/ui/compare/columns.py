@@ -20,11 +20,11 @@ from lib.search.compare import (
     Comparison,
     Preset,
 )
+from lib.search.miss_analysis import ColumnMisses, MissAnalysis
 from lib.search.request import SearchRequest
-from lib.search.xray import XRay, XRayColumn
 from lib.store.candidates import Candidate
 from lib.store.collections import Collection
-from lib.ui.search.controls import Owner, results_slider
+from lib.ui.search.controls import WidgetScope, results_slider
 from lib.ui.shared.charts import RankColumn, comparison_chart
 from lib.ui.shared.links import column_prefix, current_params, search_params
 from lib.ui.shared.markdown import escape
@@ -56,7 +56,7 @@ _INKS = {"light": "#31333F", "dark": "#FAFAFA"}
 
 
 @dataclass(frozen=True)
-class Slot:
+class CompareColumn:
     """One column on the page. number: in the address, from 1. head: where its figures go."""
 
     number: int
@@ -133,8 +133,8 @@ def draw_columns(
     usual: Sequence[SearchRequest],
     shown: Sequence[int],
     collection: Collection,
-    settings: Callable[[Owner], SearchRequest],
-) -> list[Slot]:
+    settings: Callable[[WidgetScope], SearchRequest],
+) -> list[CompareColumn]:
     """The cards of the columns, with their settings; the figures come later.
 
     usual: of each number. settings: draws the widgets of one.
@@ -158,8 +158,8 @@ def draw_columns(
                 )
             with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
                 with st.popover("Settings", icon=":material/tune:", key=f"settings_{number}"):
-                    owner = Owner(column_prefix(number), usual[number - 1])
-                    request = settings(owner)
+                    scope = WidgetScope(column_prefix(number), usual[number - 1])
+                    request = settings(scope)
                 st.page_link(
                     "pages/search.py",
                     label="Search",
@@ -167,7 +167,7 @@ def draw_columns(
                     query_params=search_params(collection.address, request),
                     help="Opens this column on the Search page, with its settings.",
                 )
-        slots.append(Slot(number, head, request))
+        slots.append(CompareColumn(number, head, request))
     return slots
 
 
@@ -213,12 +213,14 @@ def offer_questions(examples: Sequence[str]) -> None:
 
 
 def name_columns(
-    slots: Sequence[Slot], columns: Sequence[ColumnSettings], twins: Sequence[tuple[str, str]]
+    slots: Sequence[CompareColumn],
+    columns: Sequence[ColumnSettings],
+    duplicate_columns: Sequence[tuple[str, str]],
 ) -> None:
     """What each column is called, and which of them ask the very same. twins: their labels."""
     for slot, column in zip(slots, columns, strict=True):
         slot.head.markdown(f"**{escape(column.label)}**")
-    for one, other in twins:
+    for one, other in duplicate_columns:
         st.warning(
             f"**{escape(one)}** and **{escape(other)}** have the same settings, so they have the "
             "same answer. Change one of them under **Settings**, or leave it out.",
@@ -226,13 +228,15 @@ def name_columns(
         )
 
 
-def show_comparison(slots: Sequence[Slot], comparison: Comparison, xray: XRay) -> None:
+def show_comparison(
+    slots: Sequence[CompareColumn], comparison: Comparison, analysis: MissAnalysis
+) -> None:
     """Figures, ranks side by side, and what was missed."""
-    seen = {column.label: column for column in xray.columns}
+    seen = {column.label: column for column in analysis.columns}
     for slot, column in zip(slots, comparison.columns, strict=True):
         with slot.head:
             _figures(column, seen.get(column.label))
-    st.markdown(f"**{_finding(comparison, xray)}**")
+    st.markdown(f"**{_finding(comparison, analysis)}**")
     st.plotly_chart(
         comparison_chart(
             [
@@ -254,17 +258,17 @@ def show_comparison(slots: Sequence[Slot], comparison: Comparison, xray: XRay) -
         "one column only; hover over one for its ranks in all of them. Times are of one run in the "
         "database, not warmed up."
     )
-    for looked_at in xray.columns:
-        _show_xray(looked_at)
-    _show_likeness(comparison)
+    for looked_at in analysis.columns:
+        _show_misses(looked_at)
+    _show_similarities(comparison)
 
 
-def _figures(column: ComparedColumn, xray: XRayColumn | None) -> None:
+def _figures(column: ComparedColumn, analysis: ColumnMisses | None) -> None:
     _badge(column)
     found = f"**{format_count(len(column.result), 'document')}**"
-    if xray is not None and xray.truth:
-        hit = len(xray.truth) - len(xray.missed)
-        found = f"**{hit:,} of {len(xray.truth):,}** true nearest"
+    if analysis is not None and analysis.truth:
+        hit = len(analysis.truth) - len(analysis.missed)
+        found = f"**{hit:,} of {len(analysis.truth):,}** true nearest"
     time = format_ms(column.result.database_ms).replace(" ", "\N{NO-BREAK SPACE}")
     st.markdown(f"{found} · {time}")
     words = [_candidate_words(column.candidate)] if column.candidate is not None else []
@@ -307,25 +311,25 @@ def _candidate_words(candidate: Candidate) -> str:
     return words
 
 
-def _finding(comparison: Comparison, xray: XRay) -> str:
-    missing = [f"{escape(c.label)} {len(c.missed):,}" for c in xray.columns if c.missed]
+def _finding(comparison: Comparison, analysis: MissAnalysis) -> str:
+    missing = [f"{escape(c.label)} {len(c.missed):,}" for c in analysis.columns if c.missed]
     if missing:
         return f"Missed of the true nearest documents: {', '.join(missing)}"
-    if xray.columns:
+    if analysis.columns:
         return "Each index found all of the true nearest documents"
-    in_all = sum(None not in move.ranks for move in comparison.moves)
-    alone = sum(move.only_in is not None for move in comparison.moves)
-    if not comparison.moves:
+    in_all = sum(None not in move.ranks for move in comparison.rank_changes)
+    alone = sum(move.only_in is not None for move in comparison.rank_changes)
+    if not comparison.rank_changes:
         return "No column found anything"
-    if in_all == len(comparison.moves):
+    if in_all == len(comparison.rank_changes):
         return f"All {len(comparison.columns)} columns found the same documents"
     return (
-        f"Of {format_count(len(comparison.moves), 'document')}, {in_all:,} "
+        f"Of {format_count(len(comparison.rank_changes), 'document')}, {in_all:,} "
         f"{'is' if in_all == 1 else 'are'} in every column and {alone:,} in one only"
     )
 
 
-def _show_xray(column: XRayColumn) -> None:
+def _show_misses(column: ColumnMisses) -> None:
     at = f"{column.parameter} = {column.setting:,}"
     label = escape(column.label)
     if not column.truth:
@@ -341,7 +345,7 @@ def _show_xray(column: XRayColumn) -> None:
                         "True rank": missed.true_rank,
                         "Document": missed.hit.document.label,
                         "Distance": missed.hit.distance,
-                        f"Found from {column.parameter}": missed.found_at,
+                        f"Found from {column.parameter}": missed.found_from,
                     }
                     for missed in column.missed
                 ]
@@ -354,13 +358,13 @@ def _show_xray(column: XRayColumn) -> None:
             },
             alt=f"The true nearest documents that {column.label} missed",
         )
-    if column.missed and column.all_found_at is not None:
-        st.caption(f"All are found from {column.parameter} = {column.all_found_at:,}.")
+    if column.missed and column.all_found_from is not None:
+        st.caption(f"All are found from {column.parameter} = {column.all_found_from:,}.")
     if column.note:
         st.caption(escape(column.note))
 
 
-def _show_likeness(comparison: Comparison) -> None:
+def _show_similarities(comparison: Comparison) -> None:
     st.markdown(
         "**How alike the answers are**",
         help="**In both**: share of the first k that both have (overlap@k).  \n**Of all found**: "
@@ -375,7 +379,7 @@ def _show_likeness(comparison: Comparison) -> None:
             "Answers": f"{labels[each.first]} – {labels[each.second]}",
             **dict(zip(figures, (each.overlap, each.jaccard, each.rbo), strict=True)),
         }
-        for each in comparison.likenesses
+        for each in comparison.similarities
     ]
     st.dataframe(
         pd.DataFrame(rows),

@@ -30,7 +30,7 @@ from lib.limits import IntRange
 from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
 from lib.store.candidates import CandidateSpec
 from lib.store.collections import CollectionSummary
-from lib.ui.search.controls import Owner, narrowing_controls
+from lib.ui.search.controls import WidgetScope, narrowing_controls
 from lib.ui.shared.links import LinkParams
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import (
@@ -152,7 +152,7 @@ def setup_controls(
     draft = _queries(summary, query_sets)
     draft = replace(draft, protocol=protocol, k=_k(protocol))
     st.caption(f"Neighbours by {summary.collection.distance.label}, as the collection compares.")
-    filters = narrowing_controls(Owner(PREFIX), categories, fields)
+    filters = narrowing_controls(WidgetScope(PREFIX), categories, fields)
     left = matching(filters) if filters else summary.embedded
     if filters:
         _selectivity(left, summary.embedded)

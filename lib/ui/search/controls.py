@@ -1,6 +1,6 @@
 """Settings of a search as widgets, in the address of the page: key = the query parameter.
 
-Search has them once, and Compare once for each column: an :class:`Owner` says whose they are.
+Search has them once, and Compare once for each column: an :class:`WidgetScope` says whose they are.
 Options and limits are the constants that validate them. A value that is the default stays out of
 the address, and one that cannot be is dropped from it.
 """
@@ -62,7 +62,7 @@ _MARK = re.compile("[0-9a-f]{8}")  # of a candidate, in the address
 
 
 @dataclass(frozen=True)
-class Owner:
+class WidgetScope:
     """Whose settings the widgets are.
 
     prefix: of their keys, and so of their names in the address. usual: the settings to begin with,
@@ -76,7 +76,7 @@ class Owner:
         return f"{self.prefix}{name}"
 
 
-PAGE = Owner()
+PAGE_SCOPE = WidgetScope()
 
 _FUSION_HELP = (
     "**Weighted sum**: each side's values are scaled to 0–1 over what was fetched, then added by "
@@ -154,13 +154,15 @@ def search_controls(
     Raises InvalidInput for a filter that was typed and cannot be read.
     """
     st.markdown("**What**")
-    mode = _mode(PAGE, has_model=summary.collection.has_model)
-    category = _category(PAGE, categories)
-    filters = _filters(PAGE, fields)
+    mode = _mode(PAGE_SCOPE, has_model=summary.collection.has_model)
+    category = _category(PAGE_SCOPE, categories)
+    filters = _filters(PAGE_SCOPE, fields)
     st.markdown("**How**")
     limit = results_slider(MOST_RESULTS)
-    weight = _weight(PAGE) if mode is Mode.HYBRID else DEFAULTS.vector_weight
-    max_distance = _max_distance(PAGE, summary.collection.distance) if mode.uses_vectors else None
+    weight = _weight(PAGE_SCOPE) if mode is Mode.HYBRID else DEFAULTS.vector_weight
+    max_distance = (
+        _max_distance(PAGE_SCOPE, summary.collection.distance) if mode.uses_vectors else None
+    )
     chosen = SearchRequest(
         query,
         mode,
@@ -171,11 +173,11 @@ def search_controls(
         filters=filters,
     )
     with st.expander("More", icon=":material/tune:"):
-        return _finer(PAGE, chosen, summary, candidates)
+        return _finer(PAGE_SCOPE, chosen, summary, candidates)
 
 
 def column_controls(
-    owner: Owner,
+    scope: WidgetScope,
     summary: CollectionSummary,
     categories: Sequence[tuple[str, int]],
     fields: Sequence[FieldFacts],
@@ -186,33 +188,33 @@ def column_controls(
 
     Raises InvalidInput as :func:`search_controls`.
     """
-    mode = _mode(owner, has_model=summary.collection.has_model)
+    mode = _mode(scope, has_model=summary.collection.has_model)
     chosen = replace(
         asked,
         mode=mode,
-        category=_category(owner, categories),
-        filters=_filters(owner, fields),
-        vector_weight=_weight(owner) if mode is Mode.HYBRID else DEFAULTS.vector_weight,
-        max_distance=_max_distance(owner, summary.collection.distance)
+        category=_category(scope, categories),
+        filters=_filters(scope, fields),
+        vector_weight=_weight(scope) if mode is Mode.HYBRID else DEFAULTS.vector_weight,
+        max_distance=_max_distance(scope, summary.collection.distance)
         if mode.uses_vectors
         else None,
     )
-    return _finer(owner, chosen, summary, candidates)
+    return _finer(scope, chosen, summary, candidates)
 
 
 def narrowing_controls(
-    owner: Owner, categories: Sequence[tuple[str, int]], fields: Sequence[FieldFacts]
+    scope: WidgetScope, categories: Sequence[tuple[str, int]], fields: Sequence[FieldFacts]
 ) -> tuple[Filter, ...]:
     """The category and the other conditions, all of them as filters. Raises InvalidInput."""
-    category, others = _category(owner, categories), _filters(owner, fields)
+    category, others = _category(scope, categories), _filters(scope, fields)
     own = () if category is None else (Filter(CATEGORY, FilterOp.EQUALS, category),)
     return (*own, *others)
 
 
-def _mode(owner: Owner, *, has_model: bool) -> Mode:
+def _mode(scope: WidgetScope, *, has_model: bool) -> Mode:
     possible = Mode.possible(has_model=has_model)
-    usual = owner.usual.mode if owner.usual.mode in possible else possible[0]
-    modes, key = by_value(possible), owner.key("mode")
+    usual = scope.usual.mode if scope.usual.mode in possible else possible[0]
+    modes, key = by_value(possible), scope.key("mode")
     read_choice(key, modes, usual)
     mode = st.segmented_control(
         "Search by",
@@ -248,22 +250,22 @@ def results_slider(most: int) -> int:
     )
 
 
-def _weight(owner: Owner) -> float:
+def _weight(scope: WidgetScope) -> float:
     return number_slider(
         "Meaning against words (weight)",
         0.0,
         1.0,
-        owner.usual.vector_weight,
+        scope.usual.vector_weight,
         0.05,
-        key=owner.key("w"),
+        key=scope.key("w"),
         help_text="The weight of the vectors: 0 ranks by words alone, 1 by meaning alone.",
     )
 
 
-def _category(owner: Owner, categories: Sequence[tuple[str, int]]) -> str | None:
+def _category(scope: WidgetScope, categories: Sequence[tuple[str, int]]) -> str | None:
     if not categories:
         return None
-    documents, key = dict(categories), owner.key("category")
+    documents, key = dict(categories), scope.key("category")
     named = by_value(list(documents))
     read_choice(key, named, None)
     category = st.selectbox(
@@ -279,7 +281,7 @@ def _category(owner: Owner, categories: Sequence[tuple[str, int]]) -> str | None
     return category
 
 
-def _filters(owner: Owner, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
+def _filters(scope: WidgetScope, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
     """Conditions on the metadata: suggested ones to pick, and any that is typed."""
     if not fields:
         return ()
@@ -290,7 +292,7 @@ def _filters(owner: Owner, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
     ]
     ranges = [field for field in fields if field.low is not None and field.low != field.high]
     suggestions += [f"{field.filter_field}>={field.low:g}" for field in ranges]
-    key = owner.key("f")
+    key = scope.key("f")
     read_texts(key)
     chosen = st.multiselect(
         "More conditions (filters)",
@@ -307,9 +309,9 @@ def _filters(owner: Owner, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
     return tuple(Filter.parse(text) for text in chosen)
 
 
-def _max_distance(owner: Owner, distance: Distance) -> float | None:
+def _max_distance(scope: WidgetScope, distance: Distance) -> float | None:
     """Of nobody's usual settings."""
-    near, key = owner.key("near"), owner.key("d")
+    near, key = scope.key("near"), scope.key("d")
     named = {"true": True, "false": False}
     read_choice(near, named, default=False)
     limited = st.toggle(
@@ -336,68 +338,68 @@ def _max_distance(owner: Owner, distance: Distance) -> float | None:
 
 
 def _finer(
-    owner: Owner,
+    scope: WidgetScope,
     chosen: SearchRequest,
     summary: CollectionSummary,
     candidates: Sequence[Candidate],
 ) -> SearchRequest:
     """What is chosen already, with what its mode leaves to be chosen."""
     if chosen.mode is Mode.HYBRID:
-        fusion, pool = _fusion(owner)
+        fusion, pool = _fusion(scope)
         chosen = replace(chosen, fusion=fusion, pool=pool)
     if chosen.mode.uses_text:
-        text_query = _text_query(owner, chosen.mode)
-        method, bm25 = _text_method(owner)
+        text_query = _text_query(scope, chosen.mode)
+        method, bm25 = _text_method(scope)
         chosen = replace(chosen, text_query=text_query, text_method=method, bm25=bm25)
         if method is TextMethod.BM25 and not summary.has_word_index:
             no_word_index(summary.collection)
     if chosen.mode.uses_vectors:
-        candidate_id, settings = _index_settings(owner, summary, candidates, chosen.filtered)
+        candidate_id, settings = _index_settings(scope, summary, candidates, chosen.filtered)
         chosen = replace(chosen, candidate_id=candidate_id, settings=settings)
     return chosen
 
 
-def _fusion(owner: Owner) -> tuple[Fusion, int]:
+def _fusion(scope: WidgetScope) -> tuple[Fusion, int]:
     fusion = choice(
         "How the two sides are joined (fusion)",
         by_value(list(Fusion)),
         lambda found: _FUSION_LABELS[found],
-        key=owner.key("fusion"),
+        key=scope.key("fusion"),
         help_text=_FUSION_HELP,
-        default=owner.usual.fusion,
+        default=scope.usual.fusion,
     )
     pool = number_slider(
         "How many each side fetches (pool)",
         10,
         MOST_POOL,
-        owner.usual.pool,
+        scope.usual.pool,
         10,
-        key=owner.key("pool"),
+        key=scope.key("pool"),
         help_text="The best of each side that are then joined. More finds more that both sides "
         "like, and takes longer.",
     )
     return fusion, pool
 
 
-def _text_query(owner: Owner, mode: Mode) -> TextQuery:
+def _text_query(scope: WidgetScope, mode: Mode) -> TextQuery:
     return choice(
         "How words are matched",
         by_value(list(TextQuery)),
         lambda found: found.label,
-        key=owner.key(f"text_{mode.value}"),  # a key for each mode, since the default differs
+        key=scope.key(f"text_{mode.value}"),  # a key for each mode, since the default differs
         help_text="  \n".join(f"**{kind.label}**: {_TEXT_HELP[kind]}" for kind in TextQuery),
-        default=replace(owner.usual, mode=mode).text_kind,
+        default=replace(scope.usual, mode=mode).text_kind,
     )
 
 
-def _text_method(owner: Owner) -> tuple[TextMethod, BM25]:
+def _text_method(scope: WidgetScope) -> tuple[TextMethod, BM25]:
     method = choice(
         "How matches are ranked (text method)",
         by_value(list(TextMethod)),
         lambda found: _METHOD_LABELS[found],
-        key=owner.key("rank"),
+        key=scope.key("rank"),
         help_text=_METHOD_HELP,
-        default=owner.usual.text_method,
+        default=scope.usual.text_method,
     )
     if method is not TextMethod.BM25:
         return method, BM25()
@@ -405,9 +407,9 @@ def _text_method(owner: Owner) -> tuple[TextMethod, BM25]:
         "How soon a repeated word stops counting (k1)",
         0.0,
         MOST_K1,
-        owner.usual.bm25.k1,
+        scope.usual.bm25.k1,
         0.1,
-        key=owner.key("k1"),
+        key=scope.key("k1"),
         help_text="0: once is as good as ten times. Higher: more of the same word goes on "
         "counting.",
     )
@@ -415,9 +417,9 @@ def _text_method(owner: Owner) -> tuple[TextMethod, BM25]:
         "How much long documents are held back (b)",
         0.0,
         1.0,
-        owner.usual.bm25.b,
+        scope.usual.bm25.b,
         0.05,
-        key=owner.key("b"),
+        key=scope.key("b"),
         help_text="0: length does not matter. 1: a word in a text twice as long counts half.",
     )
     return method, BM25(k1, b)
@@ -439,7 +441,7 @@ def no_word_index(collection: Collection) -> None:
 
 
 def _index_settings(
-    owner: Owner,
+    scope: WidgetScope,
     summary: CollectionSummary,
     candidates: Sequence[Candidate],
     filtered: bool,
@@ -447,7 +449,7 @@ def _index_settings(
     """(the candidate to go through, the settings)."""
     index = summary.index
     ready = {candidate_mark(each.id): each for each in candidates if each.ready}
-    key = owner.key("scan")
+    key = scope.key("scan")
     unknown = unknown_choice(key, ready)
     if unknown is not None and _MARK.fullmatch(unknown):
         st.warning(
@@ -474,7 +476,7 @@ def _index_settings(
         "collection it prefers to compare every document.  \n**Use the index**: shows what the "
         "index would find even so.  \n**Exact**: compares every document, and misses nothing."
         "  \n**Candidate**: goes through a copy of the vectors with an index of its own.",
-        default=_usual_scan(owner, labels),
+        default=_usual_scan(scope, labels),
     )
     candidate = ready.get(name)
     if candidate is None and name == Scan.EXACT.value:
@@ -485,56 +487,56 @@ def _index_settings(
         assert index is not None  # else neither of the others was offered
         kind, options, scan = index.kind, dict(index.options), Scan(name)
     settings = SearchSettings(
-        probes=_probes(owner, options) if kind is IndexKind.IVFFLAT else None,
-        ef_search=_ef_search(owner) if kind is IndexKind.HNSW else None,
-        iterative_scan=_iterative_scan(owner) if filtered else None,
+        probes=_probes(scope, options) if kind is IndexKind.IVFFLAT else None,
+        ef_search=_ef_search(scope) if kind is IndexKind.HNSW else None,
+        iterative_scan=_iterative_scan(scope) if filtered else None,
         scan=scan,
     )
     return None if candidate is None else candidate.id, settings
 
 
-def _usual_scan(owner: Owner, labels: Mapping[str, str]) -> str:
-    usual = owner.usual.settings.scan.value
-    if owner.usual.candidate_id is not None:
-        usual = candidate_mark(owner.usual.candidate_id)
+def _usual_scan(scope: WidgetScope, labels: Mapping[str, str]) -> str:
+    usual = scope.usual.settings.scan.value
+    if scope.usual.candidate_id is not None:
+        usual = candidate_mark(scope.usual.candidate_id)
     return usual if usual in labels else next(iter(labels))
 
 
-def _probes(owner: Owner, options: Mapping[str, int]) -> int:
+def _probes(scope: WidgetScope, options: Mapping[str, int]) -> int:
     lists = min(options.get("lists", LISTS.default), PROBES.high)
     found = number_slider(
         "How many lists to look into (probes)",
         PROBES.low,
         max(lists, 2),
-        min(owner.usual.settings.probes or recommended_probes(lists), lists),
+        min(scope.usual.settings.probes or recommended_probes(lists), lists),
         1,
-        key=owner.key("probes"),
+        key=scope.key("probes"),
         help_text=f"The index sorts documents into {lists:,} lists. Looking into more finds more "
         "of the true neighbours and takes longer; all of them is an exact search.",
     )
     return min(found, lists)
 
 
-def _ef_search(owner: Owner) -> int:
+def _ef_search(scope: WidgetScope) -> int:
     return number_slider(
         "How broadly to walk the graph (ef_search)",
         EF_SEARCH.low,
         EF_SEARCH.high,
-        owner.usual.settings.ef_search or POOL.default,
+        scope.usual.settings.ef_search or POOL.default,
         1,
-        key=owner.key("ef"),
+        key=scope.key("ef"),
         help_text="How many documents the walk keeps in mind. More finds more of the true "
         "neighbours and takes longer; fewer than the results wanted gives fewer results.",
     )
 
 
-def _iterative_scan(owner: Owner) -> IterativeScan:
+def _iterative_scan(scope: WidgetScope) -> IterativeScan:
     return choice(
         "Go on when the filter leaves too few (iterative scan)",
         by_value(list(_ITERATIVE_LABELS)),
         lambda found: _ITERATIVE_LABELS[found],
-        key=owner.key("iterative"),
+        key=scope.key("iterative"),
         help_text="An index finds first and filters then. Without going on, a category may "
         "come back with fewer documents than there are.",
-        default=owner.usual.settings.iterative_scan or IterativeScan.STRICT,
+        default=scope.usual.settings.iterative_scan or IterativeScan.STRICT,
     )

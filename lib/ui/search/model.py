@@ -13,8 +13,15 @@ import numpy.typing as npt
 
 from lib.search.example import Example
 from lib.search.explain import Diagnosis, explain_search
-from lib.search.export import Printed, command_line, python_text, request_to_json, sql_text
-from lib.search.fusion import Gap, contributions, count_below, ranks_by_weight, reigns, widest_gap
+from lib.search.export import CodeText, command_line, python_text, request_to_json, sql_text
+from lib.search.fusion import (
+    DistanceGap,
+    contributions,
+    count_below,
+    leader_intervals,
+    ranks_by_weight,
+    widest_gap,
+)
 from lib.search.hits_export import hits_csv, hits_jsonl
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService, pool_key, without_example
@@ -48,22 +55,22 @@ class Weighing:
 
 
 @dataclass(frozen=True)
-class Cut:
+class ThresholdPreview:
     """What a threshold cuts of the nearest documents' distances. below: how many it lets through.
     gap: the widest one, a suggestion."""
 
     distances: Sequence[float]
     threshold: float
     below: int
-    gap: Gap | None
+    gap: DistanceGap | None
 
 
 @dataclass(frozen=True)
-class TakenAlong:
+class SearchExport:
     """A search in four languages. settings: as JSON. command: None where there is none."""
 
-    sql: Printed
-    python: Printed
+    sql: CodeText
+    python: CodeText
     settings: str
     command: str | None
 
@@ -140,7 +147,7 @@ class SearchModel:
     def weighing(self, pool: SearchResult, weights: Sequence[float]) -> Weighing:
         """The range of the weight at a glance."""
         hits, fusion = pool.hits, self.request.fusion
-        leaders = reigns(hits, fusion) if hits else []
+        leaders = leader_intervals(hits, fusion) if hits else []
         changes = tuple(later.start for later in leaders[1:])
         return Weighing(ranks_by_weight(hits, fusion, weights), changes)
 
@@ -162,11 +169,11 @@ class SearchModel:
         """How the server answers, by searching once more."""
         return self.database.query(explain_search, self.collection, self.request, self._prepared())
 
-    def taken_along(self) -> TakenAlong:
+    def taken_along(self) -> SearchExport:
         """The search to run elsewhere; nothing is searched."""
         prepared = self._prepared()
         settings = json.dumps(request_to_json(self.request), indent=2, ensure_ascii=False)
-        return TakenAlong(
+        return SearchExport(
             sql_text(prepared),
             python_text(prepared),
             settings,
@@ -198,6 +205,8 @@ def _farthest_found(pool: Sequence[Hit]) -> float:
     return max((distance for distance in found if distance is not None), default=-math.inf)
 
 
-def cut(distances: Sequence[float], threshold: float) -> Cut:
+def threshold_preview(distances: Sequence[float], threshold: float) -> ThresholdPreview:
     """What a threshold does to these distances."""
-    return Cut(distances, threshold, count_below(distances, threshold), widest_gap(distances))
+    return ThresholdPreview(
+        distances, threshold, count_below(distances, threshold), widest_gap(distances)
+    )

@@ -11,9 +11,9 @@ import streamlit as st
 
 from lib.formats import format_count, format_ms
 from lib.search.explain import Diagnosis
-from lib.search.export import Printed
+from lib.search.export import CodeText
 from lib.search.request import SearchRequest
-from lib.ui.search.model import Cut, TakenAlong, Weighing
+from lib.ui.search.model import SearchExport, ThresholdPreview, Weighing
 from lib.ui.shared.charts import RankLine, distance_strip, weight_chart
 from lib.ui.shared.markdown import escape, laid_out
 from lib.ui.shared.url_state import by_value, read_choice, write_choice
@@ -109,7 +109,7 @@ def _finding(changes: Sequence[float]) -> str:
     return f"The first place changes {format_count(len(changes), 'time')}: at weight {where}"
 
 
-def show_strip(cut: Cut) -> None:
+def show_strip(cut: ThresholdPreview) -> None:
     """What the threshold cuts of this question's nearest documents."""
     st.plotly_chart(
         distance_strip(cut.distances, cut.threshold, cut.gap),
@@ -217,7 +217,7 @@ def _hold(number: int) -> str:
 # --- to take along ------------------------------------------------------------------------------
 
 
-def show_code(search: TakenAlong) -> None:
+def show_code(search: SearchExport) -> None:
     """The search to take along."""
     as_sql, as_python, as_json, as_command = st.tabs(
         ["SQL", "Python (SQLAlchemy)", "Settings (JSON)", "Command line"], key="code"
@@ -225,7 +225,7 @@ def show_code(search: TakenAlong) -> None:
     with as_sql:
         st.caption("The whole transaction with its settings and parameters, for psql.")
         _printed(
-            Printed(laid_out(search.sql.whole), laid_out(search.sql.folded)),
+            CodeText(laid_out(search.sql.whole), laid_out(search.sql.folded)),
             "sql",
             "search.sql",
             "SQL",
@@ -255,7 +255,7 @@ _CODE_HEIGHT = 420
 _MIMES = {"sql": "application/sql", "py": "text/x-python", "json": "application/json"}
 
 
-def _printed(code: Printed, language: str, file_name: str, label: str) -> None:
+def _printed(code: CodeText, language: str, file_name: str, label: str) -> None:
     is_folded = code.whole != code.folded
     if is_folded:
         st.caption(

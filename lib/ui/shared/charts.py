@@ -13,7 +13,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 
 from lib.formats import shorten
-from lib.search.fusion import Gap
+from lib.search.fusion import DistanceGap
 
 EXACT, IVFFLAT, HNSW = "#7f7f7f", "#E69F00", "#0072B2"
 TEXT, VECTOR, FUSED = "#009E73", "#CC79A7", "#D55E00"
@@ -119,7 +119,7 @@ def swatch(color: str) -> str:
 
 
 def distance_strip(
-    distances: Sequence[float], threshold: float, suggestion: Gap | None
+    distances: Sequence[float], threshold: float, suggestion: DistanceGap | None
 ) -> go.Figure:
     """The distances of a question's nearest documents on one line: what a threshold lets through
     in colour, what it cuts in grey."""

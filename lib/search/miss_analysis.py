@@ -44,32 +44,32 @@ MOST_SEARCHES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class MissedDocument:
     """One of the true nearest that the index did not find.
 
-    hit: the document and its distance. true_rank: from 1. found_at: the smallest setting tried
-    that finds it, None where none did. missed_at: the largest setting below that which was tried
+    hit: the document and its distance. true_rank: from 1. found_from: the smallest setting tried
+    that finds it, None where none did. missed_up_to: the largest setting below that which was tried
     and still misses it.
     """
 
     hit: Hit
     true_rank: int
-    found_at: int | None
-    missed_at: int
+    found_from: int | None
+    missed_up_to: int
 
     @property
     def narrowed_down(self) -> bool:
         """Whether every setting between was ruled out."""
-        return self.found_at is not None and self.found_at - self.missed_at == 1
+        return self.found_from is not None and self.found_from - self.missed_up_to == 1
 
 
 @dataclass(frozen=True)
-class XRayColumn:
+class ColumnMisses:
     """One index under the x-ray.
 
     truth: the true nearest, from rank 1. parameter: ``probes`` or ``ef_search``; setting: its
     value in the search that is looked at. recall: share of the truth that was found, ties counted
-    as found. all_found_at: the smallest setting tried that finds all. tried: setting → how many
+    as found. all_found_from: the smallest setting tried that finds all. tried: setting → how many
     of the truth it finds. certified: every search used the index. note: what to know of it.
     """
 
@@ -79,8 +79,8 @@ class XRayColumn:
     truth: tuple[Hit, ...]
     parameter: str
     setting: int
-    missed: tuple[Missed, ...]
-    all_found_at: int | None
+    missed: tuple[MissedDocument, ...]
+    all_found_from: int | None
     tried: tuple[tuple[int, int], ...]
     certified: bool
     note: str
@@ -91,20 +91,20 @@ class XRayColumn:
 
 
 @dataclass(frozen=True)
-class XRay:
+class MissAnalysis:
     """tolerance: distances nearer to each other than this count as equal."""
 
-    columns: tuple[XRayColumn, ...]
+    columns: tuple[ColumnMisses, ...]
     tolerance: float = FLOAT32_TOLERANCE
 
 
-async def compare_with_xray(
+async def compare_with_misses(
     search: SearchService,
     database: Database,
     collection: Collection,
     query: str,
     columns: Sequence[ColumnSettings],
-) -> tuple[Comparison, XRay]:
+) -> tuple[Comparison, MissAnalysis]:
     """The comparison, and the x-ray of those of its columns that search by meaning and were
     answered by an index; it is empty where there are none.
 
@@ -113,18 +113,18 @@ async def compare_with_xray(
     found = await compare(search, database, collection, query, columns)
     looked_at = approximate_columns(found)
     if found.embedding is None or not looked_at:
-        return found, XRay(())
-    return found, await xray(database, collection, found.embedding, looked_at)
+        return found, MissAnalysis(())
+    return found, await analyse_misses(database, collection, found.embedding, looked_at)
 
 
-async def xray(
+async def analyse_misses(
     database: Database,
     collection: Collection,
     embedding: FloatArray,
     columns: Sequence[ColumnSettings],
     *,
     most_searches: int = MOST_SEARCHES,
-) -> XRay:
+) -> MissAnalysis:
     """Looks at the columns that search by meaning through an index, a candidate's or the
     collection's own, each against the exact answer under its own filter, limit and threshold.
 
@@ -155,7 +155,7 @@ async def xray(
         async with database.session() as db:
             bench = _Bench(db, collection, embedding, index, settings, truth, request.limit)
             seen.append(await _look(bench, label, most_searches))
-    return XRay(tuple(seen))
+    return MissAnalysis(tuple(seen))
 
 
 # --- one index --------------------------------------------------------------------------------
@@ -279,12 +279,12 @@ class _Bench:
             self._distances[id_] = distance
 
 
-async def _look(bench: _Bench, label: str, most_searches: int) -> XRayColumn:
+async def _look(bench: _Bench, label: str, most_searches: int) -> ColumnMisses:
     index, truth = bench.index, bench.truth
     setting = await bench.setting_in_force()
     missed = await bench.search(setting)
     await _narrow_down(bench.search, bench.missed, setting, index.highest, most_searches)
-    return XRayColumn(
+    return ColumnMisses(
         label=label,
         kind=index.kind,
         index_name=index.name,
@@ -292,11 +292,11 @@ async def _look(bench: _Bench, label: str, most_searches: int) -> XRayColumn:
         parameter=index.parameter,
         setting=setting,
         missed=tuple(
-            Missed(hit, rank, *_bracket(bench.missed, setting, hit.document.id))
+            MissedDocument(hit, rank, *_bracket(bench.missed, setting, hit.document.id))
             for rank, hit in enumerate(truth, start=1)
             if hit.document.id in missed
         ),
-        all_found_at=min((at for at, left in bench.missed.items() if not left), default=None),
+        all_found_from=min((at for at, left in bench.missed.items() if not left), default=None),
         tried=tuple((at, len(truth) - len(left)) for at, left in sorted(bench.missed.items())),
         certified=bench.certified,
         note=_note(bench, missed),
@@ -328,15 +328,15 @@ async def _narrow_down(
 
 def _bracket(tried: dict[int, frozenset[Any]], setting: int, id_: Any) -> tuple[int | None, int]:
     """(the smallest setting above that finds it, the largest one below which misses it)."""
-    found_at = min(
+    found_from = min(
         (at for at, left in tried.items() if at > setting and id_ not in left), default=None
     )
-    missed_at = max(
+    missed_up_to = max(
         at
         for at, left in tried.items()
-        if id_ in left and at >= setting and (found_at is None or at < found_at)
+        if id_ in left and at >= setting and (found_from is None or at < found_from)
     )
-    return found_at, missed_at
+    return found_from, missed_up_to
 
 
 def _note(bench: _Bench, missed: frozenset[Any]) -> str:
@@ -359,7 +359,7 @@ def _note(bench: _Bench, missed: frozenset[Any]) -> str:
 # --- for machines -----------------------------------------------------------------------------
 
 
-def xray_json(found: XRay) -> dict[str, Any]:
+def misses_json(found: MissAnalysis) -> dict[str, Any]:
     """For ``search --compare --json``."""
     return {
         "tolerance": found.tolerance,
@@ -377,12 +377,12 @@ def xray_json(found: XRay) -> dict[str, Any]:
                         "title": missed.hit.document.title,
                         "distance": missed.hit.distance,
                         "true_rank": missed.true_rank,
-                        "found_at": missed.found_at,
-                        "missed_at": missed.missed_at,
+                        "found_at": missed.found_from,
+                        "missed_at": missed.missed_up_to,
                     }
                     for missed in column.missed
                 ],
-                "all_found_at": column.all_found_at,
+                "all_found_at": column.all_found_from,
                 "tried": [{"setting": at, "found": count} for at, count in column.tried],
                 "certified": column.certified,
                 "note": column.note,
