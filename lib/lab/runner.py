@@ -40,7 +40,7 @@ from lib.lab.repository import (
     note_outcomes,
     note_queries,
 )
-from lib.lab.sweep import limits_of, next_value, scans_of, settings_of, smallest
+from lib.lab.sweep import limits_of, scans_of, settings_of
 from lib.lab.truth import Truth, current_mark, find_truth
 from lib.settings import Settings
 from lib.store.candidates import Candidate, CandidateSpec, list_candidates
@@ -49,6 +49,7 @@ from lib.store.database import Database
 from lib.store.jobs import JobContext
 from lib.store.records import CandidateRecord
 from lib.vectors.index_methods import IndexKind
+from lib.vectors.smallest_value import next_value, smallest
 from lib.vectors.tuning import BuildSettings, IterativeScan
 
 SATURATED = 0.999

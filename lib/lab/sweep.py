@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from lib.errors import InvalidInput
 from lib.lab.experiment import ExperimentSpec
@@ -90,29 +89,3 @@ def limits_of(index: IndexSpec, asked: int) -> IntRange:
         return IntRange(PROBES.low, index.lists, recommended_probes(index.lists))
     check_asked(asked)
     return IntRange(asked, EF_SEARCH.high, max(asked, EF_SEARCH.default))
-
-
-def next_value(known: Mapping[int, bool], low: int, high: int) -> int | None:
-    """The value to try next, looking for the smallest in low…high that reaches a target; None
-    where the search is over: :func:`smallest` tells what it found.
-
-    known: value → whether it reached. Where recall does not rise with every step (HNSW's may
-    waver) it is one that reaches while the one below does not. Between the two nearest known
-    values the geometric middle is taken: recall changes with the logarithm of both parameters.
-    """
-    reaching = smallest({value: ok for value, ok in known.items() if low <= value <= high})
-    if reaching is None:
-        return high if high not in known else None
-    failing = max(
-        (value for value, ok in known.items() if not ok and low <= value < reaching),
-        default=low - 1,
-    )
-    if reaching - failing <= 1:
-        return None
-    middle = round(math.sqrt(max(failing, 1) * reaching))
-    return min(max(middle, failing + 1), reaching - 1)
-
-
-def smallest(known: Mapping[int, bool]) -> int | None:
-    """The smallest value that is known to reach."""
-    return min((value for value, ok in known.items() if ok), default=None)

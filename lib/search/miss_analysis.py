@@ -1,9 +1,9 @@
-"""The recall x-ray of one question: which of the true nearest an index missed, and the setting that
-would have found them."""
+"""The analysis of one question's misses (on screen: X-ray): which of the true nearest documents an
+index missed, and the value of its search parameter that would have found them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from lib.vectors.index_methods import IndexKind
 from lib.vectors.plans import explain
 from lib.vectors.recall import FLOAT32_TOLERANCE, missed_neighbours
 from lib.vectors.search import Hit, search_similar_documents
+from lib.vectors.smallest_value import next_value, smallest
 from lib.vectors.statements import AccessPath, candidate_rows_statement, distance_to
 from lib.vectors.tuning import (
     EF_SEARCH,
@@ -40,62 +41,63 @@ from lib.vectors.tuning import (
     pgvector_version,
 )
 
-MOST_SEARCHES = 20
+MAX_SEARCHES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class MissedDocument:
-    """One of the true nearest that the index did not find.
-
-    hit: the document and its distance. true_rank: from 1. found_from: the smallest setting tried
-    that finds it, None where none did. missed_up_to: the largest setting below that which was tried
-    and still misses it.
-    """
+    """One of the true nearest documents that the index did not find."""
 
     hit: Hit
     true_rank: int
+    """From 1."""
     found_from: int | None
+    """The smallest value tried that finds it, None where none did."""
     missed_up_to: int
+    """The largest value tried below ``found_from``, which still misses it."""
 
     @property
     def narrowed_down(self) -> bool:
-        """Whether every setting between was ruled out."""
+        """Whether every value between was ruled out."""
         return self.found_from is not None and self.found_from - self.missed_up_to == 1
 
 
 @dataclass(frozen=True)
 class ColumnMisses:
-    """One index under the x-ray.
-
-    truth: the true nearest, from rank 1. parameter: ``probes`` or ``ef_search``; setting: its
-    value in the search that is looked at. recall: share of the truth that was found, ties counted
-    as found. all_found_from: the smallest setting tried that finds all. tried: setting → how many
-    of the truth it finds. certified: every search used the index. note: what to know of it.
-    """
+    """What the index of one column missed."""
 
     label: str
     kind: IndexKind
     index_name: str
     truth: tuple[Hit, ...]
+    """The true nearest, from rank 1."""
     parameter: str
+    """``probes`` or ``ef_search``."""
     setting: int
+    """Its value in the search that is looked at."""
     missed: tuple[MissedDocument, ...]
     all_found_from: int | None
+    """The smallest value tried that finds all."""
     tried: tuple[tuple[int, int], ...]
+    """Value → how many of the truth it finds."""
     certified: bool
+    """Whether every search used the index."""
     note: str
+    """What to know of it."""
 
     @property
     def recall(self) -> float:
+        """The share of the truth that was found, ties counted as found."""
         return 1.0 - len(self.missed) / len(self.truth) if self.truth else 1.0
 
 
 @dataclass(frozen=True)
 class MissAnalysis:
-    """tolerance: distances nearer to each other than this count as equal."""
+    """What each approximate column of a comparison missed."""
 
     columns: tuple[ColumnMisses, ...]
     tolerance: float = FLOAT32_TOLERANCE
+    """See :mod:`lib.vectors.recall`."""
 
 
 async def compare_with_misses(
@@ -105,16 +107,16 @@ async def compare_with_misses(
     query: str,
     columns: Sequence[ColumnSettings],
 ) -> tuple[Comparison, MissAnalysis]:
-    """The comparison, and the x-ray of those of its columns that search by meaning and were
-    answered by an index; it is empty where there are none.
+    """The comparison, and the misses of those of its columns that search by vectors alone and were
+    answered by an index; none where there are no such columns.
 
     Raises what :func:`~lib.search.compare.compare` raises.
     """
-    found = await compare(search, database, collection, query, columns)
-    looked_at = approximate_columns(found)
-    if found.embedding is None or not looked_at:
-        return found, MissAnalysis(())
-    return found, await analyse_misses(database, collection, found.embedding, looked_at)
+    comparison = await compare(search, database, collection, query, columns)
+    approximate = approximate_columns(comparison)
+    if comparison.embedding is None or not approximate:
+        return comparison, MissAnalysis(())
+    return comparison, await analyse_misses(database, collection, comparison.embedding, approximate)
 
 
 async def analyse_misses(
@@ -123,16 +125,16 @@ async def analyse_misses(
     embedding: FloatArray,
     columns: Sequence[ColumnSettings],
     *,
-    most_searches: int = MOST_SEARCHES,
+    max_searches: int = MAX_SEARCHES,
 ) -> MissAnalysis:
-    """Looks at the columns that search by meaning through an index, a candidate's or the
-    collection's own, each against the exact answer under its own filter, limit and threshold.
+    """Compares the columns that search by vectors through an index, a candidate's or the
+    collection's own, with the exact answer under their own filter, limit and threshold.
 
-    embedding: the question's (d,). The settings are found by real searches, no more than
-    ``most_searches`` a column: doubled until all is found, then halved in between.
+    embedding: the question's (d,). The values that find what was missed are found by real searches,
+    no more than ``max_searches`` a column (:func:`~lib.vectors.smallest_value.next_value`).
     Raises InvalidInput where no column goes through an index.
     """
-    found = []
+    approximate = []
     async with database.session() as db:
         iterative = await pgvector_version(db) >= ITERATIVE_SCAN_SINCE
         for column in columns:
@@ -141,21 +143,23 @@ async def analyse_misses(
             if request.mode is Mode.SIMILARITY and request.settings.scan is not Scan.EXACT:
                 index = await _find_index(db, collection, request)
                 if index is not None:
-                    found.append((column.label, request, index, near))
-    if not found:
+                    approximate.append((column.label, request, index, near))
+    if not approximate:
         raise InvalidInput(
             "None of these searches goes through an index.",
             hint="Compare the exact scan with a candidate.",
         )
-    seen = []
-    for label, request, index, near in found:
-        chosen = effective_settings(request, iterative_scan_exists=iterative, through=index.through)
+    misses = []
+    for label, request, index, near in approximate:
+        chosen = effective_settings(
+            request, iterative_scan_exists=iterative, through=index.access_path
+        )
         settings = replace(chosen, scan=Scan.INDEX)
         truth = await _truth(database, collection, embedding, request, near)
         async with database.session() as db:
-            bench = _Bench(db, collection, embedding, index, settings, truth, request.limit)
-            seen.append(await _look(bench, label, most_searches))
-    return MissAnalysis(tuple(seen))
+            trials = _Trials(db, collection, embedding, index, settings, truth, request.limit)
+            misses.append(await _column_misses(trials, label, max_searches))
+    return MissAnalysis(tuple(misses))
 
 
 # --- one index --------------------------------------------------------------------------------
@@ -166,7 +170,7 @@ class _Index:
     name: str
     kind: IndexKind
     highest: int
-    through: AccessPath
+    access_path: AccessPath
     stale: bool
 
     @property
@@ -217,8 +221,9 @@ async def _truth(
 
 
 @dataclass
-class _Bench:
-    """Searches through one index at one setting after another, and knows what each one missed."""
+class _Trials:
+    """Searches through one index, at one value of its search parameter after another, and which of
+    the truth each one missed."""
 
     db: AsyncSession
     collection: Collection
@@ -233,7 +238,7 @@ class _Bench:
         self.certified = True
         self._distances = {hit.document.id: hit.distance or 0.0 for hit in self.truth}
 
-    async def setting_in_force(self) -> int:
+    async def value_in_force(self) -> int:
         chosen: int | None = getattr(self.settings, self.index.parameter)
         if chosen is None:
             name = f"{self.index.kind.value}.{self.index.parameter}"
@@ -242,17 +247,17 @@ class _Bench:
             chosen = int(servers) if servers else default  # unset until the library is loaded
         return min(chosen, self.index.highest)
 
-    async def search(self, setting: int) -> frozenset[Any]:
-        """The ids of the truth that a search at this setting misses."""
-        if setting in self.missed:
-            return self.missed[setting]
+    async def search(self, value: int) -> frozenset[Any]:
+        """The ids of the truth that a search at this value misses."""
+        if value in self.missed:
+            return self.missed[value]
         chosen = (
-            replace(self.settings, probes=setting, ef_search=None)
+            replace(self.settings, probes=value, ef_search=None)
             if self.index.kind is IndexKind.IVFFLAT
-            else replace(self.settings, ef_search=setting, probes=None)
+            else replace(self.settings, ef_search=value, probes=None)
         )
         await apply_settings(self.db, chosen.server_settings())
-        statement = candidate_rows_statement(self.index.through, self.embedding, self.limit)
+        statement = candidate_rows_statement(self.index.access_path, self.embedding, self.limit)
         found = [row.id for row in await self.db.execute(statement)]
         plan = await explain(self.db, statement)
         self.certified = self.certified and plan.certify(self.index.name).certified
@@ -262,8 +267,8 @@ class _Bench:
             [hit.distance or 0.0 for hit in self.truth],
             {id_: self._distances.get(id_) for id_ in found},
         )
-        self.missed[setting] = frozenset(missed)
-        return self.missed[setting]
+        self.missed[value] = frozenset(missed)
+        return self.missed[value]
 
     async def _learn_distances(self, ids: Sequence[Any]) -> None:
         """The collection's own: a candidate may be of halves, or stale."""
@@ -279,76 +284,73 @@ class _Bench:
             self._distances[id_] = distance
 
 
-async def _look(bench: _Bench, label: str, most_searches: int) -> ColumnMisses:
-    index, truth = bench.index, bench.truth
-    setting = await bench.setting_in_force()
-    missed = await bench.search(setting)
-    await _narrow_down(bench.search, bench.missed, setting, index.highest, most_searches)
+async def _column_misses(trials: _Trials, label: str, max_searches: int) -> ColumnMisses:
+    index, truth = trials.index, trials.truth
+    value = await trials.value_in_force()
+    missed = await trials.search(value)
+    await _narrow_down(trials, value, max_searches)
     return ColumnMisses(
         label=label,
         kind=index.kind,
         index_name=index.name,
         truth=truth,
         parameter=index.parameter,
-        setting=setting,
+        setting=value,
         missed=tuple(
-            MissedDocument(hit, rank, *_bracket(bench.missed, setting, hit.document.id))
+            MissedDocument(hit, rank, *_bracket(trials.missed, value, hit.document.id))
             for rank, hit in enumerate(truth, start=1)
             if hit.document.id in missed
         ),
-        all_found_from=min((at for at, left in bench.missed.items() if not left), default=None),
-        tried=tuple((at, len(truth) - len(left)) for at, left in sorted(bench.missed.items())),
-        certified=bench.certified,
-        note=_note(bench, missed),
+        all_found_from=smallest({at: not left for at, left in trials.missed.items()}),
+        tried=tuple((at, len(truth) - len(left)) for at, left in sorted(trials.missed.items())),
+        certified=trials.certified,
+        note=_note(trials, missed),
     )
 
 
-async def _narrow_down(
-    search: Callable[[int], Awaitable[frozenset[Any]]],
-    tried: dict[int, frozenset[Any]],
-    setting: int,
-    highest: int,
-    most_searches: int,
-) -> None:
-    """Searches at higher settings until it is known from where on each missing one is found."""
-    missed, at = tried[setting], setting
-    left = missed
-    while left and at < highest and len(tried) < most_searches:
-        at = min(2 * at, highest)
-        left = left & await search(at)
-    while len(tried) < most_searches:
-        brackets = [_bracket(tried, setting, id_) for id_ in missed]
+async def _narrow_down(trials: _Trials, value: int, max_searches: int) -> None:
+    """Searches at higher values until it is known from where on each missing document is found."""
+    missed = trials.missed[value]
+    while len(trials.missed) < max_searches:
+        next_values = [
+            next_value(
+                {at: id_ not in left for at, left in trials.missed.items()},
+                value,
+                trials.index.highest,
+                doubling=True,
+            )
+            for id_ in missed
+        ]
         # The highest first: it says from where on all is found.
-        wide = [(found, below) for found, below in brackets if found and found - below > 1]
-        if not wide:
+        highest = max((at for at in next_values if at is not None), default=None)
+        if highest is None:
             return
-        found, below = max(wide)
-        await search((found + below) // 2)
+        await trials.search(highest)
 
 
-def _bracket(tried: dict[int, frozenset[Any]], setting: int, id_: Any) -> tuple[int | None, int]:
-    """(the smallest setting above that finds it, the largest one below which misses it)."""
+def _bracket(tried: dict[int, frozenset[Any]], value: int, id_: Any) -> tuple[int | None, int]:
+    """(the smallest value above that finds it, the largest one below which misses it)."""
     found_from = min(
-        (at for at, left in tried.items() if at > setting and id_ not in left), default=None
+        (at for at, left in tried.items() if at > value and id_ not in left), default=None
     )
     missed_up_to = max(
         at
         for at, left in tried.items()
-        if id_ in left and at >= setting and (found_from is None or at < found_from)
+        if id_ in left and at >= value and (found_from is None or at < found_from)
     )
     return found_from, missed_up_to
 
 
-def _note(bench: _Bench, missed: frozenset[Any]) -> str:
+def _note(trials: _Trials, missed: frozenset[Any]) -> str:
     notes = []
-    if not bench.certified:
-        notes.append(f"Not every search used {bench.index.name}: its figures are not the index's.")
-    if bench.index.stale:
+    if not trials.certified:
+        notes.append(f"Not every search used {trials.index.name}: its figures are not the index's.")
+    if trials.index.stale:
         notes.append(
             "The candidate is stale: documents that were added or changed since it was copied "
             "are not found at any setting."
         )
-    if missed and bench.index.kind is IndexKind.HNSW:
+    if missed and trials.index.kind is IndexKind.HNSW:
         notes.append(
             "A higher ef_search nearly always finds what a lower one does, but need not: the "
             "values are the smallest that were tried, going up."

@@ -228,7 +228,7 @@ def test_searches_are_bounded(library: Library) -> None:
     library.build(IVFFlat(LISTS))
     column = ColumnSettings("IVFFlat", replace(BASE, candidate_id=library.candidates()[0].id))
     query = hard_query(library, column)
-    (seen,) = look(library, query, column, most_searches=3).columns
+    (seen,) = look(library, query, column, max_searches=3).columns
     assert [setting for setting, _ in seen.tried][:2] == [1, 2]
     assert len(seen.tried) == 3
 

@@ -304,7 +304,9 @@ def test_the_comparison_and_the_x_ray_know_it(database: Database, held: str) -> 
     certificate = compared.columns[1].certificate
     assert certificate is not None
     assert certificate.certified
-    looked = database.run(analyse_misses(database, library.collection, query, approximate_columns(compared)))
+    looked = database.run(
+        analyse_misses(database, library.collection, query, approximate_columns(compared))
+    )
     (column,) = looked.columns
     assert (column.index_name, column.certified) == (index.name, True)
     truth = [int(hit.document.external_id or "") for hit in column.truth]

@@ -1,22 +1,13 @@
-"""The values to measure, and the search for the smallest that reaches a target."""
+"""The values to measure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 
 from lib.errors import InvalidInput
-from lib.lab.sweep import (
-    default_ef_search,
-    default_probes,
-    geometric,
-    limits_of,
-    next_value,
-    scans_of,
-    smallest,
-)
+from lib.lab.sweep import default_ef_search, default_probes, geometric, limits_of, scans_of
 from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
 from lib.vectors.tuning import IterativeScan
 
@@ -60,54 +51,6 @@ def test_strict_order_is_asked_of_hnsw_alone() -> None:
     assert scans_of(IndexKind.HNSW, every) == every
     assert scans_of(IndexKind.IVFFLAT, every) == (IterativeScan.OFF, IterativeScan.RELAXED)
     assert scans_of(IndexKind.IVFFLAT, (IterativeScan.STRICT,)) == (IterativeScan.RELAXED,)
-
-
-def search(reaches: Callable[[int], bool], low: int, high: int, known: dict[int, bool]) -> int:
-    """Runs the search to its end; returns how many values it tried."""
-    tried = 0
-    while (value := next_value(known, low, high)) is not None:
-        assert low <= value <= high
-        assert value not in known, "a value was tried twice"
-        known[value] = reaches(value)
-        tried += 1
-        assert tried < 50
-    return tried
-
-
-@pytest.mark.parametrize("border", [1, 2, 3, 17, 72, 500, 999, 1000])
-def test_the_smallest_value_that_reaches_is_found(border: int) -> None:
-    known = {10: border <= 10, 100: border <= 100, 1000: True}
-    tried = search(lambda value: value >= border, 1, 1000, known)
-    assert smallest(known) == border
-    assert tried <= math.ceil(2 * math.log2(1000))
-
-
-def test_nothing_is_tried_where_the_sweep_knows_already() -> None:
-    known = {4: False, 5: True}
-    assert next_value(known, 1, 100) is None
-    assert smallest(known) == 5
-
-
-def test_the_largest_value_is_tried_before_it_is_said_that_none_reaches() -> None:
-    known = {10: False, 40: False}
-    assert next_value(known, 1, 100) == 100
-    known[100] = False
-    assert next_value(known, 1, 100) is None
-    assert smallest(known) is None
-
-
-def test_a_recall_that_wavers_ends_the_search_at_a_border() -> None:
-    # reaches at 20…29 and from 50 on
-    known: dict[int, bool] = {10: False, 100: True}
-    search(lambda value: 20 <= value < 30 or value >= 50, 1, 100, known)
-    found = smallest(known)
-    assert found is not None
-    assert known[found]
-    assert known[found - 1] is False
-
-
-def test_values_outside_the_range_are_no_answer() -> None:
-    assert next_value({50: True}, 1, 20) == 20
 
 
 def test_the_range_of_a_target_is_the_index_own() -> None:
