@@ -34,10 +34,10 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from lib.embedding.service import create_service
+from lib.ingest.file_source import FileSource
 from lib.ingest.load import EMBED_BATCH
 from lib.ingest.sample import sample_documents
 from lib.ingest.service import DocumentService, LoadOptions, file_feed
-from lib.ingest.source import Source
 from lib.settings import LOCAL_MODEL, Settings
 from lib.store.collections import Collection, create_collection, drop_collection
 from lib.store.open import open_database
@@ -105,7 +105,7 @@ class Bench:
         return took
 
     def load(self, collection: Collection, path: Path, *, embed: bool) -> None:
-        feed = file_feed(Source.from_path(path))
+        feed = file_feed(FileSource.from_path(path))
         options = LoadOptions(embed=embed)
         summary = self.database.run(self.documents.load(collection, [feed], options=options))
         assert summary.problem_count == 0

@@ -26,8 +26,8 @@ from ir_measures import R, nDCG
 from sqlalchemy import URL
 
 from lib.ingest.beir import JudgedFolder, find_judged, read_judgments
+from lib.ingest.file_source import FileSource
 from lib.ingest.queries import IncomingJudgment
-from lib.ingest.source import Source
 from lib.store.embedded import start_embedded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +84,7 @@ def judgments(folder: JudgedFolder) -> list[ir_measures.Qrel]:
     (path,) = folder.judgments.values()
     return [
         ir_measures.Qrel(found.query, found.document, found.grade)
-        for found in read_judgments(Source.from_path(path))
+        for found in read_judgments(FileSource.from_path(path))
         if isinstance(found, IncomingJudgment)
     ]
 

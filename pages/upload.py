@@ -12,7 +12,7 @@ from lib.ingest.jobs import can_resume, resume_load, start_backfill
 from lib.ingest.pipeline import LoadOptions
 from lib.ingest.preview import format_of, preview_file
 from lib.ingest.problems import problems_path
-from lib.ingest.source import ReadOptions
+from lib.ingest.read_options import ReadOptions
 from lib.services import Services, make_collection
 from lib.settings import NO_MODEL
 from lib.store.collections import Collection, CollectionSummary, list_collections, summarise

@@ -11,9 +11,10 @@ from lib.cli.output import note, one_line
 from lib.cli.session import find_collection
 from lib.errors import DimensionMismatch, InvalidInput, NotFound, ReadProblem
 from lib.evaluation.query_sets import SavedQuerySet, save_query_set
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.queries import QueryFeed
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.vectors import (
     NEIGHBOURS,
     TEST,
@@ -39,14 +40,14 @@ class GivenVectors:
 
     files: tuple[VectorFileFacts, ...] = ()
     tables: tuple[VectorFileFacts, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[FileSource, ...] = ()
     problems: tuple[IncomingProblem, ...] = ()
 
     def first(self, *, with_tables: bool) -> VectorFileFacts | None:
         return next(iter((*self.files, *(self.tables if with_tables else ()))), None)
 
 
-def look_for_vectors(sources: Sequence[Source], options: ReadOptions) -> GivenVectors:
+def look_for_vectors(sources: Sequence[FileSource], options: ReadOptions) -> GivenVectors:
     """Raises InvalidInput where two files of vectors have the same texts: one would hide the
     other's model."""
     files: list[VectorFileFacts] = []
@@ -206,10 +207,10 @@ def queries_of(vectors: GivenVectors, collection: Collection) -> list[QueryFeed]
     ]
 
 
-def source_again(source: Source) -> Source:
+def source_again(source: FileSource) -> FileSource:
     """The same file on disk, with a progress of its own."""
     assert source.path is not None
-    return Source.from_path(source.path, name=source.name)
+    return FileSource.from_path(source.path, name=source.name)
 
 
 def save_queries(

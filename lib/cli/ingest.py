@@ -26,6 +26,7 @@ from lib.errors import InvalidInput, NotFound
 from lib.evaluation.query_sets import QuerySetSummary, SavedQuerySet
 from lib.ingest.beir import JudgedFolder, find_judged
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.jobs import (
     can_resume,
@@ -36,9 +37,9 @@ from lib.ingest.jobs import (
 )
 from lib.ingest.missing import Missing
 from lib.ingest.problems import problems_path
-from lib.ingest.readers import EXTENSIONS, reader_for
+from lib.ingest.read_options import MAX_PART_TOKENS, MIN_PART_TOKENS, ReadOptions
+from lib.ingest.readers.registry import EXTENSIONS, reader_for
 from lib.ingest.service import LoadOptions, file_feed
-from lib.ingest.source import MAX_PART_TOKENS, MIN_PART_TOKENS, ReadOptions, Source
 from lib.services import Services
 from lib.store.collections import Collection, list_collections
 from lib.store.jobs import Job
@@ -318,7 +319,7 @@ def _print_missing(collection: Collection, missing: Sequence[Missing], *, as_jso
 class _Found:
     """unreadable: those of the problems that are no matter of the file's kind."""
 
-    sources: list[Source]
+    sources: list[FileSource]
     problems: list[IncomingProblem]
     unreadable: list[IncomingProblem]
 
@@ -343,7 +344,7 @@ def _part_judged(paths: Sequence[Path]) -> tuple[list[JudgedFolder], list[Path]]
 
 def _find_files(paths: Sequence[Path]) -> _Found:
     """Raises InvalidInput where two files would have the same name, and so the same ids."""
-    sources: list[Source] = []
+    sources: list[FileSource] = []
     problems: list[IncomingProblem] = []
     unreadable: list[IncomingProblem] = []
     places: dict[str, Path] = {}
@@ -352,7 +353,7 @@ def _find_files(paths: Sequence[Path]) -> _Found:
             if not path.is_file():
                 raise InvalidInput("It is no ordinary file.")
             reader_for(name)
-            source = Source.from_path(path, name=name)
+            source = FileSource.from_path(path, name=name)
         except InvalidInput as exc:
             problems.append(IncomingProblem(name, "", exc.message, exc.hint))
         except OSError as exc:

@@ -13,7 +13,7 @@ from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists, InvalidInput, NotFound
 from lib.formats import format_bytes, format_duration, format_ms, format_percent
-from lib.ingest.source import Source
+from lib.ingest.file_source import FileSource
 from lib.lab.artifacts import takeaway
 from lib.lab.candidates import default_candidates
 from lib.lab.diff import Compared, compare_experiments, measured_words
@@ -264,7 +264,7 @@ def _given(
 ) -> QueryBatch | None:
     if query_file is None:
         return None
-    source = Source.from_path(query_file)
+    source = FileSource.from_path(query_file)
     count, settings = spec.queries.count, services.settings
     return services.database.run(file_batch(source, collection, count, settings))
 

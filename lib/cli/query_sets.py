@@ -25,8 +25,8 @@ from lib.evaluation.query_sets import (
     summarise_query_set,
 )
 from lib.ingest.beir import find_judged
+from lib.ingest.file_source import FileSource
 from lib.ingest.queries import QueryFeed
-from lib.ingest.source import Source
 from lib.ingest.vectors import NEIGHBOURS, TEST, is_hdf5, is_vector_file, vector_queries
 from lib.services import Services
 from lib.store.collections import Collection
@@ -192,7 +192,7 @@ def _feeds(
             f"{path.name} is no file of vectors.",
             hint="Give a folder in BEIR form, or a file such as hdf5, npy or fvecs.",
         )
-    source = Source.from_path(path)
+    source = FileSource.from_path(path)
     if truth is not None and base is None:
         raise InvalidInput(
             "The true neighbours are given by row number, and it is not known of which file.",
@@ -200,7 +200,7 @@ def _feeds(
             field="base",
         )
     in_one = is_hdf5(path.name)
-    answers = Source.from_path(truth) if truth is not None else None
+    answers = FileSource.from_path(truth) if truth is not None else None
     return [
         vector_queries(
             source,

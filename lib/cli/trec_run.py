@@ -15,9 +15,9 @@ from lib.cli.output import note, one_line, print_json
 from lib.cli.session import Progress
 from lib.errors import EmbeddingProblem, InvalidInput, VecscopeError
 from lib.ingest.beir import read_queries
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.queries import IncomingQuery
-from lib.ingest.source import Source
 from lib.search.request import SearchRequest
 from lib.search.trec import RankedDocument, rank_documents, run_lines
 from lib.services import Services
@@ -95,7 +95,7 @@ def write_run(
 
 def _read(path: Path) -> tuple[list[IncomingQuery], list[str]]:
     queries, problems = [], []
-    for incoming in read_queries(Source.from_path(path)):
+    for incoming in read_queries(FileSource.from_path(path)):
         if isinstance(incoming, IncomingProblem):
             problems.append(f"{incoming.source}, {incoming.place}: {incoming.reason}")
         else:

@@ -16,12 +16,13 @@ from typing import BinaryIO, cast
 
 from lib.errors import InvalidInput, ReadProblem
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem, storable_id
 from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryFeed, QueryKind
-from lib.ingest.readers import read
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.text import open_lines
 from lib.ingest.service import Feed, file_feed
-from lib.ingest.source import ReadOptions, Source
 
 _CORPUS = ReadOptions(encoding="utf-8", columns=ColumnChoice(text=("text",), external_id="_id"))
 _QUERIES = ReadOptions(
@@ -102,7 +103,7 @@ def find_judged(folder: Path) -> JudgedFolder | None:
     return JudgedFolder(folder, corpus, queries, judgments)
 
 
-def read_queries(source: Source) -> Iterator[IncomingQuery | IncomingProblem]:
+def read_queries(source: FileSource) -> Iterator[IncomingQuery | IncomingProblem]:
     """queries.jsonl. What cannot be read is a problem in the stream."""
     for incoming in read(source, _QUERIES):
         if isinstance(incoming, IncomingDocument):
@@ -111,7 +112,7 @@ def read_queries(source: Source) -> Iterator[IncomingQuery | IncomingProblem]:
             yield incoming
 
 
-def read_judgments(source: Source) -> Iterator[IncomingJudgment | IncomingProblem]:
+def read_judgments(source: FileSource) -> Iterator[IncomingJudgment | IncomingProblem]:
     """A file of judgments: query, document, grade with tabs between them and a header, or TREC's
     form (query, iteration, document, grade). What cannot be read is a problem in the stream."""
     hint = "A line is: query id, document id and grade, with tabs between them."
@@ -173,15 +174,15 @@ def _jsonl(folder: Path, stem: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _source(path: Path) -> Source:
+def _source(path: Path) -> FileSource:
     """The file, or what is inside it where it is gzipped."""
     if path.suffix != ".gz":
-        return Source.from_path(path)
+        return FileSource.from_path(path)
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4))
         # A gzip file ends with its content's length, modulo 2³²: good enough for a progress bar.
         size_bytes = int.from_bytes(file.read(4), "little")
-    return Source(path.stem, lambda: cast(BinaryIO, _Gzip(path)), size_bytes=size_bytes)
+    return FileSource(path.stem, lambda: cast(BinaryIO, _Gzip(path)), size_bytes=size_bytes)
 
 
 class _Gzip(gzip.GzipFile):

@@ -17,16 +17,17 @@ from typing import Generic, TypeVar
 
 from lib.errors import InvalidInput, VecscopeError
 from lib.ingest.beir import JudgedFolder, find_judged
-from lib.ingest.feeds import Feed, file_feed, unread_feed
+from lib.ingest.document_stream import Feed, file_feed, unread_feed
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.jobs import start_load
 from lib.ingest.queries import QueryFeed
-from lib.ingest.readers import reader_for
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.readers.registry import reader_for
 from lib.ingest.readers.row_texts import EXTENSIONS as TEXTS_EXTENSIONS
 from lib.ingest.readers.row_texts import STEMS as TEXTS_STEMS
 from lib.ingest.readers.vectors import is_vector_file
 from lib.ingest.service import DocumentService, LoadOptions
-from lib.ingest.source import ReadOptions, Source
 from lib.ingest.uploads import Upload, drop_uploads, spool_folder, spool_uploads
 from lib.ingest.vectors import NEIGHBOURS, TEST, VectorFileFacts, vector_queries
 from lib.store.collections import Collection
@@ -222,14 +223,14 @@ def _spooled(home: Path, judged: Mapping[str, Upload]) -> JudgedFolder:
     return found
 
 
-def _queries(source: Source, facts: VectorFileFacts, collection: Collection) -> QueryFeed:
+def _queries(source: FileSource, facts: VectorFileFacts, collection: Collection) -> QueryFeed:
     assert source.path is not None
     return vector_queries(
-        Source.from_path(source.path, name=source.name),
+        FileSource.from_path(source.path, name=source.name),
         dimensions=collection.dimensions,
         distance=collection.distance,
         dataset=TEST,
-        truth=Source.from_path(source.path, name=source.name)
+        truth=FileSource.from_path(source.path, name=source.name)
         if NEIGHBOURS in facts.datasets
         else None,
         truth_dataset=NEIGHBOURS,

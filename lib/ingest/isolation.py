@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lib.errors import ReadProblem
+from lib.ingest.file_source import FileSource
 from lib.ingest.protocol import (
     MAX_LINE_BYTES,
     FileFacts,
@@ -25,7 +26,7 @@ from lib.ingest.protocol import (
     message_of,
     request_line,
 )
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read_options import ReadOptions
 from lib.process import WorkerDied, WorkerProcess
 
 
@@ -55,7 +56,7 @@ _SAVE_ANEW = "Open it in the program it was made with, and save it anew."
 
 
 def read_isolated(
-    extension: str, source: Source, options: ReadOptions, limits: ReadLimits | None = None
+    extension: str, source: FileSource, options: ReadOptions, limits: ReadLimits | None = None
 ) -> Iterator[Item]:
     """What the reader for ``extension`` gives, read in another process.
 
@@ -106,7 +107,7 @@ class _Worker:
         self._waiting_since: float | None = None
         self._ended_for = ""
 
-    def read(self, request: Request, source: Source) -> Iterator[Message]:
+    def read(self, request: Request, source: FileSource) -> Iterator[Message]:
         """Ends after Finished. Raises WorkerDied."""
         self._process.forget_stderr()
         done = threading.Event()
@@ -188,7 +189,7 @@ def _memory_of(pid: int) -> Callable[[], int]:
     return resident_bytes
 
 
-def _needs_memory(limits: ReadLimits, source: Source) -> ReadProblem:
+def _needs_memory(limits: ReadLimits, source: FileSource) -> ReadProblem:
     return ReadProblem(
         f"Reading the file took more than {limits.memory_bytes >> 20:,} MB of memory.",
         source=source.name,
@@ -196,7 +197,7 @@ def _needs_memory(limits: ReadLimits, source: Source) -> ReadProblem:
     )
 
 
-def _why(died: WorkerDied, limits: ReadLimits, source: Source) -> ReadProblem:
+def _why(died: WorkerDied, limits: ReadLimits, source: FileSource) -> ReadProblem:
     name = died.signal_name
     if died.reason == "time" or name == "SIGXCPU":
         return ReadProblem(

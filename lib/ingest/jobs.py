@@ -11,9 +11,11 @@ from typing import Any
 
 from lib.errors import InvalidInput, NotFound
 from lib.ingest.columns import ColumnChoice
-from lib.ingest.feeds import unread_feed
+from lib.ingest.document_stream import unread_feed
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.problems import ProblemFile, problems_path
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.service import (
     DocumentService,
     Feed,
@@ -22,7 +24,6 @@ from lib.ingest.service import (
     file_feed,
     sample_feed,
 )
-from lib.ingest.source import ReadOptions, Source
 from lib.ingest.uploads import clean_up, drop_uploads
 from lib.store.collections import Collection, list_collections
 from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
@@ -202,7 +203,7 @@ def _feeds(files: Sequence[_LoadedFile], done: int) -> list[Feed]:
             # At least one, so that there is a load: it also embeds what is missing.
             if number < min(done, len(files) - 1) and file.is_unchanged:
                 continue
-            feeds.append(file_feed(Source.from_path(file.path, name=file.name), file.options))
+            feeds.append(file_feed(FileSource.from_path(file.path, name=file.name), file.options))
         except OSError as exc:
             raise NotFound(
                 f"{file.name} is not there any more ({exc.strerror}).",

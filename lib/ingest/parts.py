@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from lib.ingest.incoming import clean_text
-from lib.ingest.source import ReadOptions
+from lib.ingest.read_options import ReadOptions
 
 # A line without any break is handled in pieces of this size: tokenizers take more than linear
 # time on what has no spaces.

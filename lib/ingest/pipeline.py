@@ -21,8 +21,8 @@ import structlog
 
 from lib.embedding.service import EmbeddingService
 from lib.errors import InvalidInput, VecscopeError
+from lib.ingest.document_stream import Feed
 from lib.ingest.embedder import Embedder
-from lib.ingest.feeds import Feed
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.load import (
     FIRST_BATCH,
@@ -44,7 +44,7 @@ from lib.ingest.load import (
     text_batch,
 )
 from lib.ingest.problems import ProblemFile
-from lib.ingest.readers import Incoming
+from lib.ingest.readers.registry import Incoming
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.documents import MAX_CONTENT_CHARACTERS

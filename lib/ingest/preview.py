@@ -10,9 +10,11 @@ from lib.embedding.models import registered_models
 from lib.embedding.tokens import counter_for, max_tokens_of, quick_counter
 from lib.errors import ReadProblem
 from lib.ingest.columns import ColumnMapping
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.readers import Reader, by_content, read, reader_for
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read import by_content, read
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.readers.registry import Reader, reader_for
 from lib.ingest.vectors import VectorFileFacts, inspect_vectors, is_vector_file
 
 PREVIEW_DOCUMENTS = 5
@@ -53,7 +55,7 @@ class Preview:
 
 
 def preview_file(
-    source: Source, options: ReadOptions | None = None, limit: int = PREVIEW_DOCUMENTS
+    source: FileSource, options: ReadOptions | None = None, limit: int = PREVIEW_DOCUMENTS
 ) -> Preview:
     """Reads no further than it has to. Raises InvalidInput where no reader knows the file."""
     chosen = options or ReadOptions()
@@ -97,7 +99,7 @@ def format_of(name: str) -> str:
     return reader_for(name).format
 
 
-def _reader_by_content(source: Source) -> Reader:
+def _reader_by_content(source: FileSource) -> Reader:
     named = reader_for(source.name)
     try:
         return by_content(named, source)[0]
@@ -105,7 +107,7 @@ def _reader_by_content(source: Source) -> Reader:
         return named  # the problem is among those of the documents
 
 
-def _vectors(source: Source, options: ReadOptions) -> VectorFileFacts | None:
+def _vectors(source: FileSource, options: ReadOptions) -> VectorFileFacts | None:
     try:
         return inspect_vectors(source, options)
     except ReadProblem:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from lib.errors import InvalidInput
 from lib.ingest.columns import ColumnChoice, ColumnMapping
+from lib.ingest.file_source import ArrayFacts
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.sections import Member, Section
-from lib.ingest.source import ArrayFacts, ReadOptions
+from lib.ingest.members import Attachment
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.sections import Section
 
 if TYPE_CHECKING:
-    from lib.ingest.source import Source
+    from lib.ingest.file_source import FileSource
 
 MAX_LINE_BYTES = 128 * 1024 * 1024
 
@@ -39,10 +41,10 @@ class FileFacts:
     array: ArrayFacts | None = None
 
     @classmethod
-    def of(cls, source: Source) -> FileFacts:
+    def of(cls, source: FileSource) -> FileFacts:
         return cls(source.encoding, source.delimiter, source.header, source.mapping, source.array)
 
-    def tell(self, source: Source) -> None:
+    def tell(self, source: FileSource) -> None:
         source.encoding, source.delimiter = self.encoding, self.delimiter
         source.header, source.mapping, source.array = self.header, self.mapping, self.array
 
@@ -68,7 +70,7 @@ class Request:
     options: ReadOptions
 
 
-Item = Section | Member | IncomingDocument | IncomingProblem
+Item = Section | Attachment | IncomingDocument | IncomingProblem
 Message = Item | FileFacts | Finished
 
 
@@ -104,7 +106,7 @@ def message_line(message: Message, position: int) -> bytes:
             "title": message.title,
             "metadata": message.metadata,
         }
-    elif isinstance(message, Member):
+    elif isinstance(message, Attachment):
         content = base64.b64encode(message.content)
         values = {"name": message.name, "content": content.decode("ascii")}
     else:
@@ -138,8 +140,8 @@ def _section(values: dict[str, Any]) -> Section:
     return Section(**_only(values, text=str, title=_OPTIONAL, metadata=dict))
 
 
-def _member(values: dict[str, Any]) -> Member:
-    return Member(_text(values["name"]), _bytes(values["content"]))
+def _attachment(values: dict[str, Any]) -> Attachment:
+    return Attachment(_text(values["name"]), _bytes(values["content"]))
 
 
 def _problem(values: dict[str, Any]) -> IncomingProblem:
@@ -178,7 +180,7 @@ _TEXTS: dict[str, Any] = {
 _MAKERS: dict[str, Any] = {
     "IncomingDocument": _document,
     "Section": _section,
-    "Member": _member,
+    "Attachment": _attachment,
     "IncomingProblem": _problem,
     "FileFacts": _file_facts,
     "Finished": _finished,

@@ -1,7 +1,8 @@
-"""What a reader of a structured format gives: sections, to be split into documents by the caller.
+"""Sections: the pieces that a reader of a structured format makes of a file, to be split into
+documents.
 
 Readers run in another process where they can be killed, without tokenizers; splitting by a model's
-tokens happens on this side (:func:`lib.ingest.readers.read`).
+tokens happens on this side (:func:`lib.ingest.read.read`).
 """
 
 from __future__ import annotations
@@ -27,14 +28,6 @@ class Section:
     text: str
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file inside a file, such as an attachment: to be read by its own reader."""
-
-    name: str
-    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

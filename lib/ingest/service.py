@@ -12,8 +12,8 @@ import structlog
 
 from lib.embedding.service import EmbeddingService, create_service
 from lib.errors import InvalidInput
+from lib.ingest.document_stream import Feed, file_feed, sample_feed
 from lib.ingest.embedder import Embedder
-from lib.ingest.feeds import Feed, file_feed, sample_feed
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import (
     EmbeddedCounts,

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from lib.errors import DiskFull, from_exception
-from lib.ingest.source import Source
+from lib.ingest.file_source import FileSource
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Upload(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def spool_uploads(home: Path, files: Iterable[Upload]) -> list[Source]:
+def spool_uploads(home: Path, files: Iterable[Upload]) -> list[FileSource]:
     """Writes the files below ``home``, each from where it stands, and gives them as sources that
     keep the names.
 
@@ -44,7 +44,7 @@ def spool_uploads(home: Path, files: Iterable[Upload]) -> list[Source]:
             # The name is a stranger's: only its ending gets to the disk, for those who look.
             path = folder / f"{number}{_ending(file.name)}"
             _write(path, file)
-            sources.append(Source.from_path(path, name=file.name))
+            sources.append(FileSource.from_path(path, name=file.name))
     return sources
 
 

@@ -12,11 +12,13 @@ import numpy as np
 
 from lib.errors import InvalidInput, ReadProblem
 from lib.ingest.columns import ColumnMapping
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.queries import IncomingQuery, QueryFeed, QueryKind
-from lib.ingest.readers import Incoming, read, reader_for
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.readers.registry import Incoming, reader_for
 from lib.ingest.readers.vectors import is_hdf5, is_vector_file, row_id
-from lib.ingest.source import ReadOptions, Source
 from lib.vectors.distance import Distance, FloatArray, Storage, check_embedding
 
 __all__ = ["VectorFileFacts", "inspect_vectors", "is_hdf5", "is_vector_file", "vector_queries"]
@@ -87,7 +89,7 @@ class VectorFileFacts:
 
 
 def inspect_vectors(
-    source: Source, options: ReadOptions | None = None, *, most_rows: int = INSPECTED_ROWS
+    source: FileSource, options: ReadOptions | None = None, *, most_rows: int = INSPECTED_ROWS
 ) -> VectorFileFacts | None:
     """Looks at the first rows of a file of vectors, or of a table that may have a column of them
     (``options.columns.embedding``, or guessed where that is not set). None where there are none.
@@ -140,12 +142,12 @@ def inspect_vectors(
 
 
 def vector_queries(
-    source: Source,
+    source: FileSource,
     *,
     dimensions: int,
     distance: Distance,
     dataset: str | None = None,
-    truth: Source | None = None,
+    truth: FileSource | None = None,
     truth_dataset: str | None = None,
     base: str = "",
     name: str | None = None,

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lib.errors import ReadProblem, VecscopeError
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import MAX_NESTING, IncomingProblem
 from lib.ingest.protocol import FileFacts, Finished, Item, Request, message_line, request_of
-from lib.ingest.readers import reader_for_extension
+from lib.ingest.readers.registry import reader_for_extension
 from lib.ingest.sections import Section, bounded
-from lib.ingest.source import Source
 from lib.process import limit_memory, lower_limit, take_pipes
 
 CPU_SECONDS = 120
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _answer(request: Request, answers: BinaryIO) -> None:
-    source = Source.from_path(Path(request.path), name=request.name)
+    source = FileSource.from_path(Path(request.path), name=request.name)
     found = FileFacts()
     ended = Finished()
     try:
@@ -63,16 +63,19 @@ def _answer(request: Request, answers: BinaryIO) -> None:
         sys.exit(0)
 
 
-def _items(request: Request, source: Source) -> Iterator[Item]:
+def _items(request: Request, source: FileSource) -> Iterator[Item]:
     _limit_cpu()
-    for item in reader_for_extension(request.extension).read(source, request.options):
+    reader = reader_for_extension(request.extension)
+    assert reader is not None  # the parent asks by a reader's own extension
+    for item in reader.read(source, request.options):
         if isinstance(item, Section):
             yield from bounded(item)
         else:
+            assert isinstance(item, Item)  # no archive is read in this process
             yield item
 
 
-def _problem(exc: Exception, source: Source) -> IncomingProblem:
+def _problem(exc: Exception, source: FileSource) -> IncomingProblem:
     if isinstance(exc, ReadProblem):
         return IncomingProblem(source.name, exc.place, exc.message, exc.hint)
     if isinstance(exc, VecscopeError):

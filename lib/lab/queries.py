@@ -19,9 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lib.embedding.service import Role, create_service
 from lib.errors import InvalidInput, NotFound, VecscopeError
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.readers import read, reader_for
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.readers.registry import reader_for
 from lib.ingest.vectors import TEST, inspect_vectors
 from lib.limits import IntRange
 from lib.settings import Settings
@@ -254,7 +256,7 @@ def given_batch(
 
 
 async def file_batch(
-    source: Source,
+    source: FileSource,
     collection: Collection,
     count: int | None = None,
     settings: Settings | None = None,
@@ -294,7 +296,7 @@ async def _text_batch(
     return taken.batch(name, count)
 
 
-def _read_texts(source: Source, most: int) -> list[str]:
+def _read_texts(source: FileSource, most: int) -> list[str]:
     """Different ones, in their order."""
     options = ReadOptions(overlap_tokens=0)  # else a line would come twice
     of_rows = reader_for(source.name).has_columns
@@ -309,7 +311,7 @@ def _read_texts(source: Source, most: int) -> list[str]:
     return list(found)[:most]
 
 
-def _read_file(source: Source, collection: Collection, count: int | None) -> QueryBatch:
+def _read_file(source: FileSource, collection: Collection, count: int | None) -> QueryBatch:
     most = _at_most(count)
     facts = inspect_vectors(source)
     if facts is None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.service import DocumentService, Feed, LoadOptions, LoadSummary, file_feed
-from lib.ingest.source import ReadOptions, Source
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
@@ -76,7 +77,7 @@ def table_of(rows: Sequence[tuple[object, ...]]) -> Feed:
     """A csv of (id, text, category)."""
     lines = ["id,text,category", *(",".join(map(str, row)) for row in rows)]
     options = ReadOptions(columns=ColumnChoice(external_id="id"))
-    return file_feed(Source.from_bytes("rows.csv", "\n".join(lines).encode()), options)
+    return file_feed(FileSource.from_bytes("rows.csv", "\n".join(lines).encode()), options)
 
 
 def given(documents: Sequence[IncomingDocument]) -> Feed:

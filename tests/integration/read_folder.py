@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from lib.ingest import isolation
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 
 
 def main(folder: str, memory_bytes: str, seconds: str) -> None:
@@ -21,7 +21,7 @@ def main(folder: str, memory_bytes: str, seconds: str) -> None:
         documents = characters = 0
         words: set[str] = set()
         problems = []
-        for result in read(Source.from_path(path)):
+        for result in read(FileSource.from_path(path)):
             if isinstance(result, IncomingDocument):
                 documents += 1
                 characters += len(result.content)

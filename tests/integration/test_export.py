@@ -20,11 +20,11 @@ from sqlalchemy import URL
 
 from lib.errors import InvalidInput
 from lib.ingest.export import export_documents, format_of, start_export
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
 from lib.ingest.own_export import OwnRowMapper
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 from lib.store.browse import DocumentFilter
 from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
@@ -104,7 +104,7 @@ class Copies:
         return path
 
     def load(self, path: Path, collection: Collection) -> None:
-        found = list(read(Source.from_path(path)))
+        found = list(read(FileSource.from_path(path)))
         assert all(isinstance(document, IncomingDocument) for document in found), found
         self.database.query(store_documents, collection, found)
 

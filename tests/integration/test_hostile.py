@@ -24,10 +24,10 @@ import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.isolation import close_idle
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 from tests.unit.test_readers_epub import epub, page
 from tests.unit.test_readers_pdf import pdf, pdf_of_pages, stream
 
@@ -412,18 +412,18 @@ def test_what_can_be_read_beside_the_trouble_is_read(outcome):
 
 def test_a_reader_that_is_shot_costs_its_file_alone():
     content = pdf_of_pages(*[WORDS] * 2000)
-    source = Source.from_bytes("a.pdf", content)
+    source = FileSource.from_bytes("a.pdf", content)
     results = read(source)
     assert isinstance(next(results), IncomingDocument)
     os.kill(source.stop_reading.__self__._process.pid, 11)
     *_, problem = results
     assert isinstance(problem, IncomingProblem)
     assert "ended unexpectedly (SIGSEGV)" in problem.reason
-    assert len(list(read(Source.from_bytes("b.pdf", content)))) == 2000
+    assert len(list(read(FileSource.from_bytes("b.pdf", content)))) == 2000
 
 
 def test_a_cancelled_reading_ends_at_once():
-    source = Source.from_bytes("a.pdf", pdf_of_pages(*[WORDS] * 2000))
+    source = FileSource.from_bytes("a.pdf", pdf_of_pages(*[WORDS] * 2000))
     results = read(source)
     next(results)
     source.cancel()
@@ -433,7 +433,7 @@ def test_a_cancelled_reading_ends_at_once():
 
 
 def test_a_reading_that_nobody_wants_any_more_ends_its_process():
-    source = Source.from_bytes("a.pdf", pdf_of_pages(*[WORDS] * 2000))
+    source = FileSource.from_bytes("a.pdf", pdf_of_pages(*[WORDS] * 2000))
     results = read(source)
     next(results)
     process = source.stop_reading.__self__._process
@@ -444,7 +444,7 @@ def test_a_reading_that_nobody_wants_any_more_ends_its_process():
 def test_the_reading_process_has_no_key_of_ours(monkeypatch):
     close_idle()  # a process from before would not have it either way
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-readers")
-    source = Source.from_bytes("a.pdf", pdf_of_pages(*[WORDS] * 2000))
+    source = FileSource.from_bytes("a.pdf", pdf_of_pages(*[WORDS] * 2000))
     results = read(source)
     next(results)
     process = source.stop_reading.__self__._process
@@ -459,5 +459,5 @@ def test_a_file_that_may_not_be_read_is_a_problem():
         raise PermissionError(13, "Permission denied")
 
     for extension in ("txt", "pdf", "docx", "zip"):
-        (problem,) = read(Source(f"a.{extension}", refuse))
+        (problem,) = read(FileSource(f"a.{extension}", refuse))
         assert "Permission denied" in problem.reason

@@ -15,8 +15,8 @@ from candidates_fixture import DIMENSIONS, Library, clustered
 
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector, LimitExceeded, NotFound
 from lib.evaluation.query_sets import save_query_set
+from lib.ingest.file_source import FileSource
 from lib.ingest.queries import IncomingQuery, QueryFeed, QueryKind
-from lib.ingest.source import Source
 from lib.lab.queries import (
     QueryBatch,
     file_batch,
@@ -182,16 +182,16 @@ def parquet(vectors: FloatArray) -> bytes:
 def test_a_file_of_vectors(database: Database, write: Callable[[FloatArray], bytes]) -> None:
     collection = plain_collection(database)
     vectors = clustered(8)
-    source = Source.from_bytes(f"queries.{write.__name__}", write(vectors))
+    source = FileSource.from_bytes(f"queries.{write.__name__}", write(vectors))
     batch = database.run(file_batch(source, collection))
     np.testing.assert_array_equal(batch.vectors, vectors)
     assert batch.source == f"queries.{write.__name__}"
     assert batch.labels[-1] == "row 8"
-    again = Source.from_bytes(source.name, write(vectors))
+    again = FileSource.from_bytes(source.name, write(vectors))
     some = database.run(file_batch(again, collection, 3))
     np.testing.assert_array_equal(some.vectors, vectors[:3])
     assert some.notes == ()
-    third = Source.from_bytes(source.name, write(vectors))
+    third = FileSource.from_bytes(source.name, write(vectors))
     assert database.run(file_batch(third, collection, 9)).notes == (
         "Asked for 9 queries, and there are 8.",
     )
@@ -200,8 +200,10 @@ def test_a_file_of_vectors(database: Database, write: Callable[[FloatArray], byt
 def test_a_file_that_has_no_vectors(database: Database) -> None:
     collection = plain_collection(database)
     with pytest.raises(InvalidInput, match="has no vectors"):
-        database.run(file_batch(Source.from_bytes("a.csv", b"name,text\n1,some words"), collection))
-    eight = Source.from_bytes("a.npy", npy(clustered(4)[:, :8]))
+        database.run(
+            file_batch(FileSource.from_bytes("a.csv", b"name,text\n1,some words"), collection)
+        )
+    eight = FileSource.from_bytes("a.npy", npy(clustered(4)[:, :8]))
     with pytest.raises(DimensionMismatch, match="8 dimensions"):
         database.run(file_batch(eight, collection))
 

@@ -15,12 +15,13 @@ from command_line import Screen
 
 from lib.errors import InvalidInput, NotFound
 from lib.ingest import pipeline
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.jobs import can_resume, resume_load, start_backfill, start_load
 from lib.ingest.missing import CUT, NOT_TRIED
 from lib.ingest.problems import MOST_LINES, ProblemFile, problems_path
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.service import Feed, LoadOptions, LoadProgress, file_feed
-from lib.ingest.source import ReadOptions, Source
 from lib.ingest.uploads import spool_uploads
 from lib.store.jobs import Job, JobStatus
 from tests.integration.loading_fixture import ROWS, Shelf, Sql, given, table_of
@@ -33,7 +34,7 @@ EMBEDDED = "SELECT count(*), count(embedding) FROM vecscope.documents_mine"
 def write_table(path: Path, first: int, last: int) -> Feed:
     lines = [f"{n},the text of number {n}" for n in range(first, last)]
     path.write_text("\n".join(["id,text", *lines]))
-    return file_feed(Source.from_path(path))
+    return file_feed(FileSource.from_path(path))
 
 
 def start(shelf: Shelf, *feeds: Feed, **options: bool) -> Job:
@@ -84,7 +85,7 @@ def test_progress_tells_what_was_read_stored_embedded_and_failed(
     async def watch(progress: LoadProgress) -> None:
         told.append(progress)
 
-    feeds = [feed, file_feed(Source.from_path(bad))]
+    feeds = [feed, file_feed(FileSource.from_path(bad))]
     summary = shelf.run(shelf.documents.load(shelf.collection, feeds, watch))
     assert (summary.stored.new, summary.embedded.embedded, summary.lost) == (1200, 1200, 2)
     size = (tmp_path / "many.csv").stat().st_size + bad.stat().st_size
@@ -114,7 +115,7 @@ def test_a_load_of_unknown_length_has_no_share(shelf: Shelf) -> None:
 def test_all_problems_are_kept_in_a_file(shelf: Shelf, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("id,text\n" + "1,text\n2,\n" * 2500)  # each second row has no text
-    job = start(shelf, file_feed(Source.from_path(path)))
+    job = start(shelf, file_feed(FileSource.from_path(path)))
     assert job.status is JobStatus.DONE
     assert job.result["problem_count"] == 2500
     assert len(job.result["problems"]) == 1000
@@ -147,7 +148,7 @@ def test_small_files_share_a_batch(shelf: Shelf, sql: Sql, tmp_path: Path) -> No
     async def watch(progress: LoadProgress) -> None:
         told.append(progress)
 
-    feeds = [file_feed(Source.from_path(path)) for path in paths]
+    feeds = [file_feed(FileSource.from_path(path)) for path in paths]
     summary = shelf.run(shelf.documents.load(shelf.collection, feeds, watch))
     assert (summary.stored.new, summary.sources_done) == (119, 120)
     assert [problem.source for problem in summary.problems] == ["007.txt"]
@@ -235,7 +236,7 @@ def test_choices_of_reading_survive_in_the_record(shelf: Shelf, sql: Sql, tmp_pa
     path = tmp_path / "long.txt"
     path.write_text("Größe und Weite. " * 1600, encoding="cp1252")
     options = ReadOptions(encoding="cp1252", part_tokens=120, overlap_tokens=20)
-    job = cancelled_in_the_middle(shelf, file_feed(Source.from_path(path), options))
+    job = cancelled_in_the_middle(shelf, file_feed(FileSource.from_path(path), options))
     stored = "SELECT part, content FROM vecscope.documents_mine ORDER BY part"
     before = sql(stored)
     done = resume(shelf, job)
@@ -330,7 +331,7 @@ def test_replace_all_removes_nothing_where_a_file_could_not_be_read(
     empty.touch()
     bad_row = tmp_path / "bad_row.csv"
     bad_row.write_text("id,text\n1000,good\n1001,bad,row\n")
-    feeds = [file_feed(Source.from_path(path)) for path in (bad_row, empty)]
+    feeds = [file_feed(FileSource.from_path(path)) for path in (bad_row, empty)]
     summary = shelf.load(*feeds, replace_all=True)
     assert summary.removed == 0
     assert summary.kept_because == "empty.csv could not be read whole, so nothing was removed."

@@ -12,9 +12,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lib.errors import InvalidInput
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
-from lib.ingest.source import Source
 from lib.lab.experiment import (
     Experiment,
     ExperimentSpec,
@@ -346,7 +346,7 @@ def of_file(library: Library, films: Collection, name: str, content: bytes) -> u
         rounds=1,
         probes=(1,),
     )
-    source = Source.from_bytes(name, content)
+    source = FileSource.from_bytes(name, content)
     return desk(library, films).start(spec, source=source)
 
 

@@ -15,9 +15,10 @@ from streamlit.testing.v1 import AppTest
 
 from lib.evaluation.query_sets import list_query_sets
 from lib.ingest.dropped import sort_out
+from lib.ingest.file_source import FileSource
 from lib.ingest.jobs import start_load
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.service import file_feed
-from lib.ingest.source import ReadOptions, Source
 from lib.settings import NO_MODEL
 from lib.store.collections import Collection, list_collections, summarise
 from lib.store.jobs import JobStatus
@@ -221,10 +222,10 @@ def test_a_load_that_broke_off_goes_on(visit: Visit, library: Library, tmp_path:
     def accident() -> Any:
         raise ZeroDivisionError("an accident")
 
-    broken = Source.from_path(bad)
+    broken = FileSource.from_path(bad)
     broken._open_stream = accident  # the file itself is whole when the load goes on
     feeds = [
-        file_feed(Source.from_path(good), ReadOptions()),
+        file_feed(FileSource.from_path(good), ReadOptions()),
         file_feed(broken, ReadOptions()),
     ]
     services = library.services

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from lib.ingest.columns import ColumnMapping
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.readers import read
+from lib.ingest.read import read
 from lib.ingest.readers.text import detect_encoding
 from lib.ingest.sample import SAMPLE_QUESTIONS, sample_documents
-from lib.ingest.source import Source
 
 DATA = Path(
     os.environ.get("VECSCOPE_SAMPLE_DATA")
@@ -30,7 +30,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 @needs_data
 def test_netflix_titles():
     path = DATA / "netflix_titles.csv"
-    source = Source.from_path(path)
+    source = FileSource.from_path(path)
     documents = list(read(source))
     assert source.mapping == ColumnMapping(("description",), "title", "show_type", "show_id")
     rows = rows_of(path)
@@ -44,7 +44,7 @@ def test_netflix_titles():
 @needs_data
 def test_medquad_sample():
     path = DATA / "medquad-sample" / "medquad_sample.csv"
-    source = Source.from_path(path)
+    source = FileSource.from_path(path)
     documents = list(read(source))
     assert source.mapping == ColumnMapping(("answer",), "question", "source", "id")
     rows = rows_of(path)
@@ -66,7 +66,7 @@ def test_medquad_sample():
 def test_every_awkward_file_ends_as_loaded_or_as_a_line_with_a_reason(folder, extension):
     for path in sorted((DATA / folder).rglob("*")):
         if path.is_file():
-            results = list(read(Source.from_path(path, name=f"{path.name}.{extension}")))
+            results = list(read(FileSource.from_path(path, name=f"{path.name}.{extension}")))
             assert results, path
             for result in results:
                 assert isinstance(result, IncomingDocument) or result.reason, path
@@ -110,7 +110,7 @@ def test_encodings_are_found():
 @needs_data
 def test_json_is_told_from_what_is_none():
     for path in sorted((DATA / "malformed-json").iterdir()):
-        results = list(read(Source.from_path(path, name=f"{path.name}.json")))
+        results = list(read(FileSource.from_path(path, name=f"{path.name}.json")))
         problems = [result.reason for result in results if isinstance(result, IncomingProblem)]
         if path.name.startswith("n_"):
             assert problems, path
@@ -141,7 +141,7 @@ PICTURES = ("007", "019", "023")
 def test_pages_that_were_checked_by_eye_read_as_they_did():
     texts = defaultdict(str)
     for path in sorted((DATA / "pdf-samples").iterdir()):
-        results = list(read(Source.from_path(path)))
+        results = list(read(FileSource.from_path(path)))
         for result in results:
             if isinstance(result, IncomingDocument) and "page" in result.metadata:
                 key = (path.name[:3], result.metadata["page"])

@@ -9,9 +9,9 @@ import pytest
 
 from lib.errors import InvalidInput
 from lib.ingest.beir import find_judged, read_judgments
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryFeed
-from lib.ingest.source import Source
 
 CORPUS = (
     '{"_id": "d1", "title": "Apples", "text": "Red fruit.", "metadata": {"url": "x"}}\n'
@@ -37,7 +37,7 @@ def make(folder: Path, **files: str) -> Path:
 
 
 def judgments(text: str) -> list[IncomingJudgment | IncomingProblem]:
-    return list(read_judgments(Source.from_bytes("qrels.tsv", text.encode())))
+    return list(read_judgments(FileSource.from_bytes("qrels.tsv", text.encode())))
 
 
 def query_ids(feed: QueryFeed) -> list[str]:

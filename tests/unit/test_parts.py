@@ -11,7 +11,7 @@ from lib.embedding.local import LocalCounter
 from lib.embedding.tokens import Cl100kCounter, quick_counter
 from lib.errors import InvalidInput
 from lib.ingest.parts import TextPart, split_section, split_stream
-from lib.ingest.source import ReadOptions
+from lib.ingest.read_options import ReadOptions
 from lib.settings import LOCAL_MODEL, PROJECT_ROOT
 
 OPENAI = "openai/text-embedding-3-small"

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from lib.errors import InvalidInput
 from lib.ingest.columns import ColumnChoice, ColumnMapping
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem, clean_text
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers import csv as csv_reader
-from lib.ingest.readers import read
-from lib.ingest.source import ReadOptions, Source
 
 
 def results_of(text: str, **options) -> list:
-    return list(read(Source.from_bytes("a.csv", text.encode()), ReadOptions(**options)))
+    return list(read(FileSource.from_bytes("a.csv", text.encode()), ReadOptions(**options)))
 
 
 def contents_and_places(results: list) -> list[str]:
@@ -72,7 +73,7 @@ def test_what_csv_writer_writes_is_read_back(rows, delimiter, dialect):
     ],
 )
 def test_the_delimiter_is_guessed(table, delimiter):
-    source = Source.from_bytes("a.csv", table.encode())
+    source = FileSource.from_bytes("a.csv", table.encode())
     results = list(read(source))
     assert source.delimiter == delimiter
     assert [result.title for result in results] == ["a", "b"]
@@ -206,7 +207,7 @@ def test_a_field_of_100_mb_takes_neither_memory_nor_the_file():
             return len(chunk)
 
     tracemalloc.start()
-    results = list(read(Source("a.csv", lambda: io.BufferedReader(Big()))))
+    results = list(read(FileSource("a.csv", lambda: io.BufferedReader(Big()))))
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert contents_and_places(results) == ["one", "! row 2 (line 3)", "three"]
@@ -216,7 +217,7 @@ def test_a_field_of_100_mb_takes_neither_memory_nor_the_file():
 def test_memory_does_not_grow_with_the_table():
     def peak_bytes(rows: int) -> int:
         table = b"title,text\n" + b"a title,some words of a text that is of no interest\n" * rows
-        source = Source.from_bytes("a.csv", table)
+        source = FileSource.from_bytes("a.csv", table)
         tracemalloc.start()
         for _ in read(source):
             pass
@@ -243,7 +244,7 @@ def test_the_options_are_checked():
 
 
 def test_the_source_tells_what_was_found():
-    source = Source.from_bytes("a.csv", b"id;title;text\n1;a;one\n")
+    source = FileSource.from_bytes("a.csv", b"id;title;text\n1;a;one\n")
     list(read(source))
     assert source.header == ("id", "title", "text")
     assert source.mapping == ColumnMapping(("text",), "title", None, "id")

@@ -6,9 +6,9 @@ import zipfile
 import docx
 from docx.oxml import parse_xml
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 
@@ -20,7 +20,7 @@ def saved(document) -> bytes:
 
 
 def documents_of(content: bytes) -> list[IncomingDocument]:
-    results = list(read(Source.from_bytes("folder/a.docx", content)))
+    results = list(read(FileSource.from_bytes("folder/a.docx", content)))
     assert all(isinstance(result, IncomingDocument) for result in results), results
     return results
 

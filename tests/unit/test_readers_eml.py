@@ -2,9 +2,9 @@
 
 from email.message import EmailMessage
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 
 
 def mail(**headers: str) -> EmailMessage:
@@ -18,7 +18,7 @@ def test_the_text_of_a_mail_with_its_headers():
     message = mail(To="b@example.org, c@example.org", Date="Wed, 01 May 2024 12:00:00 +0200")
     message.set_content("Dear all,\n\nthe size is 5 €.\n")
     message.add_alternative("<p>Not this.</p>", subtype="html")
-    (document,) = read(Source.from_bytes("in/a.eml", bytes(message)))
+    (document,) = read(FileSource.from_bytes("in/a.eml", bytes(message)))
     assert document == IncomingDocument(
         external_id="in/a.eml",
         title="Größe",
@@ -34,7 +34,7 @@ def test_the_text_of_a_mail_with_its_headers():
 def test_a_mail_of_html_is_read_by_its_headings():
     message = mail()
     message.set_content("<h1>News</h1><p>All <b>well</b>.</p>", subtype="html")
-    (document,) = read(Source.from_bytes("a.eml", bytes(message)))
+    (document,) = read(FileSource.from_bytes("a.eml", bytes(message)))
     assert document.content == "News\n\nAll well."
     assert document.metadata["heading_path"] == ["News"]
 
@@ -47,7 +47,7 @@ def test_attachments_are_read_by_their_own_readers():
     message.add_attachment("id,text\n7,A row.\n", subtype="csv", filename="rows.csv")
     message.add_attachment(b"\x89PNG", "image", "png", filename="logo.png")
     message.add_attachment(inner)
-    body, row, picture, older = read(Source.from_bytes("a.eml", bytes(message)))
+    body, row, picture, older = read(FileSource.from_bytes("a.eml", bytes(message)))
     assert body.content == "See below."
     assert body.metadata["attachments"] == ["rows.csv", "logo.png", "attachment.eml"]
     assert (row.external_id, row.content) == ("7", "A row.")
@@ -64,7 +64,7 @@ def test_mails_inside_of_mails_end():
         outer.set_content(f"mail {number}")
         outer.add_attachment(message)
         message = outer
-    *documents, problem = read(Source.from_bytes("a.eml", bytes(message)))
+    *documents, problem = read(FileSource.from_bytes("a.eml", bytes(message)))
     assert [document.content for document in documents] == ["mail 19", "mail 18", "mail 17"]
     assert "was not opened" in problem.reason
 
@@ -74,7 +74,7 @@ def test_odd_headers_and_charsets_are_no_obstacle():
         b"From: \xff\xfe <\nSubject: =?utf-8?q?=ff?=\nDate: yesterday\nTo:\n"
         b"Content-Type: text/plain; charset=no-such\n\ncaf\xc3\xa9\n"
     )
-    (document,) = read(Source.from_bytes("a.eml", content))
+    (document,) = read(FileSource.from_bytes("a.eml", content))
     assert document.content == "café"
-    (problem,) = read(Source.from_bytes("a.eml", b"Subject: nothing\n\n"))
+    (problem,) = read(FileSource.from_bytes("a.eml", b"Subject: nothing\n\n"))
     assert problem.reason == "The mail has no text."

@@ -3,9 +3,9 @@
 import io
 import zipfile
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 
 CONTAINER = (
     '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
@@ -54,7 +54,7 @@ def test_chapters_come_in_the_order_of_the_spine():
         "one.xhtml": page("<p>Before.</p><h1>One</h1><p>First, café.</p>"),
     }
     content = epub(chapters, order=["a cover.xhtml", "one.xhtml", "two.xhtml"])
-    results = list(read(Source.from_bytes("a.epub", content)))
+    results = list(read(FileSource.from_bytes("a.epub", content)))
     known = {"author": "Ada", "language": "en"}
     assert results == [
         IncomingDocument(
@@ -84,7 +84,7 @@ def test_a_missing_chapter_is_a_problem_and_the_next_one_is_read():
         for name in before.namelist():
             if name != "OEBPS/one.xhtml":
                 after.writestr(name, before.read(name))
-    problem, document = read(Source.from_bytes("a.epub", file.getvalue()))
+    problem, document = read(FileSource.from_bytes("a.epub", file.getvalue()))
     assert problem.place == "OEBPS/one.xhtml"
     assert document.content == "Second."
 
@@ -97,7 +97,9 @@ def test_a_locked_book_is_a_problem_and_locked_fonts_are_none():
     )
     chapters = {"one.xhtml": page("<p>One.</p>")}
     locked = epub(chapters, **{"META-INF__encryption.xml": encryption.format("one.xhtml")})
-    (problem,) = read(Source.from_bytes("a.epub", locked))
+    (problem,) = read(FileSource.from_bytes("a.epub", locked))
     assert "DRM" in problem.reason
     fonts = epub(chapters, **{"META-INF__encryption.xml": encryption.format("font.otf")})
-    assert [document.content for document in read(Source.from_bytes("a.epub", fonts))] == ["One."]
+    assert [document.content for document in read(FileSource.from_bytes("a.epub", fonts))] == [
+        "One."
+    ]

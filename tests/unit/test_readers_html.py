@@ -2,15 +2,15 @@
 
 import pytest
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import read
+from lib.ingest.read import read
 from lib.ingest.readers.text import detect_encoding
-from lib.ingest.source import Source
 
 
 def documents_of(page: str | bytes, name: str = "site/a.html") -> list[IncomingDocument]:
     content = page.encode() if isinstance(page, str) else page
-    results = list(read(Source.from_bytes(name, content)))
+    results = list(read(FileSource.from_bytes(name, content)))
     assert all(isinstance(result, IncomingDocument) for result in results), results
     return results
 

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.errors import InvalidInput
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem, clean_text
-from lib.ingest.readers import EXTENSIONS, read, reader_for
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.readers.registry import EXTENSIONS, reader_for
 from lib.ingest.readers.text import detect_encoding
-from lib.ingest.source import ReadOptions, Source
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=60)  # surrogates included
 
@@ -99,7 +101,7 @@ JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れた�
     ],
 )
 def test_encodings_are_found(text, encoding, mark):
-    source = Source.from_bytes("a.txt", mark + text.encode(encoding))
+    source = FileSource.from_bytes("a.txt", mark + text.encode(encoding))
     documents = list(read(source))
     assert [document.content for document in documents] == [text.strip()]
     assert codecs.lookup(source.encoding)
@@ -111,7 +113,7 @@ def test_the_odd_byte_that_decides_may_come_late():
 
 
 def test_a_chosen_encoding_is_used_and_what_does_not_fit_is_counted():
-    source = Source.from_bytes("a.txt", b"first\nsecond \xff\xfe line\n")
+    source = FileSource.from_bytes("a.txt", b"first\nsecond \xff\xfe line\n")
     document, problem = read(source, ReadOptions(encoding="utf-8"))
     assert document.content == "first\nsecond \ufffd\ufffd line"
     assert isinstance(problem, IncomingProblem)
@@ -119,7 +121,7 @@ def test_a_chosen_encoding_is_used_and_what_does_not_fit_is_counted():
     assert problem.place == "line 2 and later"
     assert problem.reason.startswith("2 place(s)")
     # A replacement character that stands in the file is none of ours.
-    assert len(list(read(Source.from_bytes("a.txt", "a \ufffd".encode())))) == 1
+    assert len(list(read(FileSource.from_bytes("a.txt", "a \ufffd".encode())))) == 1
 
 
 @pytest.mark.parametrize("name", ["no-such", "hex", "zip", "idna", "undefined", "unicode_escape"])
@@ -130,7 +132,7 @@ def test_an_encoding_that_is_none_is_refused(name):
 
 def test_what_is_no_text_is_said():
     png = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
-    (problem,) = read(Source.from_bytes("picture.txt", png))
+    (problem,) = read(FileSource.from_bytes("picture.txt", png))
     assert problem.reason == (
         "The file does not look like text, but like: Portable Network Graphics file."
     )
@@ -139,7 +141,7 @@ def test_what_is_no_text_is_said():
 @pytest.mark.parametrize("extension", EXTENSIONS)
 @pytest.mark.parametrize("content", [b"", b"\n \n", codecs.BOM_UTF8])
 def test_an_empty_file_is_a_problem(extension, content):
-    (problem,) = read(Source.from_bytes(f"a.{extension}", content))
+    (problem,) = read(FileSource.from_bytes(f"a.{extension}", content))
     assert isinstance(problem, IncomingProblem)
     assert not problem.stored
 
@@ -147,7 +149,7 @@ def test_an_empty_file_is_a_problem(extension, content):
 def test_a_file_that_went_away_is_a_problem(tmp_path: Path):
     path = tmp_path / "a.txt"
     path.write_text("text")
-    source = Source.from_path(path)
+    source = FileSource.from_path(path)
     path.unlink()
     (problem,) = read(source)
     assert "No such file" in problem.reason
@@ -163,7 +165,7 @@ def test_readers_are_found_by_extension():
 
 def test_bytes_read_grows_to_the_size_and_starts_again():
     content = b"".join(b'{"text": "words %0200d"}\n' % number for number in range(20_000))
-    source = Source.from_bytes("a.jsonl", content)
+    source = FileSource.from_bytes("a.jsonl", content)
     for _ in range(2):
         seen = [source.bytes_read for _ in read(source)]
         assert seen == sorted(seen)
@@ -183,7 +185,7 @@ def test_bytes_read_grows_to_the_size_and_starts_again():
     st.booleans(),
 )
 def test_no_bytes_make_a_reader_raise(content, extension, encoding, has_header):
-    source = Source.from_bytes(f"a.{extension}", content)
+    source = FileSource.from_bytes(f"a.{extension}", content)
     results = list(read(source, ReadOptions(encoding=encoding, has_header=has_header)))
     assert results
     for result in results:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from lib.ingest.columns import ColumnChoice, ColumnMapping
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.isolation import ReadLimits, read_isolated
+from lib.ingest.members import Attachment
 from lib.ingest.protocol import (
     FileFacts,
     Finished,
@@ -20,9 +22,9 @@ from lib.ingest.protocol import (
     request_line,
     request_of,
 )
-from lib.ingest.readers import read
-from lib.ingest.sections import MAX_SECTION_CHARACTERS, Member, Section, bounded
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.sections import MAX_SECTION_CHARACTERS, Section, bounded
 
 
 def test_a_reading_process_loads_no_library_before_it_needs_it():
@@ -49,7 +51,7 @@ def test_a_reading_process_loads_no_library_before_it_needs_it():
     [
         Section("text \ud800 \0 é", "title", {"page": 3, "heading_path": ["a", "b"]}),
         Section("text"),
-        Member("a.csv", bytes(range(256))),
+        Attachment("a.csv", bytes(range(256))),
         IncomingProblem("a", "page 3", "reason", "hint", True, 7),
         IncomingDocument(
             external_id="a", content="c", part=2, title="t", category="k", metadata={"n": 10**30}
@@ -85,7 +87,7 @@ def test_a_request_arrives_but_for_what_is_not_done_there():
         b"[]",
         b"no json",
         b'{"kind": "Section", "position": 0, "text": 7, "title": null, "metadata": {}}',
-        b'{"kind": "Member", "position": 0, "name": "a", "content": "!"}',
+        b'{"kind": "Attachment", "position": 0, "name": "a", "content": "!"}',
         b'{"kind": "IncomingDocument", "position": 0, "external_id": "", "content": ""}',
         b'{"kind": "Finished", "position": "far"}',
         b'{"kind": "__class__", "position": 0}',
@@ -110,7 +112,7 @@ def test_one_process_reads_many_files():
     ballast = bytearray(os.urandom(1)) * (900 << 20)
     pids = set()
     for number in range(5):
-        source = Source.from_bytes("a.html", b"<p>one</p><h1>two</h1>three")
+        source = FileSource.from_bytes("a.html", b"<p>one</p><h1>two</h1>three")
         for result in read_isolated("html", source, ReadOptions(), ReadLimits(seconds=59)):
             assert isinstance(result, Section), number
             pids.add(source.stop_reading.__self__._process.pid)
@@ -129,7 +131,7 @@ def test_one_process_reads_many_files():
     ],
 )
 def test_a_file_is_read_as_what_it_is(name, content, said):
-    note, *_ = read(Source.from_bytes(name, content))
+    note, *_ = read(FileSource.from_bytes(name, content))
     assert note.reason.startswith(said)
     assert note.stored
 
@@ -149,6 +151,6 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500)
     ],
 )
 def test_what_cannot_be_read_is_named(name, content, reason):
-    (problem,) = read(Source.from_bytes(name, content))
+    (problem,) = read(FileSource.from_bytes(name, content))
     assert reason in problem.reason
     assert not problem.stored

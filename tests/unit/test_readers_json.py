@@ -5,9 +5,9 @@ import json
 import pytest
 
 from lib.ingest.columns import ColumnMapping
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 
 RECORDS = [
     {"id": "a", "title": "One", "body": "The text of the first.", "tags": [{"t": 1}]},
@@ -16,7 +16,7 @@ RECORDS = [
 
 
 def results_of(text: str, name: str = "a.json") -> list:
-    return list(read(Source.from_bytes(name, text.encode())))
+    return list(read(FileSource.from_bytes(name, text.encode())))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def results_of(text: str, name: str = "a.json") -> list:
     ],
 )
 def test_the_records_are_found_wherever_they_are(value):
-    source = Source.from_bytes("a.json", json.dumps(value).encode())
+    source = FileSource.from_bytes("a.json", json.dumps(value).encode())
     assert list(read(source)) == [
         IncomingDocument(
             external_id="a",
@@ -100,4 +100,4 @@ def test_huge_numbers_and_surrogates():
 
 def test_it_may_be_in_any_encoding():
     content = json.dumps(RECORDS, ensure_ascii=False).encode("utf-16")
-    assert [r.external_id for r in read(Source.from_bytes("a.json", content))] == ["a", "b"]
+    assert [r.external_id for r in read(FileSource.from_bytes("a.json", content))] == ["a", "b"]

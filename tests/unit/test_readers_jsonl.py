@@ -7,14 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, clean_json, clean_text
-from lib.ingest.readers import jsonl, read
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.readers import jsonl
 
 
 def results_of(text: str, **options) -> list:
     content = text.encode("utf-8", "surrogatepass")
-    return list(read(Source.from_bytes("a.jsonl", content), ReadOptions(**options)))
+    return list(read(FileSource.from_bytes("a.jsonl", content), ReadOptions(**options)))
 
 
 texts = st.text(st.characters(exclude_categories=()), max_size=20)

@@ -7,9 +7,10 @@ import odfdo
 import pptx
 from pptx.util import Inches
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import read
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
 
 PIXEL = bytes.fromhex(  # a GIF of one pixel
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
@@ -43,7 +44,7 @@ def test_a_slide_is_a_section():
     last = presentation.slides.add_slide(blank)
     last.shapes.add_textbox(0, 0, Inches(1), Inches(1)).text_frame.text = "The end"
 
-    first, fourth, problem = read(Source.from_bytes("a.pptx", saved(presentation)))
+    first, fourth, problem = read(FileSource.from_bytes("a.pptx", saved(presentation)))
     assert first == IncomingDocument(
         external_id="a.pptx",
         title="Why this",
@@ -91,7 +92,7 @@ def test_an_opendocument_text_is_split_at_its_headings():
         noted,
         title="The guide",
     )
-    first, lists, notes = read(Source.from_bytes("a.odt", content))
+    first, lists, notes = read(FileSource.from_bytes("a.odt", content))
     assert (first.title, first.content) == ("The guide", "Before everything.")
     assert lists.title == "Guide › Lists"
     assert lists.metadata["heading_path"] == ["Guide", "Lists"]
@@ -113,7 +114,7 @@ def test_a_locked_opendocument_text_is_a_problem():
             if name == "content.xml":
                 content = bytes(range(256))
             after.writestr(name, content)
-    (problem,) = read(Source.from_bytes("a.odt", file.getvalue()))
+    (problem,) = read(FileSource.from_bytes("a.odt", file.getvalue()))
     assert problem.reason == "The file is protected by a password."
 
 
@@ -122,14 +123,14 @@ def test_rich_text_is_read_by_its_own_code_page():
         rb"{\rtf1\ansi\ansicpg1251{\fonttbl{\f0 Arial;}}{\info{\title Hidden}}\f0 "
         rb"\'cf\'f0\'e8\'e2\'e5\'f2\par Second \b line\b0 , \u8364? 5.\par}"
     )
-    (document,) = read(Source.from_bytes("a.rtf", content))
+    (document,) = read(FileSource.from_bytes("a.rtf", content))
     assert document.content == "Привет\nSecond line, € 5."
     assert document.title == "a.rtf"
 
 
 def test_a_long_text_becomes_parts_with_one_id():
     content = odt(odfdo.Header(1, "One"), *[odfdo.Paragraph("word " * 30) for _ in range(200)])
-    documents = list(read(Source.from_bytes("a.odt", content), ReadOptions(part_tokens=200)))
+    documents = list(read(FileSource.from_bytes("a.odt", content), ReadOptions(part_tokens=200)))
     assert len(documents) > 10
     assert [document.part for document in documents] == list(range(len(documents)))
     assert {(document.external_id, document.title) for document in documents} == {("a.odt", "One")}

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lib.ingest.columns import ColumnChoice, ColumnMapping
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import read
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
 
 
 def parquet(table: dict, **options) -> bytes:
@@ -33,7 +34,7 @@ def test_a_row_is_a_document_and_nested_values_are_metadata():
             "blob": [b"\xff\xfe", b"text"],
         }
     )
-    source = Source.from_bytes("a.parquet", content)
+    source = FileSource.from_bytes("a.parquet", content)
     first, second = read(source)
     assert source.mapping == ColumnMapping(("body",), "title", None, "doc_id")
     assert first == IncomingDocument(
@@ -51,7 +52,7 @@ def test_a_row_is_a_document_and_nested_values_are_metadata():
 
 def test_rows_without_an_id_are_numbered_over_all_groups():
     texts = [f"Text number {number}." for number in range(10_000)]
-    source = Source.from_bytes("a.parquet", parquet({"text": texts}, row_group_size=1000))
+    source = FileSource.from_bytes("a.parquet", parquet({"text": texts}, row_group_size=1000))
     results = list(read(source))
     assert [result.content for result in results] == texts
     assert [result.external_id for result in results] == [
@@ -64,13 +65,15 @@ def test_a_column_of_vectors_comes_along_when_chosen():
     vectors = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     content = parquet({"text": ["a b", "c d", "e f"], "vec": list(vectors)})
     options = ReadOptions(columns=ColumnChoice(embedding="vec"))
-    results = list(read(Source.from_bytes("a.parquet", content), options))
+    results = list(read(FileSource.from_bytes("a.parquet", content), options))
     assert np.array_equal(np.stack([result.embedding for result in results]), vectors)
 
 
 def test_a_damaged_file_is_a_problem():
     content = parquet({"text": ["words and more words"] * 1000}, compression="none")
-    (problem,) = read(Source.from_bytes("a.parquet", content[:-200]))
+    (problem,) = read(FileSource.from_bytes("a.parquet", content[:-200]))
     assert "damaged" in problem.reason
-    (problem,) = read(Source.from_bytes("a.parquet", parquet({"text": pa.array([], pa.string())})))
+    (problem,) = read(
+        FileSource.from_bytes("a.parquet", parquet({"text": pa.array([], pa.string())}))
+    )
     assert problem.reason == "The table has no rows."

@@ -1,9 +1,9 @@
 """PDF, read in another process. The files are written by hand: a PDF is objects and where they
 lie."""
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 
 
 def stream(content: bytes, more: str = "") -> bytes:
@@ -62,7 +62,7 @@ def pdf_of_pages(*pages: str, title: str = "", more_catalog: str = "") -> bytes:
 
 
 def results_of(content: bytes) -> list:
-    return list(read(Source.from_bytes("folder/a.pdf", content)))
+    return list(read(FileSource.from_bytes("folder/a.pdf", content)))
 
 
 def test_a_page_is_a_section_and_its_number_is_kept():
@@ -135,7 +135,7 @@ def test_an_attachment_is_read_by_its_own_reader():
 
 
 def test_progress_follows_the_pages():
-    source = Source.from_bytes("a.pdf", pdf_of_pages(*["text"] * 10))
+    source = FileSource.from_bytes("a.pdf", pdf_of_pages(*["text"] * 10))
     seen = [source.bytes_read for _ in read(source)]
     assert seen == sorted(seen)
     assert seen[0] < seen[5] < source.size_bytes

@@ -2,13 +2,15 @@
 
 import pytest
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import markdown, read
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.readers import markdown
 
 
 def documents_of(name: str, text: str, **options) -> list[IncomingDocument]:
-    results = list(read(Source.from_bytes(name, text.encode()), ReadOptions(**options)))
+    results = list(read(FileSource.from_bytes(name, text.encode()), ReadOptions(**options)))
     assert all(isinstance(result, IncomingDocument) for result in results), results
     return results
 
@@ -104,7 +106,7 @@ def test_a_long_section_becomes_parts_under_one_title():
 def test_a_markdown_file_too_long_for_the_parser_is_read_as_text(monkeypatch, limit, value):
     monkeypatch.setattr(markdown, limit, value)
     text = "# One\n" + "word\n" * 400
-    source = Source.from_bytes("a.md", text.encode())
+    source = FileSource.from_bytes("a.md", text.encode())
     problem, *documents = read(source, ReadOptions(overlap_tokens=0))
     assert problem.stored
     assert f"{value:,}" in problem.reason

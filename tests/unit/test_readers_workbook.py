@@ -7,9 +7,10 @@ import pytest
 import xlsxwriter
 
 from lib.ingest.columns import ColumnChoice, ColumnMapping
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
-from lib.ingest.readers import read
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
 
 
 def workbook(**sheets: list[list]) -> bytes:
@@ -35,7 +36,7 @@ FILMS = [
 
 
 def test_a_row_is_a_document():
-    source = Source.from_bytes("folder/a.xlsx", workbook(Films=FILMS))
+    source = FileSource.from_bytes("folder/a.xlsx", workbook(Films=FILMS))
     results = list(read(source))
     assert source.header == ("id", "title", "plot", "year", "seen", "rating")
     assert source.mapping == ColumnMapping(("plot",), "title", None, "id")
@@ -64,7 +65,7 @@ def test_a_row_is_a_document():
 def test_each_sheet_has_its_own_columns_and_ids_do_not_meet():
     notes = [["text"], ["A note."], [], ["Another one."]]
     content = workbook(Films=FILMS, More=FILMS, Notes=notes, Empty=[])
-    results = list(read(Source.from_bytes("a.xlsx", content)))
+    results = list(read(FileSource.from_bytes("a.xlsx", content)))
     assert [result.external_id for result in results] == [
         "1",
         "2",
@@ -78,7 +79,7 @@ def test_each_sheet_has_its_own_columns_and_ids_do_not_meet():
 
 def test_what_stands_above_the_header_is_named():
     content = workbook(Films=[["Our films"], [], *FILMS])
-    note, *documents = read(Source.from_bytes("a.xlsx", content))
+    note, *documents = read(FileSource.from_bytes("a.xlsx", content))
     assert note.stored
     assert note.place == 'sheet "Films", row 1'
     assert [document.metadata["row"] for document in documents] == [4, 5]
@@ -86,7 +87,7 @@ def test_what_stands_above_the_header_is_named():
 
 def test_a_sheet_that_is_no_table_of_texts_is_a_problem_and_the_next_one_is_read():
     content = workbook(Sums=[["a", "b"], [1, 2]], Films=FILMS, Bare=[["a", "b"]])
-    sums, *documents, bare = read(Source.from_bytes("a.xlsx", content))
+    sums, *documents, bare = read(FileSource.from_bytes("a.xlsx", content))
     assert sums.place == 'sheet "Sums"'
     assert "No column looks like the text" in sums.reason
     assert len(documents) == 2
@@ -95,16 +96,16 @@ def test_a_sheet_that_is_no_table_of_texts_is_a_problem_and_the_next_one_is_read
 
 def test_columns_can_be_chosen_and_the_header_left_out():
     options = ReadOptions(columns=ColumnChoice(text=("title",), title=""))
-    first, _ = read(Source.from_bytes("a.xlsx", workbook(Films=FILMS)), options)
+    first, _ = read(FileSource.from_bytes("a.xlsx", workbook(Films=FILMS)), options)
     assert (first.content, first.title) == ("Alien", None)
     options = ReadOptions(has_header=False)
-    documents = list(read(Source.from_bytes("a.xlsx", workbook(Films=FILMS)), options))
+    documents = list(read(FileSource.from_bytes("a.xlsx", workbook(Films=FILMS)), options))
     assert [document.metadata["row"] for document in documents] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("extension", ["xls", "ods"])
 def test_the_content_decides_which_workbook_it_is(extension):
-    results = list(read(Source.from_bytes(f"a.{extension}", workbook(Films=FILMS))))
+    results = list(read(FileSource.from_bytes(f"a.{extension}", workbook(Films=FILMS))))
     assert [result.external_id for result in results] == ["1", "2"]
 
 
@@ -122,12 +123,12 @@ def test_a_workbook_of_another_program():
     document.body.append(table)
     file = io.BytesIO()
     document.save(file)
-    (result,) = read(Source.from_bytes("a.ods", file.getvalue()))
+    (result,) = read(FileSource.from_bytes("a.ods", file.getvalue()))
     assert (result.title, result.content) == ("Up", "A house flies away below many balloons.")
 
 
 def test_an_export_that_is_no_workbook_is_read_as_what_it_is():
-    note, document = read(Source.from_bytes("a.xls", b"title\tplot\nUp\tA house flies away.\n"))
+    note, document = read(FileSource.from_bytes("a.xls", b"title\tplot\nUp\tA house flies away.\n"))
     assert note.stored
     assert "a table of text (CSV)" in note.reason
     assert (document.title, document.content) == ("Up", "A house flies away.")

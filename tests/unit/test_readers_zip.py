@@ -5,9 +5,9 @@ import zipfile
 
 import docx
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.readers import read
-from lib.ingest.source import Source
+from lib.ingest.read import read
 
 
 def packed(files: dict[str, bytes | str], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -19,7 +19,7 @@ def packed(files: dict[str, bytes | str], method: int = zipfile.ZIP_DEFLATED) ->
 
 
 def results_of(content: bytes) -> list:
-    return list(read(Source.from_bytes("up/a.zip", content)))
+    return list(read(FileSource.from_bytes("up/a.zip", content)))
 
 
 def word_file(text: str) -> bytes:
@@ -32,7 +32,7 @@ def word_file(text: str) -> bytes:
 
 def test_the_files_inside_are_named_by_their_path():
     inner = packed({"deep/c.txt": "In the inner archive."})
-    source = Source.from_bytes(
+    source = FileSource.from_bytes(
         "up/a.zip",
         packed(
             {

@@ -16,11 +16,12 @@ import pytest
 
 from lib.errors import InvalidVector, ReadProblem
 from lib.ingest.columns import ColumnChoice, as_vector
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.queries import IncomingQuery
-from lib.ingest.readers import read
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers import vectors as reader
-from lib.ingest.source import ReadOptions, Source
 from lib.ingest.vectors import NEIGHBOURS, TEST, inspect_vectors, vector_queries
 from lib.vectors.distance import Distance, Storage
 
@@ -31,7 +32,7 @@ GUESS = ReadOptions(columns=ColumnChoice(embedding=None))
 
 def documents(path: Path, options: ReadOptions | None = None) -> list[IncomingDocument]:
     """All that the file gives, which must be documents."""
-    found = list(read(Source.from_path(path), options))
+    found = list(read(FileSource.from_path(path), options))
     assert all(isinstance(item, IncomingDocument) for item in found), found
     return found  # type: ignore[return-value]
 
@@ -42,7 +43,7 @@ def vectors_of(found: Sequence[IncomingDocument | IncomingProblem]) -> np.ndarra
 
 def problem_of(path: Path, options: ReadOptions | None = None) -> IncomingProblem:
     """The file's only result, which must be a problem."""
-    (problem,) = read(Source.from_path(path), options)
+    (problem,) = read(FileSource.from_path(path), options)
     assert isinstance(problem, IncomingProblem)
     assert not problem.stored
     return problem
@@ -63,7 +64,7 @@ def fvecs(rows: Sequence[Any], number: str = "<f4") -> bytes:
 def test_npy_of_any_numbers_and_order(tmp_path: Path, number: str, order: str) -> None:
     rows = (RANDOM.random((23, 6)) * 100).astype(number)
     np.save(tmp_path / "a.npy", np.asarray(rows, order=order))  # type: ignore[call-overload]
-    source = Source.from_path(tmp_path / "a.npy")
+    source = FileSource.from_path(tmp_path / "a.npy")
     found = list(read(source))
     np.testing.assert_array_equal(vectors_of(found), rows.astype(np.float32))
     assert [item.external_id for item in found][:2] == ["a.npy#1", "a.npy#2"]  # type: ignore[union-attr]
@@ -85,7 +86,7 @@ def test_fvecs_and_its_kin(tmp_path: Path, ending: str, number: str) -> None:
     rows = (RANDOM.random((23, 6)) * 100).astype(number)
     path = tmp_path / f"a.{ending}"
     path.write_bytes(fvecs(rows, number))
-    source = Source.from_path(path)
+    source = FileSource.from_path(path)
     np.testing.assert_array_equal(vectors_of(list(read(source))), rows.astype(np.float32))
     assert source.array is not None
     assert source.array.rows == 23
@@ -111,7 +112,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(10_000, 1000))
     del table  # 40 MB, of holes
     tracemalloc.start()
-    count = sum(1 for _ in read(Source.from_path(path)))
+    count = sum(1 for _ in read(FileSource.from_path(path)))
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert count == 10_000
@@ -140,16 +141,16 @@ def test_hdf5_gives_documents_queries_and_their_neighbours(tmp_path: Path) -> No
     path = ann_file(tmp_path / "a.hdf5")
     found = documents(path)
     np.testing.assert_array_equal(vectors_of(found), ROWS)
-    facts = inspect_vectors(Source.from_path(path))
+    facts = inspect_vectors(FileSource.from_path(path))
     assert facts is not None
     assert (facts.rows, facts.dimensions, facts.distance) == (23, 6, Distance.COSINE)
     assert facts.has_queries
     feed = vector_queries(
-        Source.from_path(path),
+        FileSource.from_path(path),
         dimensions=6,
         distance=Distance.COSINE,
         dataset=TEST,
-        truth=Source.from_path(path),
+        truth=FileSource.from_path(path),
         truth_dataset=NEIGHBOURS,
         base="a.hdf5",
     )
@@ -221,7 +222,7 @@ def test_a_file_that_breaks_off_gives_what_came_before(tmp_path: Path, name: str
         ann_file(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * 0.7)])
-    *before, last = read(Source.from_path(path))
+    *before, last = read(FileSource.from_path(path))
     assert isinstance(last, IncomingProblem)
     assert last.reason
     if name in {"a.npy", "a.fvecs"}:  # the others have what is needed at their end
@@ -243,7 +244,7 @@ def test_a_npz_of_zeros_is_not_unpacked_at_once(tmp_path: Path) -> None:
         for _ in range(50):
             member.write(bytes(1_000_000))
     assert path.stat().st_size < 100_000
-    incoming = read(Source.from_path(path))
+    incoming = read(FileSource.from_path(path))
     assert isinstance(next(incoming), IncomingDocument)
     incoming.close()  # type: ignore[attr-defined]
 
@@ -253,7 +254,7 @@ def test_fvecs_with_rows_of_other_lengths(tmp_path: Path) -> None:
     (tmp_path / "a.fvecs").write_bytes(fvecs(rows))
     found = documents(tmp_path / "a.fvecs")
     assert [list(item.embedding) for item in found] == rows  # type: ignore[arg-type]
-    facts = inspect_vectors(Source.from_path(tmp_path / "a.fvecs"))
+    facts = inspect_vectors(FileSource.from_path(tmp_path / "a.fvecs"))
     assert facts is not None
     assert (facts.dimensions, facts.other_dimensions) == (3, 1)
 
@@ -262,7 +263,7 @@ def test_fvecs_with_rows_of_other_lengths(tmp_path: Path) -> None:
 def test_fvecs_with_an_impossible_length_ends_there(tmp_path: Path, count: int) -> None:
     content = fvecs(ROWS[:3]) + count.to_bytes(4, "little", signed=True) + bytes(40)
     (tmp_path / "a.fvecs").write_bytes(content)
-    *before, last = read(Source.from_path(tmp_path / "a.fvecs"))
+    *before, last = read(FileSource.from_path(tmp_path / "a.fvecs"))
     assert len(before) == 3
     assert isinstance(last, IncomingProblem)
     assert last.place == "row 4"
@@ -304,7 +305,7 @@ def test_ids_alone_become_the_content(tmp_path: Path) -> None:
 def test_a_broken_line_among_the_texts_costs_its_text_alone(tmp_path: Path) -> None:
     lines = [json.dumps({"text": f"words of {n}"}) for n in range(23)]
     lines[5] = "{broken"
-    found = list(read(Source.from_path(beside(tmp_path, texts_jsonl="\n".join(lines)))))
+    found = list(read(FileSource.from_path(beside(tmp_path, texts_jsonl="\n".join(lines)))))
     (problem,) = [item for item in found if isinstance(item, IncomingProblem)]
     assert (problem.place, problem.stored) == ("row 6", True)
     np.testing.assert_array_equal(vectors_of(found), ROWS)
@@ -350,7 +351,7 @@ def test_of_several_the_one_that_fits_is_taken(tmp_path: Path) -> None:
 
 def test_texts_that_do_not_fit_are_told(tmp_path: Path) -> None:
     path = beside(tmp_path, texts_txt="too\nfew\n")
-    first, *rest = read(Source.from_path(path))
+    first, *rest = read(FileSource.from_path(path))
     assert isinstance(first, IncomingProblem)
     assert "“texts.txt” has 2 rows, and there are 23 vectors" in first.reason
     assert first.stored
@@ -429,7 +430,7 @@ def test_a_column_of_vectors_is_guessed_by_its_contents(
     tmp_path: Path, name: str, write: Callable[[Path], None]
 ) -> None:
     write(tmp_path / name)
-    source = Source.from_path(tmp_path / name)
+    source = FileSource.from_path(tmp_path / name)
     found = list(read(source, GUESS))
     assert source.mapping is not None
     assert (source.mapping.embedding, source.mapping.text) == ("emb", ("words",))
@@ -447,7 +448,7 @@ def test_a_parquet_column_of_vectors(tmp_path: Path, as_list: str) -> None:
         }
     )
     pq.write_table(table, tmp_path / "a.parquet")
-    facts = inspect_vectors(Source.from_path(tmp_path / "a.parquet"))
+    facts = inspect_vectors(FileSource.from_path(tmp_path / "a.parquet"))
     assert facts is not None
     assert (facts.column, facts.dimensions) == ("features", 6)
     np.testing.assert_array_equal(vectors_of(documents(tmp_path / "a.parquet", GUESS)), ROWS)
@@ -464,7 +465,7 @@ def test_without_being_asked_for_a_column_of_vectors_is_metadata(tmp_path: Path)
 def test_short_lists_of_another_name_are_no_vectors(tmp_path: Path) -> None:
     rows = [{"text": f"place {n}", "position": [n / 10, n / 7]} for n in range(5)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert inspect_vectors(Source.from_path(tmp_path / "a.jsonl")) is None
+    assert inspect_vectors(FileSource.from_path(tmp_path / "a.jsonl")) is None
 
 
 def test_awkward_rows_of_a_table(tmp_path: Path) -> None:
@@ -476,7 +477,7 @@ def test_awkward_rows_of_a_table(tmp_path: Path) -> None:
     rows[5]["text"] = ""
     del rows[6]["embedding"]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    found = list(read(Source.from_path(tmp_path / "a.jsonl"), GUESS))
+    found = list(read(FileSource.from_path(tmp_path / "a.jsonl"), GUESS))
     (problem,) = [item for item in found if isinstance(item, IncomingProblem)]
     assert problem.place == "line 4"
     by_id = {item.external_id: item for item in found if isinstance(item, IncomingDocument)}
@@ -490,7 +491,7 @@ def test_awkward_rows_of_a_table(tmp_path: Path) -> None:
 
 def facts_of(tmp_path: Path, rows: Any, **options: Any) -> Any:
     np.save(tmp_path / "a.npy", np.asarray(rows))
-    return inspect_vectors(Source.from_path(tmp_path / "a.npy"), **options)
+    return inspect_vectors(FileSource.from_path(tmp_path / "a.npy"), **options)
 
 
 def test_facts_count_what_a_collection_would_refuse(tmp_path: Path) -> None:
@@ -529,7 +530,7 @@ def test_the_distance_that_the_file_names_goes_first(
     path = ann_file(tmp_path / "a.hdf5", train=unit)
     with h5py.File(path, "a") as file:
         file.attrs["distance"] = named
-    facts = inspect_vectors(Source.from_path(path))
+    facts = inspect_vectors(FileSource.from_path(path))
     assert facts is not None
     assert facts.distance is distance
     assert named in facts.distance_reason
@@ -549,10 +550,10 @@ def test_a_file_that_has_no_vectors_is_none_or_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("words")
     (tmp_path / "a.csv").write_text("id,text\n1,words\n")
     (tmp_path / "a.npy").write_bytes(b"no npy")
-    assert inspect_vectors(Source.from_path(tmp_path / "a.txt")) is None
-    assert inspect_vectors(Source.from_path(tmp_path / "a.csv")) is None
+    assert inspect_vectors(FileSource.from_path(tmp_path / "a.txt")) is None
+    assert inspect_vectors(FileSource.from_path(tmp_path / "a.csv")) is None
     with pytest.raises(ReadProblem, match="damaged, or no npy file"):
-        inspect_vectors(Source.from_path(tmp_path / "a.npy"))
+        inspect_vectors(FileSource.from_path(tmp_path / "a.npy"))
 
 
 # --- queries ------------------------------------------------------------------------------------
@@ -565,9 +566,9 @@ def queries_in(
     answers = None
     if truth is not None:
         (tmp_path / "t.ivecs").write_bytes(fvecs(truth, "<i4"))
-        answers = Source.from_path(tmp_path / "t.ivecs")
+        answers = FileSource.from_path(tmp_path / "t.ivecs")
     feed = vector_queries(
-        Source.from_path(tmp_path / "q.fvecs"),
+        FileSource.from_path(tmp_path / "q.fvecs"),
         dimensions=3,
         distance=Distance.COSINE,
         truth=answers,
@@ -596,11 +597,11 @@ def test_awkward_queries_are_told_and_the_next_ones_keep_their_neighbours(tmp_pa
 def test_queries_without_the_neighbours_that_should_be_there(tmp_path: Path) -> None:
     path = ann_file(tmp_path / "a.hdf5", neighbors=None)
     feed = vector_queries(
-        Source.from_path(path),
+        FileSource.from_path(path),
         dimensions=6,
         distance=Distance.COSINE,
         dataset=TEST,
-        truth=Source.from_path(path),
+        truth=FileSource.from_path(path),
         truth_dataset=NEIGHBOURS,
     )
     found = list(feed.queries())

@@ -18,9 +18,10 @@ from lib.ingest.columns import (
     number_columns,
     unique_names,
 )
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem, clean_text
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.text import LineStream, open_lines
-from lib.ingest.source import ReadOptions, Source
 
 MAX_ROW_CHARACTERS = 10_000_000
 MAX_ROW_LINES = 100_000
@@ -138,7 +139,9 @@ class _Puller:
         return self._rows.pull()
 
 
-def read_csv(source: Source, options: ReadOptions) -> Iterator[IncomingDocument | IncomingProblem]:
+def read_csv(
+    source: FileSource, options: ReadOptions
+) -> Iterator[IncomingDocument | IncomingProblem]:
     """A table: each row a document, by ``options.columns`` or a guess.
 
     Rows without an id get "<source>#<row number>", so that loading the same file again updates
@@ -185,7 +188,7 @@ def read_csv(source: Source, options: ReadOptions) -> Iterator[IncomingDocument 
         yield from lines.problems()
 
 
-def _header(first: _Row, source: Source, options: ReadOptions) -> list[str]:
+def _header(first: _Row, source: FileSource, options: ReadOptions) -> list[str]:
     if not first.fields or len(first.fields) > MAX_COLUMNS:
         raise ReadProblem(
             first.broken if not first.fields else f"The table has {len(first.fields):,} columns.",
@@ -209,7 +212,7 @@ def _sample(rows: Iterator[_Row]) -> Iterator[_Row]:
 
 
 def _results(
-    row: _Row, header: list[str], mapper: RowMapper, source: Source
+    row: _Row, header: list[str], mapper: RowMapper, source: FileSource
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     fields = _fitted(row.fields, len(header))
     if fields is None:
@@ -228,7 +231,9 @@ def _misfit(row: _Row, header: list[str]) -> str:
     return row.broken or f"{len(row.fields):,} fields where the header has {len(header):,}."
 
 
-def _problem(row: _Row, reason: str, source: Source, *, stored: bool = False) -> IncomingProblem:
+def _problem(
+    row: _Row, reason: str, source: FileSource, *, stored: bool = False
+) -> IncomingProblem:
     hint = "Check the quotes and delimiters of this row."
     place = f"row {row.number:,} (line {row.line:,})"
     return IncomingProblem(source.name, place, reason, hint, stored)
@@ -241,7 +246,7 @@ def _fitted(fields: list[str], count: int) -> list[str] | None:
     return fields if len(fields) == count else None
 
 
-def _guess_delimiter(source: Source, encoding: str) -> str:
+def _guess_delimiter(source: FileSource, encoding: str) -> str:
     """The delimiter by which most of the first rows have as many fields as the first row.
 
     (csv.Sniffer looks at characters, not at rows, and takes letters for delimiters.)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from lib.ingest.file_source import FileSource
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.sections import MAX_DEPTH, Block, Section, sections
-from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:
     from docx.document import Document
@@ -25,7 +26,7 @@ _RELATIONSHIP = "http://schemas.openxmlformats.org/officeDocument/2006/relations
 Element = Any  # of lxml, which has no types
 
 
-def read_docx(source: Source, _options: ReadOptions) -> Iterator[Section]:
+def read_docx(source: FileSource, _options: ReadOptions) -> Iterator[Section]:
     """Sections by headings; metadata: ``heading_path``, and ``author`` where the file names one.
 
     The title is the path of headings, before the first heading the document's title or the file's

@@ -7,10 +7,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lib.errors import ReadProblem
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
+from lib.ingest.members import Attachment
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.html import html_sections
-from lib.ingest.sections import Member, Section
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.sections import Section
 
 if TYPE_CHECKING:
     from email.message import EmailMessage, MIMEPart
@@ -23,7 +25,9 @@ Part: TypeAlias = "MIMEPart[Any, Any]"
 _HEADERS = ("from", "to", "cc")
 
 
-def read_eml(source: Source, _options: ReadOptions) -> Iterator[Section | Member | IncomingProblem]:
+def read_eml(
+    source: FileSource, _options: ReadOptions
+) -> Iterator[Section | Attachment | IncomingProblem]:
     """The mail's text (else its HTML, by headings), its subject as the title; metadata: ``from``,
     ``to``, ``cc``, ``date`` (ISO form) and ``attachments``, their names.
 
@@ -66,7 +70,7 @@ def read_eml(source: Source, _options: ReadOptions) -> Iterator[Section | Member
                 stored=True,
             )
         else:
-            yield Member(_name(part), content)
+            yield Attachment(_name(part), content)
     if empty:
         raise ReadProblem(
             "The mail has no text.",

@@ -11,11 +11,12 @@ from urllib.parse import unquote
 
 from lib.errors import ReadProblem
 from lib.ingest.archive import open_archive
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.html import html_sections
 from lib.ingest.readers.text import detect_encoding
 from lib.ingest.sections import Section
-from lib.ingest.source import ReadOptions, Source
 
 MAX_CHAPTER_BYTES = 50_000_000
 
@@ -26,7 +27,7 @@ _PAGES = ("application/xhtml+xml", "text/html")
 _ENCRYPTED = "{http://www.w3.org/2001/04/xmlenc#}CipherReference"
 
 
-def read_epub(source: Source, _options: ReadOptions) -> Iterator[Section | IncomingProblem]:
+def read_epub(source: FileSource, _options: ReadOptions) -> Iterator[Section | IncomingProblem]:
     """Sections by the headings of each chapter; metadata: ``chapter`` (from 1, files without text
     not counted), ``heading_path``, ``author`` and ``language``.
 
@@ -43,7 +44,7 @@ def read_epub(source: Source, _options: ReadOptions) -> Iterator[Section | Incom
         yield from _book(archive, source)
 
 
-def _book(archive: zipfile.ZipFile, source: Source) -> Iterator[Section | IncomingProblem]:
+def _book(archive: zipfile.ZipFile, source: FileSource) -> Iterator[Section | IncomingProblem]:
     locked = _locked(archive)
     container = _xml(archive, "META-INF/container.xml", source)
     root_file = container.find(f".//{_CONTAINER}rootfile")
@@ -101,7 +102,7 @@ def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
         return b"".join(pieces)
 
 
-def _xml(archive: zipfile.ZipFile, name: str, source: Source) -> Any:
+def _xml(archive: zipfile.ZipFile, name: str, source: FileSource) -> Any:
     from lxml import etree
 
     # Entities stay as they are, nothing is fetched, and libxml2's own limits hold.

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.text import open_lines
 from lib.ingest.sections import MAX_DEPTH, Block, Section, sections
-from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -96,7 +97,7 @@ _LISTS = frozenset(("ul", "ol", "menu", "dir"))
 _CELLS = frozenset(("td", "th"))
 
 
-def read_html(source: Source, options: ReadOptions) -> Iterator[Section | IncomingProblem]:
+def read_html(source: FileSource, options: ReadOptions) -> Iterator[Section | IncomingProblem]:
     """Sections by headings; metadata: ``heading_path``.
 
     The title is the path of headings, before the first heading the page's title. Scripts, forms

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.errors import ReadProblem
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import MAX_NESTING, IncomingDocument, IncomingProblem
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.tables import Row, documents_of, plain
 from lib.ingest.readers.text import LineStream, open_lines
-from lib.ingest.source import ReadOptions, Source
 
 SCAN_BYTES = 4_000_000
 """How much of a file is looked at to find its records."""
@@ -35,7 +36,9 @@ class _Records:
     by_key: bool = False
 
 
-def read_json(source: Source, options: ReadOptions) -> Iterator[IncomingDocument | IncomingProblem]:
+def read_json(
+    source: FileSource, options: ReadOptions
+) -> Iterator[IncomingDocument | IncomingProblem]:
     """Each record is a document, its keys mapped by ``options.columns`` or a guess.
 
     The records are the items of a list at the top; else of the list of objects, at any depth of
@@ -51,7 +54,7 @@ def read_json(source: Source, options: ReadOptions) -> Iterator[IncomingDocument
         yield from lines.problems()
 
 
-def _opened(source: Source, options: ReadOptions) -> Any:
+def _opened(source: FileSource, options: ReadOptions) -> Any:
     return open_lines(source, options, newline="", max_characters=_PIECE_CHARACTERS)
 
 
@@ -87,7 +90,7 @@ class _Lists:
     top_count: int = 0
 
 
-def _find(stream: _Utf8, source: Source) -> _Records:
+def _find(stream: _Utf8, source: FileSource) -> _Records:
     """Raises ReadProblem where the file is nested too deep."""
     import ijson
 
@@ -161,7 +164,7 @@ def _count(lists: _Lists, event: str, value: Any) -> None:
 
 
 def _rows(
-    lines: LineStream, records: _Records, source: Source, options: ReadOptions
+    lines: LineStream, records: _Records, source: FileSource, options: ReadOptions
 ) -> Iterator[Row | IncomingProblem]:
     import ijson
 
@@ -184,7 +187,7 @@ def _rows(
         yield _row(key, value, number, source)
 
 
-def _row(key: str | None, value: Any, number: int, source: Source) -> Row | IncomingProblem:
+def _row(key: str | None, value: Any, number: int, source: FileSource) -> Row | IncomingProblem:
     place = f"record {number:,}" if key is None else f'record "{key[:100]}"'
     if isinstance(value, str):
         value = {"text": value}
@@ -202,7 +205,7 @@ def _row(key: str | None, value: Any, number: int, source: Source) -> Row | Inco
 
 
 def _forgiving(
-    done: int, records: _Records, source: Source, options: ReadOptions, reason: str
+    done: int, records: _Records, source: FileSource, options: ReadOptions, reason: str
 ) -> Iterator[Row | IncomingProblem]:
     """The records behind the first ``done``, from a file that is JSON but for NaN. Raises
     ReadProblem where that is not all."""
@@ -254,7 +257,7 @@ def _forgiving(
         )
 
 
-def _no_json(reason: str, done: int, place: str, source: Source) -> ReadProblem:
+def _no_json(reason: str, done: int, place: str, source: FileSource) -> ReadProblem:
     reason = " ".join(reason.split())[:200]
     after = f" behind record {done:,}" if done else ""
     return ReadProblem(

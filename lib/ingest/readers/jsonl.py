@@ -17,10 +17,11 @@ from lib.ingest.columns import (
     RowMapper,
     map_columns,
 )
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import MAX_NESTING, IncomingDocument, IncomingProblem
 from lib.ingest.own_export import OWN_MAPPING, OwnRowMapper, is_own_export
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.text import LineStream, open_lines
-from lib.ingest.source import ReadOptions, Source
 
 MAX_LINE_CHARACTERS = 50_000_000
 """A longer line is reported and skipped, so that memory stays bounded."""
@@ -82,7 +83,7 @@ class _Parser:
 
 
 def read_jsonl(
-    source: Source, options: ReadOptions
+    source: FileSource, options: ReadOptions
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     """Each line's object is a document, its keys mapped by ``options.columns`` or a guess.
 
@@ -147,7 +148,7 @@ def _sample(lines: Iterator[_Line]) -> Iterator[_Line]:
 
 
 def _results(
-    line: _Line, mapper: RowMapper | OwnRowMapper, source: Source
+    line: _Line, mapper: RowMapper | OwnRowMapper, source: FileSource
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     if line.row is None:
         yield _problem(line, line.reason, source)
@@ -167,6 +168,6 @@ def _results(
         )
 
 
-def _problem(line: _Line, reason: str, source: Source) -> IncomingProblem:
+def _problem(line: _Line, reason: str, source: FileSource) -> IncomingProblem:
     hint = "Each line must be one whole JSON object (JSON Lines)."
     return IncomingProblem(source.name, line.place, reason, hint)

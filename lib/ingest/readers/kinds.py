@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from lib.ingest.archive import open_archive
+from lib.ingest.file_source import FileSource
 from lib.ingest.readers.text import detect_encoding
-from lib.ingest.source import Source
 
 HEAD_BYTES = 1 << 16
 _BLANK = b" \t\r\n\xef\xbb\xbf"
@@ -23,12 +23,16 @@ _HTML = re.compile(
 
 @dataclass(frozen=True)
 class Kind:
-    """name: with its article, for people; extension: of the reader for it, None where there is
-    none; hint: what to do where it cannot be read."""
+    """A kind of file."""
 
     name: str
+    """With its article, for people."""
+
     extension: str | None
+    """Of the reader for it; None where there is none."""
+
     hint: str = ""
+    """What to do where it cannot be read."""
 
 
 PDF = Kind("a PDF", "pdf")
@@ -41,7 +45,6 @@ XLS = Kind("an old Excel workbook", "xls")
 ODT = Kind("an OpenDocument text", "odt")
 ODS = Kind("an OpenDocument spreadsheet", "ods")
 EPUB = Kind("an e-book (EPUB)", "epub")
-NPZ = Kind("a NumPy archive", "npz")
 ZIP = Kind("a zip archive", "zip")
 NPZ = Kind("an archive of NumPy arrays", "npz")
 BROKEN_ZIP = Kind("a damaged zip archive", "zip")
@@ -69,7 +72,7 @@ _BY_MIME = {
 }
 
 
-def kind_of(source: Source) -> Kind | None:
+def kind_of(source: FileSource) -> Kind | None:
     """The kind by its signature; None where there is none known: text, mostly.
 
     Raises OSError where the source cannot be read.
@@ -89,7 +92,7 @@ def kind_of(source: Source) -> Kind | None:
     return None
 
 
-def kind_of_text(source: Source) -> Kind | None:
+def kind_of_text(source: FileSource) -> Kind | None:
     """For a file without a signature that should have one: HTML, other text, or None."""
     head = source.first_bytes(HEAD_BYTES)
     if _HTML.match(head[:4096]):
@@ -97,7 +100,7 @@ def kind_of_text(source: Source) -> Kind | None:
     return TEXT if detect_encoding(head) else None
 
 
-def is_blank(source: Source) -> bool:
+def is_blank(source: FileSource) -> bool:
     """Whether there is nothing in it but spaces and a byte order mark. Raises OSError."""
     head = source.first_bytes(HEAD_BYTES)
     return len(head) < HEAD_BYTES and not head.strip(_BLANK)
@@ -116,8 +119,6 @@ def _kind_of_zip(stream: IO[bytes]) -> Kind:
         return BROKEN_ZIP
     if names and all(name.endswith(".npy") for name in names):
         return NPZ
-    if names and all(name.endswith(".npy") for name in names):
-        return NPZ
     if "[Content_Types].xml" in names:
         for folder, kind in (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX)):
             if any(name.startswith(folder) for name in names):
@@ -125,7 +126,7 @@ def _kind_of_zip(stream: IO[bytes]) -> Kind:
     return EPUB if "META-INF/container.xml" in names else ZIP
 
 
-def _kind_of_ole(source: Source) -> Kind:
+def _kind_of_ole(source: FileSource) -> Kind:
     with source.open_plain() as stream:
         content = stream.read(_OLE_NAMES_BYTES)
 

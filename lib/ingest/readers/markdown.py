@@ -9,10 +9,11 @@ from pathlib import PurePosixPath
 
 from markdown_it import MarkdownIt
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.parts import split_section
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.text import open_lines, read_text
-from lib.ingest.source import ReadOptions, Source
 
 MAX_CHARACTERS = 2_000_000
 MAX_LINES = 50_000
@@ -31,7 +32,7 @@ class _Heading:
 
 
 def read_markdown(
-    source: Source, options: ReadOptions
+    source: FileSource, options: ReadOptions
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     """Markdown (CommonMark): sections, split like plain text where they are long.
 
@@ -62,7 +63,7 @@ def read_markdown(
     yield from read_text(source, options)
 
 
-def _documents(source: Source, options: ReadOptions, text: str) -> Iterator[IncomingDocument]:
+def _documents(source: FileSource, options: ReadOptions, text: str) -> Iterator[IncomingDocument]:
     lines = text.split("\n")
     part_number = 0
     for start, end, path in _sections(lines):

@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import ReadProblem
+from lib.ingest.file_source import FileSource
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.sections import Block, Section, sections
-from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:
     from odfdo import Document
@@ -37,7 +38,7 @@ _MAX_SPACES = 100  # that one element may stand for
 Element = Any  # of lxml, which has no types
 
 
-def read_odt(source: Source, _options: ReadOptions) -> Iterator[Section]:
+def read_odt(source: FileSource, _options: ReadOptions) -> Iterator[Section]:
     """Sections by headings; metadata: ``heading_path``, and ``author`` where the file names one.
 
     Items of lists begin with "- ", rows of tables are lines with " | " between the cells; a note

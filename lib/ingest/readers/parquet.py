@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from lib.errors import ReadProblem
 from lib.ingest.columns import MAX_COLUMNS, unique_names
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.tables import Row, documents_of, plain
-from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:
     import pyarrow.parquet
@@ -19,7 +20,7 @@ _MOST_BATCH_ROWS = 4096
 
 
 def read_parquet(
-    source: Source, options: ReadOptions
+    source: FileSource, options: ReadOptions
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     """Each row is a document, its columns mapped by ``options.columns`` or a guess.
 
@@ -51,7 +52,9 @@ def read_parquet(
             yield from documents_of(_rows(file, header, source), source, options, header)
 
 
-def _rows(file: pyarrow.parquet.ParquetFile, header: list[str], source: Source) -> Iterator[Row]:
+def _rows(
+    file: pyarrow.parquet.ParquetFile, header: list[str], source: FileSource
+) -> Iterator[Row]:
     import pyarrow
 
     total = file.metadata.num_rows

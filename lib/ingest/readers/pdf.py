@@ -8,9 +8,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import ReadProblem
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.sections import Member, Section
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.members import Attachment
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.sections import Section
 
 if TYPE_CHECKING:
     import pypdfium2
@@ -26,7 +28,9 @@ _PARTED_WORD = "\x02"  # PDFium's sign for a hyphen at a line's end
 _CONTROLS = {code: None for code in range(32) if chr(code) not in "\n\t"}
 
 
-def read_pdf(source: Source, _options: ReadOptions) -> Iterator[Section | Member | IncomingProblem]:
+def read_pdf(
+    source: FileSource, _options: ReadOptions
+) -> Iterator[Section | Attachment | IncomingProblem]:
     """Each page with text is a section; metadata: ``page``, from 1.
 
     What stands in form fields and in notes that are shown is part of the page. Pages that hold
@@ -59,7 +63,7 @@ def read_pdf(source: Source, _options: ReadOptions) -> Iterator[Section | Member
             pdf.close()
 
 
-def _pages(pdf: pypdfium2.PdfDocument, source: Source) -> Iterator[Section | IncomingProblem]:
+def _pages(pdf: pypdfium2.PdfDocument, source: FileSource) -> Iterator[Section | IncomingProblem]:
     import pypdfium2
 
     if pdf.get_formtype() != pypdfium2.raw.FORMTYPE_NONE:
@@ -126,7 +130,9 @@ def _page(pdf: pypdfium2.PdfDocument, index: int) -> tuple[str, bool]:
         page.close()
 
 
-def _attachments(pdf: pypdfium2.PdfDocument, source: Source) -> Iterator[Member | IncomingProblem]:
+def _attachments(
+    pdf: pypdfium2.PdfDocument, source: FileSource
+) -> Iterator[Attachment | IncomingProblem]:
     count = pdf.count_attachments()
     for index in range(min(count, MAX_ATTACHMENTS)):
         attachment: Any = pdf.get_attachment(index)
@@ -140,7 +146,7 @@ def _attachments(pdf: pypdfium2.PdfDocument, source: Source) -> Iterator[Member 
                 "Save it as a file of its own and load that.",
             )
         else:
-            yield Member(name, content)
+            yield Attachment(name, content)
 
 
 def _pages_named(numbers: Iterable[int]) -> str:

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.sections import MAX_DEPTH, Section
-from lib.ingest.source import ReadOptions, Source
 
 Shape = Any  # of python-pptx, which has no types
 
 
-def read_pptx(source: Source, _options: ReadOptions) -> Iterator[Section | IncomingProblem]:
+def read_pptx(source: FileSource, _options: ReadOptions) -> Iterator[Section | IncomingProblem]:
     """Each slide with text is a section; metadata: ``slide``, from 1.
 
     The title is the slide's, without one the presentation's title or the file's name. Tables and

@@ -14,9 +14,10 @@ import numpy as np
 
 from lib.errors import ReadProblem
 from lib.ingest.columns import unique_names
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.text import LineStream, open_lines
-from lib.ingest.source import ReadOptions, Source
 
 EXTENSIONS = ("jsonl", "ndjson", "csv", "tsv", "txt", "npy")
 
@@ -55,7 +56,7 @@ class RowTexts:
             yield from _labels(self.path)
             return
         with open_lines(
-            Source.from_path(self.path),
+            FileSource.from_path(self.path),
             ReadOptions(),
             newline="" if self.all_text else "\n",
             max_characters=_LONGEST_LINE_CHARACTERS,
@@ -85,7 +86,7 @@ class RowTexts:
 
 
 def find_texts(
-    source: Source, chosen: str | None, rows: int | None
+    source: FileSource, chosen: str | None, rows: int | None
 ) -> tuple[RowTexts | None, IncomingProblem | None]:
     """The file with the texts of a file of vectors, and a note where the likely one does not fit.
 
@@ -114,7 +115,7 @@ def find_texts(
     return None, problem
 
 
-def _beside(source: Source) -> list[Path]:
+def _beside(source: FileSource) -> list[Path]:
     """Files that may hold the texts, the likeliest first."""
     if source.path is None or source.container is not None:
         return []

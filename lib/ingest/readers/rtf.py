@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from lib.errors import ReadProblem
+from lib.ingest.file_source import FileSource
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.sections import Section
-from lib.ingest.source import ReadOptions, Source
 
 MAX_BYTES = 100_000_000
 
 
-def read_rtf(source: Source, options: ReadOptions) -> Iterator[Section]:
+def read_rtf(source: FileSource, options: ReadOptions) -> Iterator[Section]:
     """The text as one section; the file's name is the title. Pictures are left out.
 
     Raises ReadProblem where the file is longer than MAX_BYTES.

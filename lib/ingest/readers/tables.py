@@ -19,9 +19,10 @@ from lib.ingest.columns import (
     RowMapper,
     map_columns,
 )
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.own_export import OWN_MAPPING, OwnRowMapper, is_own_export
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read_options import ReadOptions
 
 _MOST_DIGITS = 300  # of a number; beyond, it is no float, and 1e999999999 would fill the memory
 _BEYOND = 10**_MOST_DIGITS
@@ -40,7 +41,7 @@ class Row:
 
 def documents_of(
     rows: Iterator[Row | IncomingProblem],
-    source: Source,
+    source: FileSource,
     options: ReadOptions,
     header: Sequence[str] | None = None,
 ) -> Iterator[IncomingDocument | IncomingProblem]:

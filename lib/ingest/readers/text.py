@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from lib.errors import ReadProblem
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.parts import split_stream
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read_options import ReadOptions
 
 SAMPLE_BYTES = 4_000_000
 """How much of a file is looked at to find its encoding (UTF-8 is checked at some GB/s)."""
@@ -143,7 +144,7 @@ class LineStream:
     longer than allowed, so that only its beginning was given.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, source: Source, max_characters: int) -> None:
+    def __init__(self, stream: io.TextIOWrapper, source: FileSource, max_characters: int) -> None:
         self._stream = stream
         self.encoding = stream.encoding
         self._source = source
@@ -198,7 +199,7 @@ class LineStream:
 
 @contextmanager
 def open_lines(
-    source: Source, options: ReadOptions, *, newline: str | None, max_characters: int
+    source: FileSource, options: ReadOptions, *, newline: str | None, max_characters: int
 ) -> Iterator[LineStream]:
     """``source`` decoded, with ``source.encoding`` set.
 
@@ -218,7 +219,9 @@ def open_lines(
         yield LineStream(stream, source, max_characters)
 
 
-def read_text(source: Source, options: ReadOptions) -> Iterator[IncomingDocument | IncomingProblem]:
+def read_text(
+    source: FileSource, options: ReadOptions
+) -> Iterator[IncomingDocument | IncomingProblem]:
     """Plain text: parts at paragraph borders.
 
     The title is the first line where that is a short one, else the file's name; the external id

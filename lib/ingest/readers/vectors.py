@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from lib.errors import InvalidInput, ReadProblem
 from lib.ingest.columns import SAMPLE_ROWS, ColumnMapping, RowMapper, map_columns, number_columns
+from lib.ingest.file_source import ArrayFacts, FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.row_texts import Row, find_texts
-from lib.ingest.source import ArrayFacts, ReadOptions, Source
 
 if TYPE_CHECKING:
     import h5py
@@ -67,7 +68,7 @@ def row_id(name: str, row: int) -> str:
 
 
 def read_vectors(
-    source: Source, options: ReadOptions
+    source: FileSource, options: ReadOptions
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     """Each row is a document with its vector as float32, whatever its numbers are: those that a
     collection cannot store are refused where the collection is known.
@@ -97,7 +98,7 @@ def read_vectors(
         yield from _documents(table, chain(sample, rows), mapper, source)
 
 
-def _mapping(source: Source, options: ReadOptions, rows: Sequence[Row]) -> ColumnMapping:
+def _mapping(source: FileSource, options: ReadOptions, rows: Sequence[Row]) -> ColumnMapping:
     choice = replace(options.columns, embedding=_VECTOR)
     if _extension(source.name) in (*FVECS, *HDF5):
         choice = replace(choice, external_id="")
@@ -108,7 +109,7 @@ def _mapping(source: Source, options: ReadOptions, rows: Sequence[Row]) -> Colum
 
 
 def _documents(
-    table: VectorTable, texts: Iterator[Row | None], mapper: RowMapper, source: Source
+    table: VectorTable, texts: Iterator[Row | None], mapper: RowMapper, source: FileSource
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     number = 0
     for block in table.blocks:
@@ -132,7 +133,7 @@ def _documents(
 
 
 @contextmanager
-def open_vectors(source: Source, dataset: str | None = None) -> Iterator[VectorTable]:
+def open_vectors(source: FileSource, dataset: str | None = None) -> Iterator[VectorTable]:
     """dataset: which array of a file that holds several; by default the likeliest. Raises
     ReadProblem, also while the blocks are read, and OSError."""
     extension = _extension(source.name)
@@ -148,7 +149,7 @@ def open_vectors(source: Source, dataset: str | None = None) -> Iterator[VectorT
         yield replace(table, blocks=_said(table.blocks, source))
 
 
-def _said(blocks: Iterator[NumberArray], source: Source) -> Iterator[NumberArray]:
+def _said(blocks: Iterator[NumberArray], source: FileSource) -> Iterator[NumberArray]:
     """The blocks; what a library says of a broken file becomes a ReadProblem."""
     broken = (ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
     while True:
@@ -161,7 +162,7 @@ def _said(blocks: Iterator[NumberArray], source: Source) -> Iterator[NumberArray
         yield block
 
 
-def _open_npy(source: Source, stack: ExitStack) -> VectorTable:
+def _open_npy(source: FileSource, stack: ExitStack) -> VectorTable:
     stream = stack.enter_context(source.open())
     shape, in_columns, dtype = _npy_header(stream, source)
     _check_shape(shape, dtype, source)
@@ -176,7 +177,7 @@ def _open_npy(source: Source, stack: ExitStack) -> VectorTable:
     return VectorTable(ArrayFacts(shape[0], str(dtype)), _slices(array, shape, dtype, source))
 
 
-def _open_npz(source: Source, dataset: str | None, stack: ExitStack) -> VectorTable:
+def _open_npz(source: FileSource, dataset: str | None, stack: ExitStack) -> VectorTable:
     path = stack.enter_context(source.on_disk())
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
@@ -197,7 +198,9 @@ def _open_npz(source: Source, dataset: str | None, stack: ExitStack) -> VectorTa
     return VectorTable(facts, _stream_blocks(stream, shape, dtype, source, advance=True))
 
 
-def _npy_header(stream: IO[bytes], source: Source) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _npy_header(
+    stream: IO[bytes], source: FileSource
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether it is stored column by column, and type."""
     try:
         version = np.lib.format.read_magic(stream)
@@ -214,7 +217,7 @@ def _stream_blocks(
     stream: IO[bytes],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    source: Source,
+    source: FileSource,
     *,
     advance: bool = False,
 ) -> Iterator[NumberArray]:
@@ -237,7 +240,7 @@ def _stream_blocks(
 
 
 def _slices(
-    array: Any, shape: tuple[int, ...], dtype: np.dtype[Any], source: Source
+    array: Any, shape: tuple[int, ...], dtype: np.dtype[Any], source: FileSource
 ) -> Iterator[NumberArray]:
     rows, dimensions = shape
     step = _block_rows(dimensions * dtype.itemsize)
@@ -246,7 +249,7 @@ def _slices(
         source.advance((start + step) / rows)
 
 
-def _open_fvecs(source: Source, stack: ExitStack) -> VectorTable:
+def _open_fvecs(source: FileSource, stack: ExitStack) -> VectorTable:
     """Each row is its number of dimensions, as int32, and then so many numbers, all little-endian
     (http://corpus-texmex.irisa.fr)."""
     dtype = np.dtype(_FVECS_TYPES[_extension(source.name)])
@@ -260,7 +263,9 @@ def _open_fvecs(source: Source, stack: ExitStack) -> VectorTable:
     return VectorTable(ArrayFacts(None if rest else rows, str(dtype)), blocks)
 
 
-def _fvecs_blocks(stream: IO[bytes], dtype: np.dtype[Any], source: Source) -> Iterator[NumberArray]:
+def _fvecs_blocks(
+    stream: IO[bytes], dtype: np.dtype[Any], source: FileSource
+) -> Iterator[NumberArray]:
     """Runs of rows that have the same number of dimensions. Raises ReadProblem where a row is none,
     since what follows it cannot be found."""
     buffer, row = b"", 0
@@ -280,7 +285,7 @@ def _fvecs_blocks(stream: IO[bytes], dtype: np.dtype[Any], source: Source) -> It
         buffer, row = buffer[same * row_bytes :], row + same
 
 
-def _fvecs_dimensions(content: bytes, row: int, source: Source) -> int:
+def _fvecs_dimensions(content: bytes, row: int, source: FileSource) -> int:
     dimensions = int.from_bytes(content, "little", signed=True)
     if len(content) < 4 or not 1 <= dimensions <= MAX_DIMENSIONS:
         raise ReadProblem(
@@ -292,7 +297,7 @@ def _fvecs_dimensions(content: bytes, row: int, source: Source) -> int:
     return dimensions
 
 
-def _open_hdf5(source: Source, dataset: str | None, stack: ExitStack) -> VectorTable:
+def _open_hdf5(source: FileSource, dataset: str | None, stack: ExitStack) -> VectorTable:
     import h5py
 
     path = stack.enter_context(source.on_disk())
@@ -323,7 +328,7 @@ def _hdf5_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
     }
 
 
-def _hdf5_blocks(array: h5py.Dataset, source: Source) -> Iterator[NumberArray]:
+def _hdf5_blocks(array: h5py.Dataset, source: FileSource) -> Iterator[NumberArray]:
     """Raises ReadProblem where a block cannot be read, or would take too much memory."""
     row_bytes = array.shape[1] * array.dtype.itemsize
     chunk_bytes = int(np.prod(array.chunks or (1,))) * array.dtype.itemsize
@@ -361,7 +366,7 @@ def _block_rows(row_bytes: int) -> int:
 def _choose(
     arrays: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
     chosen: str | None,
-    source: Source,
+    source: FileSource,
 ) -> str:
     """The name of the array that holds the vectors."""
     if chosen is not None:
@@ -389,7 +394,7 @@ def _is_table(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
     return len(shape) == 2 and dtype.kind in "fiu"
 
 
-def _check_shape(shape: tuple[int, ...], dtype: np.dtype[Any], source: Source) -> None:
+def _check_shape(shape: tuple[int, ...], dtype: np.dtype[Any], source: FileSource) -> None:
     hint = "Vectors are an array of two dimensions, a row each."
     if dtype.kind not in "fiu":
         raise ReadProblem(f"It holds {dtype}, and no numbers.", source=source.name, hint=hint)
@@ -408,11 +413,11 @@ def _check_shape(shape: tuple[int, ...], dtype: np.dtype[Any], source: Source) -
         )
 
 
-def _empty(source: Source) -> ReadProblem:
+def _empty(source: FileSource) -> ReadProblem:
     return ReadProblem("The file is empty: there are no vectors in it.", source=source.name)
 
 
-def _damaged(source: Source, exc: Exception) -> ReadProblem:
+def _damaged(source: FileSource, exc: Exception) -> ReadProblem:
     said = " ".join(str(exc).split())[:200]
     return ReadProblem(
         f"The file is damaged, or no {_extension(source.name)} file ({said}).",

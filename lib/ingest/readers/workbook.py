@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from lib.errors import ReadProblem
 from lib.ingest.columns import MAX_COLUMNS, unique_names
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem, clean_text
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.tables import Row, documents_of, plain
-from lib.ingest.source import ReadOptions, Source
 
 if TYPE_CHECKING:
     import python_calamine
@@ -21,7 +22,7 @@ Numbered = tuple[int, list[Any]]
 
 
 def read_workbook(
-    source: Source, options: ReadOptions
+    source: FileSource, options: ReadOptions
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     """Each row of each sheet is a document, by ``options.columns`` or a guess for each sheet.
 
@@ -64,7 +65,7 @@ def read_workbook(
 
 
 def _sheet(
-    workbook: python_calamine.CalamineWorkbook, name: str, source: Source, options: ReadOptions
+    workbook: python_calamine.CalamineWorkbook, name: str, source: FileSource, options: ReadOptions
 ) -> Iterator[IncomingDocument | IncomingProblem]:
     sheet = workbook.get_sheet_by_name(name)
     if sheet.start is None:
@@ -109,7 +110,7 @@ def _filled(rows: Iterator[list[Any]], first_number: int) -> Iterator[Numbered]:
             yield number, row
 
 
-def _row(row: Numbered, header: list[str], sheet: str, source: Source) -> Row:
+def _row(row: Numbered, header: list[str], sheet: str, source: FileSource) -> Row:
     number, cells = row
     values = {
         name: _cell(cell)
@@ -129,7 +130,7 @@ def _cell(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else plain(value)
 
 
-def _left_out(rows: list[Numbered], sheet: str, source: Source) -> IncomingProblem:
+def _left_out(rows: list[Numbered], sheet: str, source: FileSource) -> IncomingProblem:
     numbers = f"row {rows[0][0]}" if len(rows) == 1 else f"rows {rows[0][0]} to {rows[-1][0]}"
     return IncomingProblem(
         source.name,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from lib.errors import InvalidInput
-from lib.ingest.source import Source
+from lib.ingest.file_source import FileSource
 from lib.lab.artifacts import Takeaway, check_applicable, start_applying, takeaway
 from lib.lab.diff import Compared, compare_experiments
 from lib.lab.estimates import look_at
@@ -108,7 +108,7 @@ class LabModel:
     # --- running ----------------------------------------------------------------------------
 
     def start(
-        self, spec: ExperimentSpec, *, name: str | None = None, source: Source | None = None
+        self, spec: ExperimentSpec, *, name: str | None = None, source: FileSource | None = None
     ) -> uuid.UUID:
         """The new experiment. source: the file of its queries, where they come from one.
 

@@ -11,7 +11,7 @@ import streamlit as st
 from lib.errors import InvalidInput
 from lib.evaluation.query_sets import QuerySetSummary
 from lib.formats import format_bytes, format_count, format_duration, format_percent
-from lib.ingest.source import Source
+from lib.ingest.file_source import FileSource
 from lib.lab.experiment import (
     NAME_LENGTH,
     RULES,
@@ -94,7 +94,7 @@ class Draft:
     matching: int
     seed: int = 0
     query_set: str = ""
-    source: Source | None = None
+    source: FileSource | None = None
     protocol: Protocol = Protocol.VECSCOPE
     target: Target | None = None
     rounds: int = ROUNDS.default
@@ -230,7 +230,7 @@ def _query_set(query_sets: Sequence[QuerySetSummary]) -> tuple[str, int]:
     return name, sizes[name]
 
 
-def _file() -> Source | None:
+def _file() -> FileSource | None:
     file = st.file_uploader(
         "File of queries",
         key="lab:file",
@@ -239,7 +239,7 @@ def _file() -> Source | None:
         "\n**Texts**: each row of a table, each line of any other file, embedded by the "
         "collection's model.  \nThey are kept with the experiment.",
     )
-    return None if file is None else Source.from_bytes(file.name, memoryview(file.getbuffer()))
+    return None if file is None else FileSource.from_bytes(file.name, memoryview(file.getbuffer()))
 
 
 def _k(protocol: Protocol) -> int:

@@ -14,8 +14,8 @@ from lib.evaluation.query_sets import SavedQuerySet
 from lib.formats import format_bytes, format_count
 from lib.ingest.dropped import Ready, SortedOut
 from lib.ingest.pipeline import LoadOptions
-from lib.ingest.readers import READERS
-from lib.ingest.source import MAX_PART_TOKENS, MIN_PART_TOKENS, ReadOptions
+from lib.ingest.read_options import MAX_PART_TOKENS, MIN_PART_TOKENS, ReadOptions
+from lib.ingest.readers.registry import READERS
 from lib.store.collections import Collection, CollectionSummary
 from lib.ui.shared.markdown import escape
 from lib.ui.upload.preview import Dropped, forget_others

@@ -16,9 +16,10 @@ import streamlit as st
 from lib.formats import format_bytes, format_count
 from lib.ingest.columns import ColumnChoice, ColumnMapping
 from lib.ingest.dropped import Chosen, OnDisk
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.preview import Preview
-from lib.ingest.source import ReadOptions, Source
+from lib.ingest.read_options import ReadOptions
 from lib.ingest.vectors import VectorFileFacts
 from lib.store.collections import NAME_LENGTH, Collection
 from lib.ui.shared.markdown import escape
@@ -90,7 +91,7 @@ def look_into(
     base: ReadOptions,
     collection: Collection,
     texts: Texts,
-    preview: Callable[[Source, ReadOptions], Preview],
+    preview: Callable[[FileSource, ReadOptions], Preview],
     *,
     is_open: bool,
 ) -> Chosen | NewCollection | None:
@@ -101,7 +102,7 @@ def look_into(
     """
 
     def looked(options: ReadOptions) -> Preview:
-        source = Source.from_bytes(file.name, file.content())
+        source = FileSource.from_bytes(file.name, file.content())
         return _looked_before(file, options, lambda: preview(source, options))
 
     found = looked(base)

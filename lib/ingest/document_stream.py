@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.readers import Incoming, read, reader_for
+from lib.ingest.read import read
+from lib.ingest.read_options import ReadOptions
+from lib.ingest.readers.registry import Incoming, reader_for
 from lib.ingest.sample import sample_documents
-from lib.ingest.source import ReadOptions, Source
 from lib.store.collections import Collection
 
 
@@ -27,7 +29,7 @@ class Feed:
     size: int | None
     position: Callable[[], int]
     replaces_parts: bool = False
-    source: Source | None = None
+    source: FileSource | None = None
     options: ReadOptions | None = None
     unread: IncomingProblem | None = None
 
@@ -46,7 +48,7 @@ class Feed:
             self.source.cancel()
 
 
-def file_feed(source: Source, options: ReadOptions | None = None) -> Feed:
+def file_feed(source: FileSource, options: ReadOptions | None = None) -> Feed:
     """A file. Raises InvalidInput where no reader knows it."""
     reader = reader_for(source.name)
     chosen = options or ReadOptions()
