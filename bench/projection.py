@@ -32,6 +32,7 @@ import numpy as np
 from bench.search_overhead import DIMENSIONS, clustered
 from lib.projection.fidelity import fidelity
 from lib.projection.process import Block, run_task
+from lib.projection.protocol import PhaseShare
 from lib.projection.settings import ClusterSettings, ProjectionSettings
 from lib.vectors.distance import Distance
 
@@ -122,8 +123,8 @@ async def build(source: Path, out: Path) -> None:
             part = vectors[first : first + 8192]
             yield np.arange(first, first + len(part)), part
 
-    async def report(phase: str, _share: float) -> None:
-        began.setdefault(phase, time.perf_counter())
+    async def on_progress(progress: PhaseShare) -> None:
+        began.setdefault(progress.phase, time.perf_counter())
 
     header = {
         "task": "layout",
@@ -133,7 +134,7 @@ async def build(source: Path, out: Path) -> None:
         "settings": SETTINGS.to_json(),
         "clusters": ClusterSettings().to_json(),
     }
-    _, arrays = await run_task(header, {}, blocks(), report)
+    _, arrays = await run_task(header, {}, blocks(), on_progress)
     times = [*began.values(), time.perf_counter()]
     each = zip(began, times, times[1:], strict=False)
     phases = {phase: round(end - start, 1) for phase, start, end in each}

@@ -99,10 +99,7 @@ async def start_backfill(jobs: Jobs, documents: DocumentService, collection: Col
     """Embeds what has no embedding yet."""
 
     async def work(context: JobContext) -> dict[str, Any]:
-        async def report(done: int, total: int, message: str) -> None:
-            await context.progress(done, total, message)
-
-        counts = await documents.backfill_embeddings(collection, report=report)
+        counts = await documents.backfill_embeddings(collection, on_progress=context.report)
         return {"embedded": asdict(counts)}
 
     return await jobs.start(
@@ -121,18 +118,12 @@ async def _load(
     feeds: Sequence[Feed],
     options: LoadOptions,
 ) -> dict[str, Any]:
-    async def watch(progress: LoadProgress) -> None:
-        await context.progress(
-            progress.done,
-            progress.total,
-            progress.message,
-            detail=progress.to_json(),
-            force=progress.last,
-        )
+    async def on_progress(progress: LoadProgress) -> None:
+        await context.report(progress, detail=progress.to_json(), force=progress.last)
 
     problem_file = ProblemFile(problems_path(documents.settings.home, context.job_id))
     summary = await documents.load(
-        collection, feeds, watch, options=options, problem_file=problem_file
+        collection, feeds, on_progress, options=options, problem_file=problem_file
     )
     return summary.to_json()
 

@@ -11,7 +11,7 @@ import asyncio
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -45,6 +45,7 @@ from lib.ingest.load import (
 )
 from lib.ingest.problems import ProblemFile
 from lib.ingest.readers.registry import Incoming
+from lib.progress import OnProgress
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.documents import MAX_CONTENT_CHARACTERS
@@ -118,12 +119,13 @@ class LoadProgress:
     summary: LoadSummary
     last: bool = False
 
+    @property
+    def share(self) -> float | None:
+        return self.done / self.total if self.total else None
+
     def to_json(self) -> dict[str, Any]:
         shown = None if self.last else _SHOWN_WHILE_RUNNING
         return replace(self.summary, problems=self.summary.problems[:shown]).to_json()
-
-
-Watch = Callable[[LoadProgress], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class Load:
         service: EmbeddingService | None,
         concurrency: int,
         options: LoadOptions,
-        watch: Watch,
+        on_progress: OnProgress[LoadProgress],
         problem_file: ProblemFile | None,
     ) -> None:
         """service: None where the texts are not to be embedded."""
@@ -166,7 +168,7 @@ class Load:
         self._service = service
         self._concurrency = concurrency
         self._options = options
-        self._watch = watch
+        self._on_progress = on_progress
         self._problem_file = problem_file
         sizes = [feed.size for feed in feeds]
         self._summary = LoadSummary(
@@ -340,7 +342,7 @@ class Load:
         swept = max(self._swept - waiting, 0) if self._swept else 0
         done = round(now.bytes_read * handled) + swept * _SWEPT_ROW_BYTES
         self._furthest = max(self._furthest, min(done, total))
-        await self._watch(LoadProgress(self._furthest, total, self._line(now), now, last))
+        await self._on_progress(LoadProgress(self._furthest, total, self._line(now), now, last))
 
     def _line(self, now: LoadSummary) -> str:
         words = [f"{now.stored.total:,} stored"]

@@ -182,10 +182,7 @@ async def start_reembedding(
 async def _fill(
     context: JobContext, documents: DocumentService, following: Collection
 ) -> dict[str, Any]:
-    async def report(done: int, total: int, message: str) -> None:
-        await context.progress(done, total, message)
-
-    return asdict(await documents.backfill_embeddings(following, report=report))
+    return asdict(await documents.backfill_embeddings(following, on_progress=context.report))
 
 
 async def _begin(db: AsyncSession, collection: Collection, model: EmbeddingModel) -> Collection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,10 @@ from lib.ingest.pipeline import (
     LoadOptions,
     LoadProgress,
     LoadSummary,
-    Watch,
     unstorable,
 )
 from lib.ingest.problems import ProblemFile
+from lib.progress import OnProgress, Step, ignore_progress
 from lib.settings import Settings
 from lib.store.collections import Collection
 from lib.store.database import Database
@@ -46,7 +46,6 @@ __all__ = [
     "LoadOptions",
     "LoadProgress",
     "LoadSummary",
-    "Report",
     "file_feed",
     "sample_feed",
 ]
@@ -54,17 +53,6 @@ __all__ = [
 log = structlog.get_logger(__name__)
 
 PREVIEW_CHARACTERS = 500
-
-Report = Callable[[int, int, str], Awaitable[None]]
-"""(done, total, message): how far the work is, in words too."""
-
-
-async def _say_nothing(_done: int, _total: int, _message: str) -> None:
-    return None
-
-
-async def _watch_nothing(_progress: LoadProgress) -> None:
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +130,7 @@ class DocumentService:
         self,
         collection: Collection,
         feeds: Sequence[Feed],
-        watch: Watch = _watch_nothing,
+        on_progress: OnProgress[LoadProgress] = ignore_progress,
         *,
         options: LoadOptions | None = None,
         problem_file: ProblemFile | None = None,
@@ -166,7 +154,7 @@ class DocumentService:
             service=self._embedding(collection) if is_embedded else None,
             concurrency=self.settings.embedding_concurrency,
             options=chosen,
-            watch=watch,
+            on_progress=on_progress,
             problem_file=problem_file,
         ).run()
         log.info(
@@ -184,7 +172,7 @@ class DocumentService:
         self,
         collection: Collection,
         batch_size: int | None = None,
-        report: Report = _say_nothing,
+        on_progress: OnProgress[Step] = ignore_progress,
     ) -> EmbeddedCounts:
         """Embeds the rows that have no embedding, and stores each batch while the next is with the
         model. A row that fails keeps the reason (embedding_error).
@@ -205,7 +193,8 @@ class DocumentService:
         async def stored() -> None:
             done = embedder.counts.embedded + embedder.counts.failed
             rate = done / max(time.perf_counter() - started, 1e-9)
-            await report(done, total, f"Embedded {done:,} of {total:,} documents ({rate:,.0f}/s)")
+            message = f"Embedded {done:,} of {total:,} documents ({rate:,.0f}/s)"
+            await on_progress(Step(done / total if total else None, message))
 
         embedder = Embedder(
             self.database,

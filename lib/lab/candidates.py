@@ -11,7 +11,7 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from lib.lab.estimates import (
     look_at,
 )
 from lib.lab.experiment import ExperimentSpec
+from lib.progress import OnProgress, Step
 from lib.store.candidates import (
     Candidate,
     CandidateSpec,
@@ -59,7 +60,6 @@ from lib.vectors.sql import printed, quoted_name
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import BuildSettings
 
-_UNITS = 1000
 _POLL_SECONDS = 0.5
 _PACE_LOOKS = 20  # so that rows a second are those of the last ten seconds
 # Of an IVFFlat build; what comes first takes less, the more rows there are for a list.
@@ -102,10 +102,6 @@ class BuildStep:
         return {**asdict(self), "notices": list(self.notices)}
 
 
-Report = Callable[[BuildStep], Awaitable[None]]
-"""Told twice a second what is being done."""
-
-
 async def start_candidate_builds(
     jobs: Jobs,
     database: Database,
@@ -130,11 +126,9 @@ async def start_candidate_builds(
         built: list[dict[str, Any]] = []
         for place, spec in enumerate(specs):
 
-            async def report(step: BuildStep, place: int = place) -> None:
-                await context.progress(
-                    round(_UNITS * (place + step.share)),
-                    _UNITS * len(specs),
-                    step.message,
+            async def on_progress(step: BuildStep, place: int = place) -> None:
+                await context.report(
+                    Step((place + step.share) / len(specs), step.message),
                     detail={
                         "candidates": list(built),
                         "building": step.as_json(),
@@ -143,12 +137,11 @@ async def start_candidate_builds(
                 )
 
             candidate = await build_candidate(
-                database, collection, spec, settings, job_id=context.job_id, report=report
+                database, collection, spec, settings, job_id=context.job_id, on_progress=on_progress
             )
             built.append(_result(candidate))
         seconds = sum(each["copy_seconds"] + each["seconds"] for each in built)
-        units = _UNITS * len(specs)
-        await context.progress(units, units, f"Built in {seconds:.1f} s", force=True)
+        await context.report(Step(1.0, f"Built in {seconds:.1f} s"), force=True)
         return {"candidates": built, "warnings": list(warnings)}
 
     names = "; ".join(candidate_name(collection, spec) for spec in specs)
@@ -238,7 +231,7 @@ async def build_candidate(
     settings: BuildSettings | None = None,
     *,
     job_id: uuid.UUID,
-    report: Report,
+    on_progress: OnProgress[BuildStep],
 ) -> Candidate:
     """Copies the collection's vectors and builds the index on the copy, within a job that runs.
 
@@ -252,7 +245,7 @@ async def build_candidate(
     name = candidate_name(collection, spec)
     candidate_id = await _announce(database, collection, spec, table, name, job_id)
     expected = estimate(facts, spec, settings)
-    console = _Console(name, spec, expected, report)
+    console = _Console(name, spec, expected, on_progress)
     try:
         await _copy(database, collection, table, candidate_id, console)
         await console.say("Collecting statistics", 1.0, 0.0)
@@ -281,11 +274,13 @@ async def build_candidate(
 class _Console:
     """What a build says while it runs."""
 
-    def __init__(self, name: str, spec: CandidateSpec, expected: Estimate, report: Report) -> None:
+    def __init__(
+        self, name: str, spec: CandidateSpec, expected: Estimate, on_progress: OnProgress[BuildStep]
+    ) -> None:
         self._name = name
         self._spec = spec
         self._expected = expected
-        self._report = report
+        self._on_progress = on_progress
         self._phase = ""
         self._seen: deque[tuple[float, int]] = deque(maxlen=_PACE_LOOKS)
         self.notices: tuple[str, ...] = ()
@@ -321,7 +316,7 @@ class _Console:
                 left = max(0, self._expected.rows - rows_done) / rate
         expected = self._expected
         seconds = expected.copy_seconds * copied + expected.build_seconds * indexed
-        await self._report(
+        await self._on_progress(
             BuildStep(
                 candidate=self._name,
                 phase=phase,

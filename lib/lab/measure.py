@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +33,7 @@ from lib.lab.queries import QueryBatch
 from lib.lab.recall import recall_figures, recalls_by_distance, recalls_by_id
 from lib.lab.truth import Truth, current_mark
 from lib.limits import IntRange
+from lib.progress import OnProgress, Step, ignore_progress
 from lib.search.filters import Filter, conditions
 from lib.store.candidates import Candidate
 from lib.store.collections import Collection
@@ -70,7 +71,6 @@ _MOST_VECTORS = 5000  # read at once, to know the true distances of rows beside 
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 DoubleArray = npt.NDArray[np.float64]
-OnProgress = Callable[[int, int, str], Awaitable[None]]
 """Told how many steps are done, of how many, and what was done last."""
 
 
@@ -450,7 +450,7 @@ async def measure_all(
     *,
     seed: int = 0,
     protocol: Protocol = Protocol.VECSCOPE,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress[Step] = ignore_progress,
 ) -> list[Measurement]:
     """Measures all of them, in a random order that is another in each round; in the order of
     ``wanted``.
@@ -471,9 +471,8 @@ async def measure_all(
             else:
                 await run.time_round(chance)
             done += 1
-            if on_progress is not None:
-                stage = f"round {number} of {rounds}" if number else "recall"
-                await on_progress(done, steps, f"{run.words}: {stage}")
+            stage = f"round {number} of {rounds}" if number else "recall"
+            await on_progress(Step(done / steps, f"{run.words}: {stage}"))
     for run in runs:
         await run.certify_again()
     return [run.measurement(seed, best=protocol is Protocol.ANN_BENCHMARKS) for run in runs]

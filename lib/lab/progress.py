@@ -12,12 +12,10 @@ from lib.lab.experiment import (
     ExperimentSpec,
 )
 from lib.lab.plan import _VALUES_PER_SECOND, _passes, exact_queries
+from lib.progress import Step
 from lib.store.jobs import JobContext
 
 MOST_LINES = 200
-
-
-_UNITS = 1000
 
 
 class Phase(StrEnum):
@@ -95,17 +93,13 @@ class Console:
     async def at(self, share: float, words: str, building: BuildStep | None = None) -> None:
         """share: 0–1 of the phase."""
         self._share, self._building = min(share, 1.0), building
-        await self._context.progress(
-            round(_UNITS * self._whole()), _UNITS, words, detail=self.detail()
-        )
+        await self._context.report(Step(self._whole(), words), detail=self.detail())
 
     async def say(self, line: str) -> None:
         elapsed = int(time.monotonic() - self._started)
         self._lines.append(f"{elapsed // 60:02d}:{elapsed % 60:02d}  {line}")
         del self._lines[:-MOST_LINES]
-        await self._context.progress(
-            round(_UNITS * self._whole()), _UNITS, line, detail=self.detail(), force=True
-        )
+        await self._context.report(Step(self._whole(), line), detail=self.detail(), force=True)
 
     def _whole(self) -> float:
         """0–1."""

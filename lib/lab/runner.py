@@ -26,7 +26,7 @@ from lib.lab.experiment import (
 from lib.lab.measure import Bench, Benches, measure_all, open_benches
 from lib.lab.measurement import Measurement, RecallFigures, Setting
 from lib.lab.plan import exact_queries
-from lib.lab.progress import _UNITS, Console, Phase, expected_seconds
+from lib.lab.progress import Console, Phase, expected_seconds
 from lib.lab.queries import QueryBatch, query_set_batch, sample_queries
 from lib.lab.recommend import judge, reaches, recommend
 from lib.lab.repository import (
@@ -42,6 +42,7 @@ from lib.lab.repository import (
 )
 from lib.lab.sweep import limits_of, scans_of, settings_of
 from lib.lab.truth import Truth, current_mark, find_truth
+from lib.progress import Step
 from lib.settings import Settings
 from lib.store.candidates import Candidate, CandidateSpec, list_candidates
 from lib.store.collections import Collection
@@ -231,7 +232,9 @@ class _Run:
         for place, spec in enumerate(missing):
             heard: set[str] = set()
 
-            async def report(step: BuildStep, place: int = place, heard: set[str] = heard) -> None:
+            async def on_progress(
+                step: BuildStep, place: int = place, heard: set[str] = heard
+            ) -> None:
                 for notice in step.notices:
                     if notice not in heard:
                         heard.add(notice)
@@ -245,7 +248,7 @@ class _Run:
                 spec,
                 self.build_settings,
                 job_id=self.context.job_id,
-                report=report,
+                on_progress=on_progress,
             )
             await self.console.say(
                 f"{built.name}: built in {format_duration(built.build_seconds or 0)}, "
@@ -350,8 +353,9 @@ class _Run:
             and not (leave_out_saturated and self._is_saturated(bench.name, setting))
         ]
 
-        async def on_progress(done: int, total: int, words: str) -> None:
-            await self.console.at(span[0] + (span[1] - span[0]) * done / total, words)
+        async def on_progress(step: Step) -> None:
+            assert step.share is not None
+            await self.console.at(span[0] + (span[1] - span[0]) * step.share, step.message)
 
         if not pairs:
             return
@@ -493,7 +497,7 @@ class _Run:
         advice = recommend(ended)
         words = advice.headline if advice else f"{len(ended.measurements):,} settings measured"
         await self.console.say(words)
-        await self.context.progress(_UNITS, _UNITS, words, force=True)
+        await self.context.report(Step(1.0, words), force=True)
         return {
             **self.console.detail(),
             "phase": None,

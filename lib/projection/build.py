@@ -14,9 +14,11 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
+from lib.progress import OnProgress, Step
 from lib.projection.graph import graph_candidate, indexed_neighbours
 from lib.projection.neighbours import Graph
-from lib.projection.process import Report, check_memory, run_task
+from lib.projection.process import check_memory, run_task
+from lib.projection.protocol import PhaseShare
 from lib.projection.reading import (
     count_embedded,
     gone,
@@ -42,7 +44,6 @@ from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import ProjectionRecord
 
-_UNITS = 1000
 _MESSAGES = {
     "reading": "Reading the vectors",
     "neighbours": "Finding each document's nearest neighbours",
@@ -155,18 +156,18 @@ async def _build(
     async with database.session() as db:
         # The mark is read first: what is written after it makes the map a stale one.
         chosen = await _choose(db, collection, settings)
-        report = _reporter(context, len(chosen.ids), collection.dimensions, settings)
+        on_progress = _reporter(context, len(chosen.ids), collection.dimensions, settings)
         known: dict[str, npt.NDArray[Any]] = {}
         if settings.method is Method.UMAP and len(chosen.ids) > EXACT_ROWS:
             k = max(KEPT_NEIGHBOURS, settings.n_neighbors - 1)
-            found = await indexed_neighbours(db, collection, chosen.ids, k, report)
+            found = await indexed_neighbours(db, collection, chosen.ids, k, on_progress)
             known = {"indices": found.indices, "distances": found.distances}
     header = task_header("layout", collection, len(chosen.ids)) | {
         "settings": settings.to_json(),
         "clusters": clusters.to_json(),
     }
-    blocks = read_vectors(database, collection, chosen.ids, report)
-    answer, arrays = await run_task(header, known, blocks, report)
+    blocks = read_vectors(database, collection, chosen.ids, on_progress)
+    answer, arrays = await run_task(header, known, blocks, on_progress)
     usable = arrays["usable"]
     points = Points(
         ids=chosen.ids[usable],
@@ -176,11 +177,11 @@ async def _build(
         neighbours=Graph(arrays["indices"], arrays["distances"]) if "indices" in arrays else None,
         labels=arrays["labels"],
     )
-    await report("naming", 0.0)
+    await on_progress(PhaseShare("naming", 0.0))
     summary = await _store(
         database, collection, settings, name, chosen, points, clusters, answer, started
     )
-    await context.progress(_UNITS, _UNITS, f"Mapped {len(points.ids):,} documents", force=True)
+    await context.report(Step(1.0, f"Mapped {len(points.ids):,} documents"), force=True)
     return {
         "projection_id": str(summary.id),
         "name": summary.name,
@@ -293,7 +294,7 @@ def _phase_seconds(rows: int, dimensions: int, settings: ProjectionSettings) -> 
 
 def _reporter(
     context: JobContext, rows: int, dimensions: int, settings: ProjectionSettings
-) -> Report:
+) -> OnProgress[PhaseShare]:
     seconds = _phase_seconds(rows, dimensions, settings)
     total = sum(seconds.values())
     before, passed = {}, 0.0
@@ -302,11 +303,12 @@ def _reporter(
         passed += each
     epochs = settings.epochs_for(rows)
 
-    async def report(phase: str, share: float) -> None:
-        done = round(_UNITS * (before[phase] + seconds[phase] * share) / total)
+    async def on_progress(progress: PhaseShare) -> None:
+        phase, share = progress.phase, progress.share
+        done = (before[phase] + seconds[phase] * share) / total
         message = _MESSAGES[phase]
         if phase == "layout" and settings.method is Method.UMAP and share:
             message += f" (epoch {round(share * epochs):,} of {epochs:,})"
-        await context.progress(done, _UNITS, message)
+        await context.report(Step(done, message))
 
-    return report
+    return on_progress

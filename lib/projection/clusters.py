@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lib.progress import ignore_progress
 from lib.projection.neighbours import IntArray
 from lib.projection.process import no_vectors, run_task
 from lib.projection.reading import read_vectors, task_header
@@ -35,14 +36,12 @@ async def cluster(
         blocks = no_vectors()
     else:
         header = task_header("clusters", collection, len(projection.ids))
-        blocks = read_vectors(database, collection, projection.ids, _nobody)
+        blocks = read_vectors(database, collection, projection.ids, ignore_progress)
     header["clusters"] = settings.to_json()
-    _, arrays = await run_task(header, {"coordinates": projection.coordinates}, blocks, _nobody)
+    _, arrays = await run_task(
+        header, {"coordinates": projection.coordinates}, blocks, ignore_progress
+    )
     labels: IntArray = arrays["labels"]
     async with database.session() as db:
         names, words = await name_clusters(db, collection, projection.ids, labels)
     return Clusters(settings, labels, names, words)
-
-
-async def _nobody(_phase: str, _share: float) -> None:
-    """A report that nobody waits for."""

@@ -11,8 +11,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
+from lib.progress import OnProgress
 from lib.projection.neighbours import Graph
-from lib.projection.process import Report
+from lib.projection.protocol import PhaseShare
 from lib.projection.settings import EXACT_ROWS
 from lib.store.candidates import Candidate, CandidateStorage, list_candidates
 from lib.store.collections import Collection
@@ -41,7 +42,11 @@ async def graph_candidate(db: AsyncSession, collection: Collection, rows: int) -
 
 
 async def indexed_neighbours(
-    db: AsyncSession, collection: Collection, ids: npt.NDArray[np.object_], k: int, report: Report
+    db: AsyncSession,
+    collection: Collection,
+    ids: npt.NDArray[np.object_],
+    k: int,
+    on_progress: OnProgress[PhaseShare],
 ) -> Graph:
     """The k nearest neighbours of each document, as places in ``ids``, as the candidate's index
     finds them: not all of them are the true ones. Where there are fewer than k, the last is
@@ -72,7 +77,7 @@ async def indexed_neighbours(
     indices = np.full((len(ids), k), -1, dtype=np.int32)
     distances = np.zeros((len(ids), k), dtype=np.float32)
     for first in range(0, len(ids), _BATCH):
-        await report("neighbours", first / len(ids))
+        await on_progress(PhaseShare("neighbours", first / len(ids)))
         found: dict[Any, list[tuple[float, int]]] = {}
         rows = await db.execute(statement, {"ids": ids[first : first + _BATCH].tolist()})
         for asker, id_, far in rows:

@@ -12,8 +12,10 @@ import numpy.typing as npt
 from sqlalchemy import select, update
 
 from lib.errors import InvalidInput, NotFound
+from lib.progress import Step
 from lib.projection.neighbours import Graph
 from lib.projection.process import run_task
+from lib.projection.protocol import PhaseShare
 from lib.projection.reading import hold, id_array, read_vectors, task_header
 from lib.projection.repository import Points, Projection, ProjectionSummary, get_projection
 from lib.projection.settings import KEPT_NEIGHBOURS, PLACED
@@ -24,7 +26,6 @@ from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import ProjectionRecord
 from lib.vectors.distance import FloatArray
 
-_UNITS = 1000
 _READING, _PLACING = 0.4, 0.95  # shares of the whole at which these phases end
 
 
@@ -136,12 +137,13 @@ async def _place(
     laid_out = np.flatnonzero(~whole.placed)
     new = id_array(missing[:limit])
 
-    async def report(phase: str, share: float) -> None:
+    async def on_progress(progress: PhaseShare) -> None:
+        phase, share = progress.phase, progress.share
         if phase == "reading":
-            await context.progress(round(_UNITS * _READING * share), _UNITS, "Reading the vectors")
+            await context.report(Step(_READING * share, "Reading the vectors"))
         else:
             done = _READING + (_PLACING - _READING) * share
-            await context.progress(round(_UNITS * done), _UNITS, "Placing the documents")
+            await context.report(Step(done, "Placing the documents"))
 
     header = task_header("place", collection, len(laid_out) + len(new))
     header["map_rows"] = len(laid_out)
@@ -149,8 +151,8 @@ async def _place(
     _, arrays = await run_task(
         header,
         {"coordinates": whole.coordinates[laid_out], "labels": whole.clusters.labels[laid_out]},
-        read_vectors(database, collection, asked, report),
-        report,
+        read_vectors(database, collection, asked, on_progress),
+        on_progress,
     )
     usable = arrays["usable"]
     added = int(usable.sum())
@@ -180,7 +182,7 @@ async def _place(
         )
         if written.first() is None:
             raise NotFound(f"The map “{whole.name}” was deleted while documents were placed on it.")
-    await context.progress(_UNITS, _UNITS, f"Placed {added:,} documents", force=True)
+    await context.report(Step(1.0, f"Placed {added:,} documents"), force=True)
     return {
         "projection_id": str(whole.id),
         "placed": added,

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ import structlog
 
 from lib.errors import InvalidInput, VecscopeError
 from lib.process import WorkerProcess
-from lib.projection.protocol import read_message, write_message
+from lib.progress import OnProgress
+from lib.projection.protocol import PhaseShare, read_message, write_message
 from lib.settings import load_settings
 from lib.vectors.distance import FloatArray
 
 Block = tuple[npt.NDArray[np.int64], FloatArray]
 """Places (b,) and the vectors (b, d) that belong there."""
-Report = Callable[[str, float], Awaitable[None]]
-"""Told a phase, and which share (0–1) of it is done."""
 Answer = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
 
 # Address space for Python, numba and what is compared at once; and what each thread of BLAS
@@ -39,7 +38,7 @@ async def run_task(
     header: Mapping[str, Any],
     arrays: Mapping[str, npt.NDArray[Any]],
     blocks: AsyncGenerator[Block],
-    report: Report,
+    on_progress: OnProgress[PhaseShare],
 ) -> Answer:
     """Has the worker do it, and gives its answer.
 
@@ -57,7 +56,7 @@ async def run_task(
         while True:
             said, found = await worker.next()
             if "phase" in said:
-                await report(said["phase"], said["share"])
+                await on_progress(PhaseShare(said["phase"], said["share"]))
             elif "result" in said:
                 return said["result"], found
             elif "failed" in said:

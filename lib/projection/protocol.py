@@ -8,12 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseShare:
+    """How far a phase of the work is, such as "layout"."""
+
+    phase: str
+    share: float
+    """0–1 of the phase."""
+
+    @property
+    def message(self) -> str:
+        return self.phase
 
 
 def write_message(pipe: BinaryIO, header: Mapping[str, Any], arrays: Arrays | None = None) -> None:

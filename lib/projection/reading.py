@@ -12,7 +12,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import NotFound
-from lib.projection.process import Block, Report
+from lib.progress import OnProgress
+from lib.projection.process import Block
+from lib.projection.protocol import PhaseShare
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.records import CollectionRecord
@@ -35,13 +37,16 @@ def task_header(task: str, collection: Collection, rows: int) -> dict[str, Any]:
 
 
 async def read_vectors(
-    database: Database, collection: Collection, ids: npt.NDArray[np.object_], report: Report
+    database: Database,
+    collection: Collection,
+    ids: npt.NDArray[np.object_],
+    on_progress: OnProgress[PhaseShare],
 ) -> AsyncGenerator[Block]:
     """The vectors of these documents, each with its place among ``ids``; those that are gone do
     not come. The connection is let go with the last of them, long before the computing ends."""
     place_of = {id_: place for place, id_ in enumerate(ids.tolist())}
     read = 0
-    await report("reading", 0.0)
+    await on_progress(PhaseShare("reading", 0.0))
     async with (
         database.session() as db,
         aclosing(stream_vectors(db, collection.table)) as blocks,
@@ -53,7 +58,7 @@ async def read_vectors(
             places, rows = np.array(wanted, dtype=np.int64).T
             read += len(places)
             yield places, vectors[rows]
-            await report("reading", read / len(ids))
+            await on_progress(PhaseShare("reading", read / len(ids)))
 
 
 async def count_embedded(db: AsyncSession, collection: Collection) -> int:

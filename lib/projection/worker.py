@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, BinaryIO
 
@@ -24,7 +24,7 @@ from lib.projection.fidelity import fidelity, kept_share, local_fidelity
 from lib.projection.grouping import NO_CLUSTER, crowds, groups, voted
 from lib.projection.layout import import_umap, pca_layout, umap_layout
 from lib.projection.neighbours import Graph, all_neighbours, nearest, only, unit, usable_rows
-from lib.projection.protocol import read_message, write_message
+from lib.projection.protocol import PhaseShare, read_message, write_message
 from lib.projection.settings import (
     FEWEST,
     KEPT_NEIGHBOURS,
@@ -36,7 +36,8 @@ from lib.projection.settings import (
 from lib.projection.weights import neighbour_weights, weighted_means
 from lib.vectors.distance import Distance, FloatArray
 
-Report = Callable[[str, float], None]
+Report = Callable[[PhaseShare], None]
+"""A function of this process, which has no event loop."""
 Result = tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]
 
 PCA_NEIGHBOURS_ROWS = 20_000
@@ -63,8 +64,8 @@ def main() -> None:
     limit_memory(int(sys.argv[1]))
     orders, answers = take_pipes()
 
-    def report(phase: str, share: float) -> None:
-        write_message(answers, {"phase": phase, "share": share})
+    def report(progress: PhaseShare) -> None:
+        write_message(answers, asdict(progress))
 
     try:
         task = receive(orders)
@@ -117,14 +118,17 @@ def lay_out(task: Task, report: Report) -> Result:
     if settings.method is Method.UMAP:  # meanwhile, on the other core
         threading.Thread(target=import_umap, daemon=True).start()
     graph = _neighbours(task, settings, usable, vectors, report)
-    report("layout", 0.0)
+    report(PhaseShare("layout", 0.0))
     coordinates = pca_layout(vectors, settings.dimensions, task.distance)
     if settings.method is Method.UMAP:
         assert graph is not None
         coordinates = umap_layout(
-            graph, coordinates, settings, lambda done, total: report("layout", done / total)
+            graph,
+            coordinates,
+            settings,
+            lambda done, total: report(PhaseShare("layout", done / total)),
         )
-    report("fidelity", 0.0)
+    report(PhaseShare("fidelity", 0.0))
     measured, points, shares = fidelity(
         vectors, coordinates, task.distance, k=KEPT_NEIGHBOURS, seed=settings.seed
     )
@@ -136,7 +140,7 @@ def lay_out(task: Task, report: Report) -> Result:
         kept = graph.first(min(KEPT_NEIGHBOURS, graph.k))
         local = local_fidelity(kept, coordinates)
         arrays |= {"indices": kept.indices, "distances": kept.distances}
-    report("clusters", 0.0)
+    report(PhaseShare("clusters", 0.0))
     clusters = ClusterSettings.from_json(task.header["clusters"])
     arrays["labels"] = crowds(coordinates, clusters)
     arrays["local"] = local
@@ -174,11 +178,13 @@ def _neighbours(
         return only(Graph(task.arrays["indices"], task.arrays["distances"]), usable)
     if settings.method is Method.PCA and len(vectors) > PCA_NEIGHBOURS_ROWS:
         return None
-    report("neighbours", 0.0)
+    report(PhaseShare("neighbours", 0.0))
     wanted = KEPT_NEIGHBOURS
     if settings.method is Method.UMAP:
         wanted = max(wanted, settings.n_neighbors - 1)
-    return all_neighbours(vectors, wanted, task.distance, lambda share: report("neighbours", share))
+    return all_neighbours(
+        vectors, wanted, task.distance, lambda share: report(PhaseShare("neighbours", share))
+    )
 
 
 def place(task: Task, report: Report) -> Result:
@@ -198,13 +204,13 @@ def place(task: Task, report: Report) -> Result:
             "None of the documents that are missing has a place: they are gone, or their "
             "embeddings are all zeros."
         )
-    report("neighbours", 0.0)
+    report(PhaseShare("neighbours", 0.0))
     known = task.vectors[on_map]
     parts = []
     for first in range(0, len(new), 8192):
         asked = task.vectors[map_rows + new[first : first + 8192]]
         parts.append(nearest(asked, known, k, task.distance))
-        report("neighbours", min(first + 8192, len(new)) / len(new))
+        report(PhaseShare("neighbours", min(first + 8192, len(new)) / len(new)))
     near = Graph(
         np.concatenate([part.indices for part in parts]),
         np.concatenate([part.distances for part in parts]),
@@ -229,7 +235,7 @@ def place(task: Task, report: Report) -> Result:
 
 
 def find_clusters(task: Task, report: Report) -> Result:
-    report("clusters", 0.0)
+    report(PhaseShare("clusters", 0.0))
     settings = ClusterSettings.from_json(task.header["clusters"])
     coordinates = task.arrays["coordinates"]
     if settings.method is ClusterMethod.HDBSCAN:

@@ -25,10 +25,12 @@ from sqlalchemy import BigInteger, column, func, or_, select, table, update
 from sqlalchemy.dialects.postgresql import insert
 
 from lib.errors import Busy, DatabaseUnreachable, NotFound, VecscopeError, from_exception
+from lib.progress import Progress
 from lib.store.database import Database
 from lib.store.records import JobRecord
 from lib.store.url import connect_arguments
 
+SHARE_UNITS = 1_000_000  # the total of a job whose progress is a share
 PROGRESS_SECONDS = 0.25  # the shortest time between two writes of a job's progress
 WATCH_SECONDS = 0.5  # how often a process looks for requests to cancel its jobs
 FINISH_SECONDS = 10.0  # how long the last write of a job waits for a server that is gone
@@ -141,6 +143,14 @@ class JobContext:
             return
         self._written_at = now
         await self._write()
+
+    async def report(
+        self, progress: Progress, *, detail: dict[str, Any] | None = None, force: bool = False
+    ) -> None:
+        """The same for work that knows its share: may be handed on as its callback."""
+        share = progress.share
+        done, total = (0, 0) if share is None else (round(SHARE_UNITS * share), SHARE_UNITS)
+        await self.progress(done, total, progress.message, detail=detail, force=force)
 
     async def _write(self, **values: Any) -> None:
         if self.detail is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import NotFound
+from lib.progress import Step
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
@@ -20,8 +21,6 @@ from lib.vectors.ddl import index_name
 from lib.vectors.index_methods import IndexSpec
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import BuildSettings
-
-_UNITS = 1000
 
 
 async def find_index(db: AsyncSession, collection: Collection) -> IndexDescription | None:
@@ -54,11 +53,8 @@ async def start_index_build(
     table = table or collection.table
 
     async def work(context: JobContext) -> dict[str, Any]:
-        async def report(progress: BuildProgress) -> None:
-            share = progress.share
-            await context.progress(
-                round(_UNITS * (share or 0.0)), _UNITS if share is not None else 0, progress.phase
-            )
+        async def on_progress(progress: BuildProgress) -> None:
+            await context.report(Step(progress.share, progress.phase))
 
         name = await _free_name(database, table, spec)
         built = await build_index(
@@ -68,10 +64,10 @@ async def start_index_build(
             name=name,
             settings=settings,
             concurrently=True,
-            on_progress=report,
+            on_progress=on_progress,
         )
         replaced = await _drop_others(database, collection, keep=built.name)
-        await context.progress(_UNITS, _UNITS, f"Built in {built.seconds:.1f} s", force=True)
+        await context.report(Step(1.0, f"Built in {built.seconds:.1f} s"), force=True)
         more = {} if afterwards is None else await afterwards(built.name)
         return {**asdict(built), "kind": spec.kind.value, "replaced": replaced, **more}
 

@@ -196,7 +196,7 @@ def test_the_job_tells_each_candidate_and_phase(database: Database) -> None:
         steps.clear()
         spec = spec_of(library, text)
         database.run(
-            build_candidate(database, library.collection, spec, job_id=job.id, report=note)
+            build_candidate(database, library.collection, spec, job_id=job.id, on_progress=note)
         )
         phases = list(dict.fromkeys(step.phase for step in steps))
         assert phases[:2] == ["Copying the vectors", "Collecting statistics"]
@@ -221,7 +221,7 @@ def test_a_cancel_while_copying_leaves_nothing(migrated_url: URL, database: Data
                 holder.execute(f"LOCK TABLE {documents} IN ACCESS EXCLUSIVE MODE")
 
         building = database.submit(
-            build_candidate(database, library.collection, spec, job_id=job_id, report=hold)
+            build_candidate(database, library.collection, spec, job_id=job_id, on_progress=hold)
         )
         waiting = (
             "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) "

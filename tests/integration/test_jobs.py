@@ -17,6 +17,7 @@ from sqlalchemy import URL, text
 from structlog.testing import capture_logs
 
 from lib.errors import Busy, DiskFull, NotFound
+from lib.progress import Step
 from lib.settings import PROJECT_ROOT
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
@@ -93,6 +94,23 @@ def test_a_job_keeps_its_progress_and_its_result(database: Database, jobs: Jobs)
     )
     assert (job.done, job.total, job.message) == (3, 4, "one")
     assert job.finished_at is not None
+
+
+def test_progress_that_is_a_share_or_not_known(database: Database, jobs: Jobs) -> None:
+    seen: list[tuple[float | None, str]] = []
+
+    async def work(context: JobContext) -> None:
+        for step in (Step(0.25, "a quarter"), Step(None, "who knows"), Step(1.0, "all")):
+            await context.report(step, force=True)
+            job = await jobs.get(context.job_id)
+            seen.append((job.share, job.message))
+
+    async def scenario() -> Job:
+        job = await jobs.start(JobKind.LOAD, "Load", work)
+        return await jobs.wait(job.id)
+
+    assert database.run(scenario()).share == 1.0
+    assert seen == [(0.25, "a quarter"), (None, "who knows"), (1.0, "all")]
 
 
 def test_a_known_failure_is_told_and_an_unknown_one_is_found_in_the_log(

@@ -28,6 +28,7 @@ from lib.lab.measure import EXACT_NAME, Bench, Benches, measure_all, open_bench,
 from lib.lab.measurement import Measurement, Protocol, Setting
 from lib.lab.queries import QueryBatch, given_batch, sample_queries
 from lib.lab.truth import Truth, find_truth
+from lib.progress import Step
 from lib.search.filters import parse_filter
 from lib.store.candidates import Candidate, CandidateStorage
 from lib.store.database import Database
@@ -254,15 +255,15 @@ def hnsw(lab: Lab) -> Candidate:
 
 def test_several_candidates_and_settings_in_mixed_rounds(lab: Lab, hnsw: Candidate) -> None:
     ivfflat = lab.library.build(IVFFlat(20))
-    steps: list[tuple[int, int, str]] = []
+    steps: list[Step] = []
 
     async def work() -> list[Measurement]:
         async with open_benches(lab.database, lab.collection, (1, 3)) as benches:
             one = await lab.add(benches, hnsw)
             two = await lab.add(benches, ivfflat)
 
-            async def note(done: int, total: int, words: str) -> None:
-                steps.append((done, total, words))
+            async def note(step: Step) -> None:
+                steps.append(step)
 
             return await measure_all(
                 [
@@ -281,8 +282,8 @@ def test_several_candidates_and_settings_in_mixed_rounds(lab: Lab, hnsw: Candida
         (ivfflat.name, 20),
         (hnsw.name, 200),
     ]
-    assert [step[:2] for step in steps] == [(done, 9) for done in range(1, 10)]
-    orders = [[words.split(":")[0] for *_, words in steps[at : at + 3]] for at in (0, 3, 6)]
+    assert [step.share for step in steps] == [done / 9 for done in range(1, 10)]
+    orders = [[step.message.split(":")[0] for step in steps[at : at + 3]] for at in (0, 3, 6)]
     assert all(len(set(order)) == 3 for order in orders)
     assert len({tuple(order) for order in orders}) > 1  # of this seed
     first, all_lists, high = measured
@@ -402,8 +403,8 @@ def test_not_certified_where_the_index_is_dropped_in_the_middle(database: Databa
             database, lab.collection, candidate, lab.batch, lab.truth, K
         ) as bench:
 
-            async def drop(done: int, _total: int, _words: str) -> None:
-                if done == 1:  # after the look
+            async def drop(step: Step) -> None:
+                if step.share == 1 / 2:  # after the look
                     await asyncio.to_thread(drop_index)
 
             return await measure_all([(bench, low(candidate))], 1, on_progress=drop)
@@ -426,8 +427,8 @@ def test_the_exact_scan_of_a_collection_that_changes_meanwhile(database: Databas
         async with open_benches(database, lab.collection) as benches:
             exact, copy = await lab.add(benches, None), await lab.add(benches, candidate)
 
-            async def write(done: int, _total: int, _words: str) -> None:
-                if done == 1:
+            async def write(step: Step) -> None:
+                if step.share == 1 / 4:
                     await asyncio.to_thread(change)
 
             wanted = [(exact, Setting(None)), (copy, low(candidate))]
@@ -495,8 +496,8 @@ def kept_busy(lab: Lab, candidate: Candidate, hurt: Callable[[Bench], Any]) -> t
             bench = await lab.add(benches, candidate)
             pids.extend(bench.clients.pids)
 
-            async def at(done: int, _total: int, _words: str) -> None:
-                if done == 2:
+            async def at(step: Step) -> None:
+                if step.share == 2 / 21:
                     await asyncio.to_thread(hurt, bench)
 
             await measure_all([(bench, low(candidate))], 20, on_progress=at)

@@ -23,7 +23,7 @@ from lib.projection.clusters import cluster
 from lib.projection.distances import distance_between, distances_to
 from lib.projection.facts import document_facts
 from lib.projection.placing import place_documents, place_query
-from lib.projection.protocol import read_message, write_message
+from lib.projection.protocol import PhaseShare, read_message, write_message
 from lib.projection.recall import lost_documents
 from lib.projection.repository import (
     Projection,
@@ -36,7 +36,7 @@ from lib.projection.terms import words_apart
 from lib.settings import PROJECT_ROOT
 from lib.store.collections import drop_collection
 from lib.store.database import Database
-from lib.store.jobs import Job, JobContext, JobStatus
+from lib.store.jobs import SHARE_UNITS, Job, JobContext, JobStatus
 from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.index_methods import HNSW, IVFFlat
 
@@ -534,11 +534,11 @@ def test_the_progress_never_goes_back(rows: int, phases: list[str]) -> None:
     async def work(context: Heard) -> None:
         report = build._reporter(context, rows, 64, ProjectionSettings(limit=500_000))
         for phase in [*phases, "layout", "fidelity", "clusters", "naming"]:
-            await report(phase, 0.0)
-            await report(phase, 1.0)
+            await report(PhaseShare(phase, 0.0))
+            await report(PhaseShare(phase, 1.0))
 
     context = Heard()
     asyncio.run(work(context))
     assert context.heard[0] == 0
     assert context.heard == sorted(context.heard)
-    assert context.heard[-1] == 1000
+    assert context.heard[-1] == SHARE_UNITS
