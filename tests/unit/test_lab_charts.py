@@ -10,10 +10,9 @@ import plotly.graph_objects as go
 import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, IVF, IVF_FACTS, TABLE, measured
 
-from lib.lab.experiment import Target
-from lib.lab.measure import EXACT_NAME
-from lib.lab.measurement import Setting
+from lib.lab.measurement import EXACT_NAME, Setting
 from lib.lab.recommend import pareto
+from lib.lab.spec import Target
 from lib.ui.lab.figures import (
     by_clients,
     by_parameter,

@@ -11,8 +11,8 @@ import streamlit as st
 
 from lib.errors import VecscopeError
 from lib.formats import format_bytes, format_duration
-from lib.lab.experiment import MOST_CANDIDATES
 from lib.lab.plan import Plan, PlannedCandidate
+from lib.lab.spec import MAX_CANDIDATES
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import read_texts, write_texts
@@ -108,7 +108,7 @@ def read_candidates(usual: Sequence[CandidateSpec], rows: int) -> Table:
     read_texts(KEY)
     read = {text: Row.from_text(text) for text in st.session_state[KEY]}
     unread = tuple(text for text, row in read.items() if row is None)
-    found = [row for row in read.values() if row is not None][:MOST_CANDIDATES]
+    found = [row for row in read.values() if row is not None][:MAX_CANDIDATES]
     if not found:
         return Table(tuple(usual), unread)
     return Table(tuple(_spec_or_why(row, rows) for row in found), unread)
@@ -139,7 +139,7 @@ def edited(
     gone = set(changes["deleted_rows"])
     kept = [row for place, row in enumerate(changed) if place not in gone]
     for added in changes["added_rows"]:
-        if len(kept) < MOST_CANDIDATES:
+        if len(kept) < MAX_CANDIDATES:
             kept.append(_changed(_new_row(kept, usual), added, documents))
     return kept
 

@@ -24,9 +24,9 @@ from lib.formats import (
     format_percent,
     format_rate,
 )
-from lib.lab.experiment import CandidateFacts, Target
-from lib.lab.measure import EXACT_NAME
-from lib.lab.measurement import Measurement, Setting
+from lib.lab.experiment import CandidateFacts
+from lib.lab.measurement import EXACT_NAME, Measurement, Setting
+from lib.lab.spec import Target
 from lib.ui.shared.charts import EXACT, FUSED, HNSW, IVFFLAT, shortened
 from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import IterativeScan

@@ -14,7 +14,7 @@ from lib.ingest.file_source import FileSource
 from lib.lab.artifacts import Takeaway, check_applicable, start_applying, takeaway
 from lib.lab.diff import Compared, compare_experiments
 from lib.lab.estimates import look_at
-from lib.lab.experiment import Experiment, ExperimentSpec
+from lib.lab.experiment import Experiment
 from lib.lab.plan import Plan, count_matching, experiment_seconds, pace_of, plan_candidates
 from lib.lab.queries import QueryBatch, file_batch
 from lib.lab.recommend import Recommendation, recommend
@@ -29,6 +29,7 @@ from lib.lab.repository import (
     rename_experiment,
 )
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
+from lib.lab.spec import ExperimentSpec
 from lib.search.filters import Filter
 from lib.settings import Settings
 from lib.store.candidates import Candidate, CandidateSpec, drop_candidate, list_candidates

@@ -25,11 +25,12 @@ from lib.formats import (
 )
 from lib.lab.artifacts import Takeaway
 from lib.lab.diff import Compared
-from lib.lab.experiment import RULES, Experiment, ExperimentState, QueryKind, Target
+from lib.lab.experiment import Experiment, ExperimentState
 from lib.lab.measurement import Measurement, Protocol
 from lib.lab.queries import QueryBatch
 from lib.lab.recommend import Recommendation, ScoreRow
 from lib.lab.repository import ExperimentSummary
+from lib.lab.spec import RULES, QueryKind, Target
 from lib.search.compare import Preset
 from lib.search.filters import CATEGORY, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
@@ -49,7 +50,7 @@ from lib.vectors.tuning import Scan, SearchSettings
 
 WORST = 12
 _SHOW, _PICKED, _USUAL = "result", "setting", "lab_results:usual"
-_PROTOCOLS_HELP = "  \n".join(f"**{each.value}**: {RULES[each].words}." for each in Protocol)
+_PROTOCOLS_HELP = "  \n".join(f"**{each.value}**: {RULES[each].description}." for each in Protocol)
 
 
 class View(StrEnum):
@@ -148,7 +149,7 @@ def show_experiment(results: Results, doors: Doors) -> None:
 def _basis(experiment: Experiment) -> None:
     spec, data = experiment.spec, experiment.data
     words = [
-        data.queries_described if data is not None else spec.queries.words,
+        data.queries_described if data is not None else spec.queries.label,
         f"k = {spec.k}",
     ]
     if data is not None:
@@ -500,7 +501,7 @@ def _show_board(results: Results) -> None:
         alt="For each candidate and level of recall the smallest setting, its latency, size and "
         "build time",
     )
-    st.caption(f"Protocol **{protocol.value}**: {escape(RULES[protocol].words)}.")
+    st.caption(f"Protocol **{protocol.value}**: {escape(RULES[protocol].description)}.")
 
 
 def _board_row(row: ScoreRow) -> dict[str, object]:

@@ -12,20 +12,11 @@ from lib.errors import InvalidInput
 from lib.evaluation.query_sets import QuerySetSummary
 from lib.formats import format_bytes, format_count, format_duration, format_percent
 from lib.ingest.file_source import FileSource
-from lib.lab.experiment import (
-    NAME_LENGTH,
-    RULES,
-    ExperimentSpec,
-    K,
-    Priority,
-    QueryKind,
-    QuerySource,
-    Target,
-)
-from lib.lab.measure import ROUNDS
-from lib.lab.measurement import Protocol
+from lib.lab.experiment import NAME_LENGTH
+from lib.lab.measurement import ROUNDS, Protocol
 from lib.lab.plan import Plan
 from lib.lab.queries import QUERY_COUNT
+from lib.lab.spec import RULES, ExperimentSpec, K, Priority, QueryKind, QuerySource, Target
 from lib.limits import IntRange
 from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
 from lib.store.candidates import CandidateSpec
@@ -176,7 +167,7 @@ def _protocol() -> Protocol:
         lambda each: _PROTOCOLS[each],
         key=f"{PREFIX}protocol",
         help_text="  \n".join(
-            f"**{_PROTOCOLS[each]}**: {escape(rules.words)}." for each, rules in RULES.items()
+            f"**{_PROTOCOLS[each]}**: {escape(rules.description)}." for each, rules in RULES.items()
         )
         + "  \nFigures can only be compared with figures of the same rules.",
         default=Protocol.VECSCOPE,
@@ -517,5 +508,5 @@ def run_button(plan: Plan, spec: ExperimentSpec, seconds: float, *, busy: bool) 
     ]
     if plan.disk_bytes:
         parts.insert(1, f"{format_bytes(plan.disk_bytes)} on disk")
-    st.caption(f"{' · '.join(parts)} · by {escape(spec.queries.words)}")
+    st.caption(f"{' · '.join(parts)} · by {escape(spec.queries.label)}")
     return pressed
