@@ -19,24 +19,24 @@ import pandas as pd
 import plotly.express as px
 import plotly.io
 
-from lib.projection.coloring import Coloring, Numbers, kinds_of
-from lib.projection.facts import DocumentFacts
+from lib.projection.coloring import Coloring, NumericColoring, categorical_coloring
+from lib.projection.document_details import DocumentDetails
 from lib.ui.map.figures import MapPoints, map_points, picture
 
 AIM_SECONDS = 1.0
 
 
-def made_up(points: int) -> tuple[np.ndarray, DocumentFacts]:
+def made_up(points: int) -> tuple[np.ndarray, DocumentDetails]:
     random = np.random.default_rng(1)
     at = random.standard_normal((points, 2)).astype(np.float32)
-    facts = DocumentFacts(
-        there=np.ones(points, dtype=bool),
+    details = DocumentDetails(
+        exists=np.ones(points, dtype=bool),
         titles=tuple(f"Document number {n} with a title of usual length" for n in range(points)),
         categories=tuple(f"category {n}" for n in random.integers(0, 15, points)),
         snippets=("The beginning of the text, a hundred and some characters long. " * 2,) * points,
         metadata={},
     )
-    return at, facts
+    return at, details
 
 
 def drawn(points: MapPoints, coloring: Coloring) -> int:
@@ -45,9 +45,9 @@ def drawn(points: MapPoints, coloring: Coloring) -> int:
     return len(plotly.io.to_json(figure, validate=False))
 
 
-def plain(at: np.ndarray, facts: DocumentFacts) -> int:
+def plain(at: np.ndarray, details: DocumentDetails) -> int:
     frame = pd.DataFrame(
-        {"x": at[:, 0], "y": at[:, 1], "category": facts.categories, "title": facts.titles}
+        {"x": at[:, 0], "y": at[:, 1], "category": details.categories, "title": details.titles}
     )
     figure = px.scatter(frame, x="x", y="y", color="category", hover_name="title")
     return len(plotly.io.to_json(figure, validate=False))
@@ -58,20 +58,20 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    at, facts = made_up(options.points)
-    numbers = Numbers("Year", np.random.default_rng(2).random(options.points))
+    at, details = made_up(options.points)
+    numbers = NumericColoring("Year", np.random.default_rng(2).random(options.points))
     seconds: dict[str, list[float]] = {"draw": [], "recolor": [], "plain": []}
     size = {}
     for _ in range(options.rounds + 1):
         begun = time.perf_counter()
-        points = map_points(at, facts)
-        size["draw"] = drawn(points, kinds_of("Category", facts.categories))
+        points = map_points(at, details)
+        size["draw"] = drawn(points, categorical_coloring("Category", details.categories))
         seconds["draw"].append(time.perf_counter() - begun)
         begun = time.perf_counter()
         size["recolor"] = drawn(points, numbers)
         seconds["recolor"].append(time.perf_counter() - begun)
         begun = time.perf_counter()
-        size["plain"] = plain(at, facts)
+        size["plain"] = plain(at, details)
         seconds["plain"].append(time.perf_counter() - begun)
     # The first round imports and compiles.
     median = {name: statistics.median(took[1:]) for name, took in seconds.items()}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from lib.projection.build import estimated_seconds, start_projection
-from lib.projection.coloring import finding
+from lib.projection.coloring import describe_coloring
 from lib.projection.placing import place_documents
 from lib.projection.repository import delete_projection, list_projections
 from lib.projection.settings import FIRST_MAPS, ProjectionSettings
@@ -81,14 +81,16 @@ def show_maps(
 ) -> MapModel:
     """The picture, and perhaps another map beside it; gives the first one as it is shown."""
     ask, collection, id_ = services.database.query, summary.collection, views[0].projection.id
-    lost = kept_lost(id_)
+    missed = kept_lost(id_)
     with columns[0]:
-        questions, groups = ui.questions_field(), ui.cluster_picker()
+        questions, kmeans_clusters = ui.questions_field(), ui.cluster_picker()
         views = [
-            cached_by_name(f"groups {n}", (view.key, groups), partial(view.clustered, groups))
+            cached_by_name(
+                f"groups {n}", (view.key, kmeans_clusters), partial(view.clustered, kmeans_clusters)
+            )
             for n, view in enumerate(views)
         ]
-        by = ui.color_picker(views[0].colors(asked=bool(questions.now), tried=lost is not None))
+        by = ui.color_picker(views[0].colors(asked=bool(questions.now), tried=missed is not None))
         names = ui.names_slider()
         with ui.search_menu():
             list_kinds = partial(ask, store.list_categories, collection)
@@ -100,10 +102,10 @@ def show_maps(
         asked = cached_by_name(
             f"asked {number}", key, partial(view.ask_all, request, questions.asked)
         )
-        tried, vector = lost if number == 0 else None, asked[-1].vector if asked else None
+        tried, vector = missed if number == 0 else None, asked[-1].vector if asked else None
         colors = partial(view.coloring, by, vector, tried)
         coloring = cached_by_name(f"colors {number}", (*view.key, by, questions.now, tried), colors)
-        draw = partial(map_points, view.projection.coordinates, view.facts)
+        draw = partial(map_points, view.projection.coordinates, view.details)
         points = cached_by_name(f"points {number}", view.key, draw)
         with place:
             figure = picture(
@@ -116,7 +118,9 @@ def show_maps(
             )
             over = layer_data(points, view.cluster_names(), names, asked)
             ui.show_chart(figure, over, view.projection, view.ids if number == 0 else None)
-            ui.caption(view.projection, finding(coloring, view.projection), points.outside)
+            ui.caption(
+                view.projection, describe_coloring(coloring, view.projection), points.outside
+            )
             ui.show_question(asked)
     return views[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from lib.cli.collections import confirm
 from lib.cli.output import json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists, InvalidInput, NotFound
-from lib.formats import format_bytes
+from lib.formats import format_bytes, format_duration, format_percent
 from lib.projection.build import start_projection
-from lib.projection.export import drawn_neighbours, map_format_of, write_map
-from lib.projection.facts import document_facts
+from lib.projection.distances import neighbours_on_map
+from lib.projection.document_details import load_document_details
+from lib.projection.export import map_format_of, write_map
 from lib.projection.placing import place_documents
 from lib.projection.repository import (
     Projection,
@@ -25,7 +27,15 @@ from lib.projection.repository import (
     get_projection,
     list_projections,
 )
-from lib.projection.settings import EPOCHS, NEIGHBOURS, SAMPLE, SEED, Method, ProjectionSettings
+from lib.projection.settings import (
+    EPOCHS,
+    MIN_DIST,
+    NEIGHBOURS,
+    SAMPLE,
+    SEED,
+    Method,
+    ProjectionSettings,
+)
 from lib.services import Services
 from lib.store.browse import get_document
 from lib.store.collections import Collection
@@ -39,8 +49,8 @@ def map_() -> None:
     """Build, list and export maps of a collection.
 
     A map lays the embeddings out in two or three dimensions, so that neighbours stay neighbours as
-    far as that is possible; how far it was, it says itself. MAP is a map's name or id; without it,
-    the newest.
+    far as that is possible; its quality is measured. MAP is a map's name or id; without it, the
+    newest.
     """
 
 
@@ -59,9 +69,11 @@ def map_() -> None:
     type=click.IntRange(NEIGHBOURS.low, NEIGHBOURS.high),
     default=NEIGHBOURS.default,
     show_default=True,
-    help="Small shows fine structure, large the whole.",
+    help="Small shows local structure, large the global one.",
 )
-@click.option("--min-dist", type=float, default=0.1, show_default=True, help="How close, 0 to 1.")
+@click.option(
+    "--min-dist", type=float, default=MIN_DIST, show_default=True, help="How close, 0 to 1."
+)
 @click.option("--epochs", type=click.IntRange(EPOCHS.low, EPOCHS.high), help="By default: by size.")
 @click.option(
     "--limit",
@@ -74,7 +86,7 @@ def map_() -> None:
 @click.option("--name", "map_name", help="By default what the settings say.")
 @json_option
 def build(name: str, method: str, map_name: str | None, as_json: bool, **options: Any) -> None:
-    """Lay a collection out and keep the result.
+    """Lay a collection out and store the map.
 
     \b
     Examples:
@@ -89,18 +101,20 @@ def build(name: str, method: str, map_name: str | None, as_json: bool, **options
             start_projection(services.jobs, database, collection, settings, name=map_name)
         )
         job = follow(services, job, if_stopped="Nothing of it is left.")
-        wanted = uuid.UUID((job.result or {})["projection_id"])
-        built = database.query(find_projection, collection, wanted)
+        projection_id = uuid.UUID((job.result or {})["projection_id"])
+        built = database.query(find_projection, collection, projection_id)
     if as_json:
-        print_json({"collection": collection.name, "map": _json(built)})
+        print_json({"collection": collection.name, "map": _to_json(built)})
         return
     measured = built.fidelity
     click.echo(
-        f"Built {one_line(built.name)}: {built.points:,} points in {built.build_seconds:.1f} s."
+        f"Built {one_line(built.name)}: {built.points:,} points in "
+        f"{format_duration(built.build_seconds)}."
     )
     click.echo(
         f"Trustworthiness {measured.trustworthiness:.3f}, continuity {measured.continuity:.3f}; "
-        f"a point keeps {measured.local:.0%} of its {measured.k} true nearest neighbours."
+        f"{format_percent(measured.local)} of a point's {measured.k} true nearest neighbours are "
+        "preserved."
     )
     if built.left_out:
         note(f"{built.left_out:,} documents stayed out: their embeddings are all zeros.")
@@ -113,25 +127,25 @@ def list_(name: str, as_json: bool) -> None:
     """Show a collection's maps, the newest first."""
     with open_session() as services:
         collection = find_collection(services, name)
-        found = services.database.query(list_projections, collection)
+        maps = services.database.query(list_projections, collection)
     if as_json:
-        print_json({"collection": collection.name, "maps": [_json(each) for each in found]})
-    elif not found:
+        print_json({"collection": collection.name, "maps": [_to_json(summary) for summary in maps]})
+    elif not maps:
         note(f"“{one_line(collection.name)}” has no maps.")
     else:
         print_table(
             ("name", "points", "placed", "of", "trustworthiness", "continuity", "state"),
             [
                 (
-                    each.name,
-                    each.points,
-                    each.placed_points,
-                    each.documents,
-                    round(each.fidelity.trustworthiness, 3),
-                    round(each.fidelity.continuity, 3),
-                    "stale" if each.stale else "fresh",
+                    summary.name,
+                    summary.points,
+                    summary.placed_points,
+                    summary.documents,
+                    round(summary.fidelity.trustworthiness, 3),
+                    round(summary.fidelity.continuity, 3),
+                    "stale" if summary.stale else "fresh",
                 )
-                for each in found
+                for summary in maps
             ],
         )
 
@@ -157,20 +171,20 @@ def export(projection: str | None, name: str, out: Path, overwrite: bool, as_jso
         )
     with open_session() as services:
         collection = find_collection(services, name)
-        drawn = _find(services, collection, projection)
-        facts = services.database.query(document_facts, collection, drawn.ids.tolist())
-    size_bytes = write_map(drawn, facts, out)
+        loaded = _load_projection(services, collection, projection)
+        details = services.database.query(load_document_details, collection, loaded.ids.tolist())
+    size_bytes = write_map(loaded, details, out)
     if as_json:
         print_json(
             {
                 "collection": collection.name,
-                "map": _json(drawn),
+                "map": _to_json(loaded),
                 "path": out,
                 "size_bytes": size_bytes,
             }
         )
     else:
-        click.echo(f"Wrote {drawn.points:,} points to {out}, {format_bytes(size_bytes)}.")
+        click.echo(f"Wrote {loaded.points:,} points to {out}, {format_bytes(size_bytes)}.")
 
 
 @map_.command()
@@ -183,44 +197,50 @@ def neighbours(projection: str | None, name: str, document: str, part: int, as_j
     """Show a document's true nearest neighbours, and where the map has them."""
     with open_session() as services:
         query, collection = services.database.query, find_collection(services, name)
-        drawn = _find(services, collection, projection)
+        loaded = _load_projection(services, collection, projection)
         parts = query(get_document, collection, document, part).parts
-        asked = next((each.id for each in parts if each.part == part), None)
-        if asked is None or asked not in drawn.place_of:
+        id_ = next((stored.id for stored in parts if stored.part == part), None)
+        if id_ is None or id_ not in loaded.index_of:
             raise NotFound(
-                f"Part {part} of “{document}” is not on the map “{drawn.name}”.",
+                f"Part {part} of “{document}” is not on the map “{loaded.name}”.",
                 hint="Place it there: python -m lib map place.",
                 field="document",
             )
-        place = drawn.place_of[asked]
-        found = list(drawn_neighbours(drawn, place))
-        ids = [drawn.ids[each["place"]] for each in found]
-        facts = query(document_facts, collection, ids)
-    for each, id_, title in zip(found, ids, facts.titles, strict=True):
-        del each["place"]
-        each |= {"id": id_, "title": title}
+        index = loaded.index_of[id_]
+        nearest = neighbours_on_map(loaded, index)
+        ids = [loaded.ids[neighbour.index] for neighbour in nearest]
+        titles = query(load_document_details, collection, ids).titles
     if as_json:
-        kept = float(drawn.local_fidelity[place])
+        preserved = float(loaded.local_fidelity[index])
         print_json(
             {
                 "collection": collection.name,
-                "map": drawn.name,
+                "map": loaded.name,
                 "document": document,
-                "local_fidelity": None if kept != kept else kept,
-                "neighbours": found,
+                "local_fidelity": None if math.isnan(preserved) else preserved,
+                "neighbours": [
+                    {
+                        "distance": neighbour.distance,
+                        "drawn": neighbour.map_distance,
+                        "rank_on_map": neighbour.map_rank,
+                        "id": id_,
+                        "title": title,
+                    }
+                    for neighbour, id_, title in zip(nearest, ids, titles, strict=True)
+                ],
             }
         )
         return
     print_table(
-        ("title", drawn.distance.label, "distance drawn", "rank on the map"),
+        ("title", loaded.distance.label, "distance on the map", "rank on the map"),
         [
             (
-                each["title"],
-                round(each["distance"], 4),
-                round(each["drawn"], 3),
-                each["rank_on_map"],
+                title,
+                round(neighbour.distance, 4),
+                round(neighbour.map_distance, 3),
+                neighbour.map_rank,
             )
-            for each in found
+            for neighbour, title in zip(nearest, titles, strict=True)
         ],
     )
 
@@ -230,19 +250,19 @@ def neighbours(projection: str | None, name: str, document: str, part: int, as_j
 @collection_option
 @json_option
 def place(projection: str | None, name: str, as_json: bool) -> None:
-    """Put the documents that are not on a map onto it, each among its nearest neighbours."""
+    """Place the documents that are not on a map yet, each among its nearest neighbours."""
     with open_session() as services:
         database, collection = services.database, find_collection(services, name)
-        drawn = _find(services, collection, projection)
-        job = database.run(place_documents(services.jobs, database, collection, drawn))
+        loaded = _load_projection(services, collection, projection)
+        job = database.run(place_documents(services.jobs, database, collection, loaded))
         job = follow(services, job, if_stopped="The map is as it was.")
-    placed = job.result or {}
+    result = job.result or {}
     if as_json:
-        print_json({"collection": collection.name, "map": drawn.name, **placed})
+        print_json({"collection": collection.name, "map": loaded.name, **result})
     else:
         click.echo(
-            f"Placed {placed['placed']:,} documents on {one_line(drawn.name)}; "
-            f"{placed['remaining']:,} are still to be placed."
+            f"Placed {result['placed']:,} documents on {one_line(loaded.name)}; "
+            f"{result['remaining']:,} are still to be placed."
         )
 
 
@@ -255,43 +275,45 @@ def delete(projection: str, name: str, yes: bool, as_json: bool) -> None:
     """Delete a map, by its name or id. Asks first."""
     with open_session() as services:
         query, collection = services.database.query, find_collection(services, name)
-        found = query(find_projection, collection, projection)
+        summary = query(find_projection, collection, projection)
         if not yes:
-            confirm(f"Delete the map “{found.name}” of “{collection.name}”?")
-        query(delete_projection, found)
+            confirm(f"Delete the map “{summary.name}” of “{collection.name}”?")
+        query(delete_projection, summary)
     if as_json:
-        print_json({"collection": collection.name, "deleted": found.name})
+        print_json({"collection": collection.name, "deleted": summary.name})
     else:
-        click.echo(f"Deleted {one_line(found.name)}.")
+        click.echo(f"Deleted {one_line(summary.name)}.")
 
 
-def _find(services: Services, collection: Collection, wanted: str | None) -> Projection:
-    """By name or id; without, the newest. Raises NotFound and InvalidInput."""
+def _load_projection(
+    services: Services, collection: Collection, name_or_id: str | None
+) -> Projection:
+    """The newest where there is no name or id. Raises NotFound and InvalidInput."""
     query = services.database.query
-    if wanted is None:
-        found = query(list_projections, collection)
-        if not found:
-            raise InvalidInput(
-                f"“{collection.name}” has no map.",
-                hint=f'Build one: python -m lib map build --collection "{collection.name}"',
-            )
-        return query(get_projection, collection, found[0].id)
-    return query(get_projection, collection, wanted)
+    if name_or_id is not None:
+        return query(get_projection, collection, name_or_id)
+    maps = query(list_projections, collection)
+    if not maps:
+        raise InvalidInput(
+            f"“{collection.name}” has no map.",
+            hint=f'Build one: python -m lib map build --collection "{collection.name}"',
+        )
+    return query(get_projection, collection, maps[0].id)
 
 
-def _json(found: ProjectionSummary) -> dict[str, Any]:
+def _to_json(summary: ProjectionSummary) -> dict[str, Any]:
     return {
-        "id": found.id,
-        "name": found.name,
-        "parameters": found.parameters,
-        "distance": found.distance,
-        "points": found.points,
-        "placed": found.placed_points,
-        "documents": found.documents,
-        "left_out": found.left_out,
-        "stale": found.stale,
-        "fidelity": found.fidelity.to_json(),
-        "versions": dict(found.versions),
-        "build_seconds": found.build_seconds,
-        "created_at": found.created_at,
+        "id": summary.id,
+        "name": summary.name,
+        "parameters": summary.parameters,
+        "distance": summary.distance,
+        "points": summary.points,
+        "placed": summary.placed_points,
+        "documents": summary.documents,
+        "left_out": summary.left_out,
+        "stale": summary.stale,
+        "fidelity": summary.fidelity.to_json(),
+        "versions": dict(summary.versions),
+        "build_seconds": summary.build_seconds,
+        "created_at": summary.created_at,
     }

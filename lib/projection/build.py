@@ -1,4 +1,4 @@
-"""Projections are built here, as jobs; the computing is the worker's."""
+"""Building projections, as jobs; the worker computes them."""
 
 from __future__ import annotations
 
@@ -16,29 +16,35 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lib.errors import InvalidInput
 from lib.progress import OnProgress, Step
 from lib.projection.graph import graph_candidate, indexed_neighbours
-from lib.projection.neighbours import Graph
+from lib.projection.neighbours import IntArray, NeighbourGraph
 from lib.projection.process import check_memory, run_task
 from lib.projection.protocol import PhaseShare
-from lib.projection.reading import (
-    count_embedded,
-    gone,
-    hold,
-    id_array,
-    is_gone,
-    read_vectors,
-    task_header,
+from lib.projection.repository import (
+    Points,
+    ProjectionSummary,
+    find_projection,
+    list_projections,
+    point_columns,
 )
-from lib.projection.repository import Points, ProjectionSummary, find_projection, list_projections
 from lib.projection.sampling import stratified
 from lib.projection.settings import (
     EXACT_ROWS,
-    FEWEST,
     KEPT_NEIGHBOURS,
+    MIN_POINTS,
     ClusterSettings,
     Method,
     ProjectionSettings,
 )
 from lib.projection.terms import name_clusters
+from lib.projection.vectors import (
+    collection_gone,
+    count_embedded,
+    id_array,
+    is_collection_gone,
+    lock_collection,
+    read_vectors,
+    task_header,
+)
 from lib.store.collections import NAME_LENGTH, Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
@@ -48,8 +54,8 @@ _MESSAGES = {
     "reading": "Reading the vectors",
     "neighbours": "Finding each document's nearest neighbours",
     "layout": "Laying out",
-    "fidelity": "Measuring how faithful the map is",
-    "clusters": "Looking for clusters",
+    "fidelity": "Measuring the quality of the map",
+    "clusters": "Computing clusters",
     "naming": "Naming the clusters",
 }
 
@@ -62,9 +68,10 @@ async def start_projection(
     *,
     name: str | None = None,
 ) -> Job:
-    """Lays the collection out, as a job; its result is ``{"projection_id", "name", …}``.
+    """Builds a projection of the collection, as a job; its result is ``{"projection_id", "name",
+    …}``.
 
-    name: by default what the settings say; a number follows where it is taken. A build that is
+    name: by default the label of the settings; a number follows where it is taken. A build that is
     cancelled, fails or is killed leaves nothing.
     Raises InvalidInput where there is too little to lay out, or too much without an index, and
     Busy while another build of the same method runs on the collection.
@@ -73,7 +80,7 @@ async def start_projection(
     name = settings.label if name is None else _checked_name(name)
     if collection.is_next:
         raise InvalidInput(
-            f"“{collection.name}” is being embedded again; a map is of its own vectors.",
+            f"“{collection.name}” is being re-embedded; a map shows its own vectors.",
             hint="Switch to the new vectors first, or map the old ones.",
         )
     async with database.session() as db:
@@ -82,15 +89,15 @@ async def start_projection(
         rows = min(documents, settings.limit)
         check_memory(rows, collection.dimensions)
         if settings.method is Method.UMAP and rows > EXACT_ROWS:
-            _check_whole(rows, documents)
+            _check_not_sampled(rows, documents)
             await graph_candidate(db, collection, rows)
 
     async def work(context: JobContext) -> dict[str, Any]:
         try:
             return await _build(database, collection, settings, name, context)
         except Exception as exc:
-            if await is_gone(database, collection):  # whatever that made of it
-                raise gone(collection) from exc
+            if await is_collection_gone(database, collection):  # whatever error that led to
+                raise collection_gone(collection) from exc
             raise
 
     return await jobs.start(
@@ -109,14 +116,14 @@ def _check_count(collection: Collection, documents: int) -> None:
             f"No document of “{collection.name}” has an embedding, so there is nothing to lay out.",
             hint="Load documents, or embed those that are there.",
         )
-    if documents < FEWEST:
+    if documents < MIN_POINTS:
         raise InvalidInput(
             f"“{collection.name}” has {documents} documents with an embedding; a map needs at "
-            f"least {FEWEST}."
+            f"least {MIN_POINTS}."
         )
 
 
-def _check_whole(rows: int, documents: int) -> None:
+def _check_not_sampled(rows: int, documents: int) -> None:
     if rows < documents:
         raise InvalidInput(
             f"A sample of {rows:,} points is more than the {EXACT_ROWS:,} that are compared with "
@@ -135,13 +142,26 @@ def _checked_name(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """What is laid out. ids: sorted, so that the same documents come in the same order."""
+@dataclass(frozen=True, eq=False)
+class _Selection:
+    """The documents that are laid out."""
 
     ids: npt.NDArray[np.object_]
+    """Sorted, so that the same documents come in the same order."""
     documents: int
-    change_mark: int
+    """How many there were to select from."""
+    revision: int
+    """The collection's, read before the documents: what is written later makes the map stale."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """What the worker computed of a selection."""
+
+    points: Points
+    labels: IntArray
+    fidelity: Mapping[str, Any]
+    versions: Mapping[str, str]
 
 
 async def _build(
@@ -152,50 +172,55 @@ async def _build(
     context: JobContext,
 ) -> dict[str, Any]:
     started = time.monotonic()
-    clusters = ClusterSettings(seed=settings.seed)
+    arrays: dict[str, npt.NDArray[Any]] = {}
     async with database.session() as db:
-        # The mark is read first: what is written after it makes the map a stale one.
-        chosen = await _choose(db, collection, settings)
-        on_progress = _reporter(context, len(chosen.ids), collection.dimensions, settings)
-        known: dict[str, npt.NDArray[Any]] = {}
-        if settings.method is Method.UMAP and len(chosen.ids) > EXACT_ROWS:
+        selection = await _select_documents(db, collection, settings)
+        on_progress = _reporter(context, len(selection.ids), collection.dimensions, settings)
+        if settings.method is Method.UMAP and len(selection.ids) > EXACT_ROWS:
             k = max(KEPT_NEIGHBOURS, settings.n_neighbors - 1)
-            found = await indexed_neighbours(db, collection, chosen.ids, k, on_progress)
-            known = {"indices": found.indices, "distances": found.distances}
-    header = task_header("layout", collection, len(chosen.ids)) | {
+            graph = await indexed_neighbours(db, collection, selection.ids, k, on_progress)
+            arrays = {"indices": graph.indices, "distances": graph.distances}
+    clusters = ClusterSettings(seed=settings.seed)
+    header = task_header("layout", collection, len(selection.ids)) | {
         "settings": settings.to_json(),
         "clusters": clusters.to_json(),
     }
-    blocks = read_vectors(database, collection, chosen.ids, on_progress)
-    answer, arrays = await run_task(header, known, blocks, on_progress)
-    usable = arrays["usable"]
-    points = Points(
-        ids=chosen.ids[usable],
-        coordinates=arrays["coordinates"],
-        placed=np.zeros(int(usable.sum()), dtype=bool),
-        local_fidelity=arrays["local"],
-        neighbours=Graph(arrays["indices"], arrays["distances"]) if "indices" in arrays else None,
-        labels=arrays["labels"],
-    )
+    blocks = read_vectors(database, collection, selection.ids, on_progress)
+    layout = _parse_layout(selection, *await run_task(header, arrays, blocks, on_progress))
     await on_progress(PhaseShare("naming", 0.0))
-    summary = await _store(
-        database, collection, settings, name, chosen, points, clusters, answer, started
-    )
-    await context.report(Step(1.0, f"Mapped {len(points.ids):,} documents"), force=True)
+    async with database.session() as db:
+        await lock_collection(db, collection)
+        names, terms = await name_clusters(db, collection, layout.points.ids, layout.labels)
+        row = {
+            "collection_id": collection.id,
+            "name": await _free_name(db, collection, name),
+            "parameters": settings.to_json(),
+            "distance": collection.distance.value,
+            "documents": selection.documents,
+            "left_out": len(selection.ids) - len(layout.points.ids),
+            "change_mark": selection.revision,
+            "fidelity": layout.fidelity,
+            "versions": layout.versions,
+            "build_seconds": time.monotonic() - started,
+            "clusters": {"settings": clusters.to_json(), "names": names, "words": terms},
+            **point_columns(layout.points, layout.labels),
+        }
+        summary = await _insert(db, collection, row)
+    await context.report(Step(1.0, f"Mapped {summary.points:,} documents"), force=True)
     return {
         "projection_id": str(summary.id),
         "name": summary.name,
         "points": summary.points,
         "left_out": summary.left_out,
         "seconds": summary.build_seconds,
-        "fidelity": answer["fidelity"],
+        "fidelity": layout.fidelity,
     }
 
 
-async def _choose(
+async def _select_documents(
     db: AsyncSession, collection: Collection, settings: ProjectionSettings
-) -> _Chosen:
-    mark = await hold(db, collection)
+) -> _Selection:
+    revision = await lock_collection(db, collection)
     table = collection.table
     columns = [table.column(table.id)]
     if table.category is not None:
@@ -207,50 +232,41 @@ async def _choose(
             .order_by(table.column(table.id))
         )
     ).all()
-    _check_count(collection, len(rows))  # they may have gone since the job was started
+    _check_count(collection, len(rows))  # some may have gone since the job was started
     categories = [None if table.category is None else row[1] for row in rows]
-    places = stratified(categories, settings.limit, settings.seed)
-    return _Chosen(id_array([rows[place][0] for place in places]), len(rows), mark)
+    sample = stratified(categories, settings.limit, settings.seed)
+    return _Selection(id_array([rows[index][0] for index in sample]), len(rows), revision)
 
 
-async def _store(
-    database: Database,
-    collection: Collection,
-    settings: ProjectionSettings,
-    name: str,
-    chosen: _Chosen,
-    points: Points,
-    clusters: ClusterSettings,
-    answer: Mapping[str, Any],
-    started: float,
+def _parse_layout(
+    selection: _Selection, answer: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+) -> _Layout:
+    ids = selection.ids[arrays["usable"]]
+    graph = None
+    if "indices" in arrays:
+        graph = NeighbourGraph(arrays["indices"], arrays["distances"])
+    points = Points(
+        ids=ids,
+        coordinates=arrays["coordinates"],
+        placed=np.zeros(len(ids), dtype=bool),
+        local_fidelity=arrays["local"],
+        neighbours=graph,
+    )
+    return _Layout(points, arrays["labels"], answer["fidelity"], answer["versions"])
+
+
+async def _insert(
+    db: AsyncSession, collection: Collection, row: Mapping[str, Any]
 ) -> ProjectionSummary:
-    """One row, all at once: before this there is nothing, after it all."""
-    async with database.session() as db:
-        await hold(db, collection)
-        names, words = await name_clusters(db, collection, points.ids, points.labels)
-        taken = {summary.name.casefold() for summary in await list_projections(db, collection)}
-        record_id = uuid.uuid4()
-        await db.execute(
-            insert(ProjectionRecord).values(
-                id=record_id,
-                collection_id=collection.id,
-                name=_free_name(name, taken),
-                parameters=settings.to_json(),
-                distance=collection.distance.value,
-                documents=chosen.documents,
-                left_out=len(chosen.ids) - len(points.ids),
-                change_mark=chosen.change_mark,
-                fidelity=answer["fidelity"],
-                versions=answer["versions"],
-                build_seconds=time.monotonic() - started,
-                clusters={"settings": clusters.to_json(), "names": names, "words": words},
-                **points.to_columns(),
-            )
-        )
-        return await find_projection(db, collection, record_id)
+    """Writes the projection's row, complete: before this there is nothing."""
+    record_id = uuid.uuid4()
+    await db.execute(insert(ProjectionRecord).values(id=record_id, **row))
+    return await find_projection(db, collection, record_id)
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+async def _free_name(db: AsyncSession, collection: Collection, name: str) -> str:
+    """The name, with a number after it where another map of the collection has it."""
+    taken = {summary.name.casefold() for summary in await list_projections(db, collection)}
     free, number = name, 1
     while free.casefold() in taken:
         number += 1
@@ -258,7 +274,7 @@ def _free_name(name: str, taken: set[str]) -> str:
     return free
 
 
-# --- how far it is, and how long it will take ----------------------------------------------------
+# --- progress and estimates ----------------------------------------------------------------------
 
 
 def estimated_seconds(rows: int, dimensions: int, settings: ProjectionSettings) -> float:
@@ -298,9 +314,9 @@ def _reporter(
     seconds = _phase_seconds(rows, dimensions, settings)
     total = sum(seconds.values())
     before, passed = {}, 0.0
-    for phase, each in seconds.items():
+    for phase, phase_seconds in seconds.items():
         before[phase] = passed
-        passed += each
+        passed += phase_seconds
     epochs = settings.epochs_for(rows)
 
     async def on_progress(progress: PhaseShare) -> None:

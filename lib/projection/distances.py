@@ -1,8 +1,9 @@
-"""True distances, to be set beside those that are drawn."""
+"""True distances between documents, to compare with distances on the map."""
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ _IDS = ARRAY(UUID(as_uuid=True))
 async def distances_to(
     db: AsyncSession, collection: Collection, projection: Projection, query_embedding: FloatArray
 ) -> FloatArray:
-    """The distance of each point's document to a query (d,): float32 (n,), by the collection's
-    distance, NaN where there is none or the document is gone. Exact, one statement.
+    """The distance from a query (d,) to the document of each point: float32 (n,), by the
+    collection's distance, NaN where it has no embedding or was deleted. Exact, one statement.
 
     Raises InvalidVector and DimensionMismatch.
     """
@@ -41,17 +42,17 @@ async def distances_to(
             table.column(table.embedding).is_not(None),
         )
     )
-    found = np.full(len(projection.ids), np.nan, dtype=np.float32)
-    at = projection.place_of
-    for each, distance in rows:
-        found[at[each]] = distance
-    return found
+    distances = np.full(len(projection.ids), np.nan, dtype=np.float32)
+    index_of = projection.index_of
+    for document_id, distance in rows:
+        distances[index_of[document_id]] = distance
+    return distances
 
 
 async def distance_between(
     db: AsyncSession, collection: Collection, first: uuid.UUID, second: uuid.UUID
 ) -> float:
-    """By the collection's distance; NaN where an embedding is zero under cosine.
+    """The collection's distance between two documents; NaN where one is zero under cosine.
 
     Raises NotFound where a document or its embedding is gone.
     """
@@ -61,11 +62,46 @@ async def distance_between(
     distance: ColumnElement[Any] = one.c[column].op(table.distance.operator, return_type=Double())(
         other.c[column]
     )
-    found = await db.scalar(
+    value = await db.scalar(
         select(distance)
         .select_from(one.join(other, true()))
         .where(one.c[table.id] == first, other.c[table.id] == second)
     )
-    if found is None:
+    if value is None:
         raise NotFound("A document of the two, or its embedding, is gone.", hint="Build a new map.")
-    return float(found)
+    return float(value)
+
+
+@dataclass(frozen=True)
+class MapNeighbour:
+    """One of a point's true nearest neighbours, and where the map has it."""
+
+    index: int
+    """In the projection."""
+    distance: float
+    """The true distance, by the collection's distance."""
+    map_distance: float
+    """In the map's own units."""
+    map_rank: int
+    """1 for the nearest on the map."""
+
+
+def neighbours_on_map(projection: Projection, index: int) -> list[MapNeighbour]:
+    """The true nearest neighbours of a point, nearest first.
+
+    Raises InvalidInput where the map has no neighbours.
+    """
+    graph = projection.graph()
+    away = np.linalg.norm(projection.coordinates - projection.coordinates[index], axis=1)
+    away[index] = np.inf
+    return [
+        MapNeighbour(
+            index=neighbour,
+            distance=distance,
+            map_distance=float(away[neighbour]),
+            map_rank=1 + int(np.count_nonzero(away < away[neighbour])),
+        )
+        for neighbour, distance in zip(
+            graph.indices[index].tolist(), graph.distances[index].tolist(), strict=True
+        )
+    ]

@@ -1,19 +1,17 @@
-"""A map as a file to take along: one line a point, as CSV or Parquet."""
+"""Export of a map to a file, CSV or Parquet: one row for each point."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import secrets
-from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lib.errors import InvalidInput, VecscopeError, from_exception
-from lib.projection.facts import DocumentFacts
+from lib.projection.document_details import DocumentDetails
 from lib.projection.repository import Projection
 from lib.search.hits_export import harmless
 
@@ -37,35 +35,31 @@ def map_format_of(path: Path) -> MapFormat:
         ) from None
 
 
-def map_columns(
-    projection: Projection, facts: DocumentFacts, places: Sequence[int] | None = None
-) -> dict[str, list[Any]]:
+def map_columns(projection: Projection, details: DocumentDetails) -> dict[str, list[Any]]:
     """Column → its values: id, title, category, x, y (and z), placed, local_fidelity, cluster and
-    cluster_name; None where there is none. facts: of the projection's ids. places: of some points
-    only, in that order."""
-    chosen = np.arange(len(projection.ids)) if places is None else np.asarray(places, dtype=int)
-    labels = projection.clusters.labels[chosen].tolist()
+    cluster_name; None where there is none. details: of the projection's documents."""
+    labels = projection.clusters.labels.tolist()
     names = projection.clusters.names
-    local = projection.local_fidelity[chosen].tolist()
-    drawn = projection.coordinates[chosen]
+    shares = projection.local_fidelity.tolist()
     return {
-        "id": [str(id_) for id_ in projection.ids[chosen]],
-        "title": [facts.titles[at] for at in chosen.tolist()],
-        "category": [facts.categories[at] for at in chosen.tolist()],
-        **{axis: column.tolist() for axis, column in zip(AXES, drawn.T, strict=False)},
-        "placed": projection.placed[chosen].tolist(),
-        "local_fidelity": [None if share != share else share for share in local],
+        "id": [str(id_) for id_ in projection.ids.tolist()],
+        "title": list(details.titles),
+        "category": list(details.categories),
+        **{
+            axis: column.tolist()
+            for axis, column in zip(AXES, projection.coordinates.T, strict=False)
+        },
+        "placed": projection.placed.tolist(),
+        "local_fidelity": [None if math.isnan(share) else share for share in shares],
         "cluster": [None if label < 0 else label for label in labels],
         "cluster_name": [None if label < 0 else names[label] for label in labels],
     }
 
 
-def map_csv(
-    projection: Projection, facts: DocumentFacts, places: Sequence[int] | None = None
-) -> bytes:
+def map_csv(projection: Projection, details: DocumentDetails) -> bytes:
     """:func:`map_columns` as UTF-8 with a byte-order mark, which tells Excel; a text that a
     spreadsheet would take for a formula has an apostrophe before it."""
-    columns = map_columns(projection, facts, places)
+    columns = map_columns(projection, details)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream)
     writer.writerow(columns)
@@ -74,61 +68,43 @@ def map_csv(
     return stream.getvalue().encode("utf-8-sig", "replace")
 
 
-def map_parquet(
-    projection: Projection, facts: DocumentFacts, places: Sequence[int] | None = None
-) -> bytes:
+def map_parquet(projection: Projection, details: DocumentDetails) -> bytes:
     """:func:`map_columns` as Parquet; coordinates are float32, as they were computed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {
+    types = {
         **dict.fromkeys(("id", "title", "category", "cluster_name"), pa.string()),
         **dict.fromkeys((*AXES, "local_fidelity"), pa.float32()),
         "placed": pa.bool_(),
         "cluster": pa.int32(),
     }
-    columns = map_columns(projection, facts, places)
-    table = pa.table({name: pa.array(values, kinds[name]) for name, values in columns.items()})
+    columns = map_columns(projection, details)
+    table = pa.table({name: pa.array(values, types[name]) for name, values in columns.items()})
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd")
     return stream.getvalue()
 
 
-def write_map(projection: Projection, facts: DocumentFacts, path: Path) -> int:
-    """As the ending of ``path`` says; the bytes written. A file is there whole or not at all.
+def write_map(projection: Projection, details: DocumentDetails, path: Path) -> int:
+    """Writes the format that the ending of ``path`` says, and returns the number of bytes. The
+    file is written completely or not at all.
 
     Raises InvalidInput for another ending, VecscopeError where it cannot be written.
     """
-    write = {MapFormat.CSV: map_csv, MapFormat.PARQUET: map_parquet}[map_format_of(path)]
-    content = write(projection, facts)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    match map_format_of(path):
+        case MapFormat.CSV:
+            content = map_csv(projection, details)
+        case MapFormat.PARQUET:
+            content = map_parquet(projection, details)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     except OSError as exc:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         known = from_exception(exc)
         raise known or VecscopeError(
-            f"{path} cannot be written: {exc.strerror}.", hint="Take another place."
+            f"{path} cannot be written: {exc.strerror}.", hint="Choose another path."
         ) from exc
     return len(content)
-
-
-def drawn_neighbours(projection: Projection, place: int) -> Iterator[dict[str, Any]]:
-    """A point's true nearest neighbours, nearest first: ``place``, ``distance`` (the true one),
-    ``drawn`` (on the map, in its own units) and ``rank_on_map``, 1 for the nearest there.
-
-    Raises InvalidInput where the map has no neighbours.
-    """
-    graph = projection.graph()
-    away = np.linalg.norm(projection.coordinates - projection.coordinates[place], axis=1)
-    away[place] = np.inf
-    for other, distance in zip(
-        graph.indices[place].tolist(), graph.distances[place].tolist(), strict=True
-    ):
-        yield {
-            "place": other,
-            "distance": distance,
-            "drawn": float(away[other]),
-            "rank_on_map": 1 + int(np.count_nonzero(away < away[other])),
-        }

@@ -1,4 +1,5 @@
-"""Neighbours out of an HNSW candidate, for collections too large to compare all with all."""
+"""Approximate neighbours from an HNSW candidate, for collections that are too large to compare all
+rows with each other."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
 from lib.progress import OnProgress
-from lib.projection.neighbours import Graph
+from lib.projection.neighbours import NeighbourGraph
 from lib.projection.protocol import PhaseShare
 from lib.projection.settings import EXACT_ROWS
 from lib.store.candidates import Candidate, CandidateStorage, list_candidates
@@ -47,45 +48,48 @@ async def indexed_neighbours(
     ids: npt.NDArray[np.object_],
     k: int,
     on_progress: OnProgress[PhaseShare],
-) -> Graph:
-    """The k nearest neighbours of each document, as places in ``ids``, as the candidate's index
-    finds them: not all of them are the true ones. Where there are fewer than k, the last is
-    repeated, and where there is none, the document itself."""
+) -> NeighbourGraph:
+    """The k nearest neighbours of each document, as indices into ``ids``, as the candidate's HNSW
+    index returns them: not all of them are the true ones.
+
+    Where there are fewer than k, the last one is repeated; where there is none, the document
+    itself.
+    """
     candidate = await graph_candidate(db, collection, len(ids))
     table = candidate.table
-    place_of = {id_: place for place, id_ in enumerate(ids.tolist())}
+    index_of = {id_: index for index, id_ in enumerate(ids.tolist())}
     settings = SearchSettings(
         ef_search=min(EF_SEARCH.high, max(4 * k, 100)), scan=Scan.INDEX
     ).server_settings()
     await apply_settings(db, settings)
-    asking = table.table.alias("q")
-    near = table.table.alias("n")
-    distance: ColumnElement[Any] = near.c[table.embedding].op(
+    query = table.table.alias("q")
+    row = table.table.alias("n")
+    distance: ColumnElement[Any] = row.c[table.embedding].op(
         table.distance.operator, return_type=Double()
-    )(asking.c[table.embedding])
+    )(query.c[table.embedding])
     nearest = (
-        select(near.c[table.id].label("id"), distance.label("distance"))
+        select(row.c[table.id].label("id"), distance.label("distance"))
         .order_by(distance)
         .limit(k + 1)
         .lateral("nearest")
     )
     statement = (
-        select(asking.c[table.id], nearest.c.id, nearest.c.distance)
-        .select_from(asking.join(nearest, true()))
-        .where(asking.c[table.id] == func.any(bindparam("ids", type_=ARRAY(UUID(as_uuid=True)))))
+        select(query.c[table.id], nearest.c.id, nearest.c.distance)
+        .select_from(query.join(nearest, true()))
+        .where(query.c[table.id] == func.any(bindparam("ids", type_=ARRAY(UUID(as_uuid=True)))))
     )
     indices = np.full((len(ids), k), -1, dtype=np.int32)
     distances = np.zeros((len(ids), k), dtype=np.float32)
     for first in range(0, len(ids), _BATCH):
         await on_progress(PhaseShare("neighbours", first / len(ids)))
-        found: dict[Any, list[tuple[float, int]]] = {}
-        rows = await db.execute(statement, {"ids": ids[first : first + _BATCH].tolist()})
-        for asker, id_, far in rows:
-            if asker != id_ and id_ in place_of:
-                found.setdefault(asker, []).append((far, place_of[id_]))
-        for place, id_ in enumerate(ids[first : first + _BATCH].tolist(), start=first):
-            around = sorted(found.get(id_, []))[:k] or [(0.0, place)]
-            around += around[-1:] * (k - len(around))
-            indices[place] = [at for _, at in around]
-            distances[place] = [far for far, _ in around]
-    return Graph(indices, distances)
+        batch = ids[first : first + _BATCH].tolist()
+        neighbours: dict[Any, list[tuple[float, int]]] = {}
+        for query_id, id_, value in await db.execute(statement, {"ids": batch}):
+            if query_id != id_ and id_ in index_of:
+                neighbours.setdefault(query_id, []).append((value, index_of[id_]))
+        for index, id_ in enumerate(batch, start=first):
+            nearest_first = sorted(neighbours.get(id_, []))[:k] or [(0.0, index)]
+            nearest_first += nearest_first[-1:] * (k - len(nearest_first))
+            indices[index] = [neighbour for _, neighbour in nearest_first]
+            distances[index] = [value for value, _ in nearest_first]
+    return NeighbourGraph(indices, distances)

@@ -1,4 +1,4 @@
-"""Coordinates: by principal components, or by UMAP from neighbours that are known already.
+"""Layouts: coordinates by principal components, or by UMAP from neighbours computed before.
 
 UMAP is imported here alone, and only in the worker's process: see :func:`import_umap`.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.projection.neighbours import Graph, unit
+from lib.projection.neighbours import IntArray, NeighbourGraph, unit
 from lib.projection.settings import ProjectionSettings
 from lib.vectors.distance import Distance, FloatArray
 
@@ -36,7 +36,7 @@ def pca_layout(vectors: FloatArray, dimensions: int, distance: Distance) -> Floa
     rows = unit(vectors) if distance is Distance.COSINE else vectors
     n, d = rows.shape
     mean = rows.mean(axis=0, dtype=np.float64)
-    found = np.zeros((n, dimensions))
+    coordinates = np.zeros((n, dimensions))
     count = min(dimensions, n, d)
     if d <= n:
         covariance = np.zeros((d, d))
@@ -53,12 +53,13 @@ def pca_layout(vectors: FloatArray, dimensions: int, distance: Distance) -> Floa
     largest = np.abs(axes).argmax(axis=0)
     axes = axes * np.where(axes[largest, np.arange(count)] < 0, -1.0, 1.0)
     for start in range(0, n, _BLOCK):
-        found[start : start + _BLOCK, :count] = (rows[start : start + _BLOCK] - mean) @ axes
-    return found.astype(np.float32)
+        block = slice(start, start + _BLOCK)
+        coordinates[block, :count] = (rows[block] - mean) @ axes
+    return coordinates.astype(np.float32)
 
 
 def umap_layout(
-    graph: Graph,
+    graph: NeighbourGraph,
     start: FloatArray,
     settings: ProjectionSettings,
     on_epoch: Callable[[int, int], None] = lambda _done, _total: None,
@@ -73,26 +74,21 @@ def umap_layout(
     check and copy the vectors, of which neither step makes any use.
     """
     umap = import_umap()
-    n = len(start)
-    k = min(settings.n_neighbors - 1, graph.k)
-    indices = np.empty((n, k + 1), dtype=np.int32)
-    distances = np.zeros((n, k + 1), dtype=np.float32)
-    indices[:, 0] = np.arange(n)  # umap-learn counts a row as its own first neighbour
-    indices[:, 1:] = graph.indices[:, :k]
-    distances[:, 1:] = graph.distances[:, :k]
-    # The inner product has no 0. UMAP goes by how much farther than the first each one is.
-    distances[:, 1:] -= np.minimum(distances[:, 1:2], 0)
+    rows = np.zeros((len(start), 1), dtype=np.float32)  # only their number is used
     random = np.random.RandomState(settings.seed)
-    rows = np.zeros((n, 1), dtype=np.float32)  # only their number is asked for
+    indices, distances = _umap_neighbours(graph, settings.n_neighbors)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "graph is not connected": islands are no mistake
         strengths, _, _ = umap.fuzzy_simplicial_set(
-            rows, k + 1, random, "precomputed", knn_indices=indices, knn_dists=distances
+            rows,
+            indices.shape[1],
+            random,
+            "precomputed",
+            knn_indices=indices,
+            knn_dists=distances,
         )
-    width = float(np.abs(start).max()) or 1.0
-    noise = random.normal(scale=_NOISE, size=start.shape)
     a, b = umap.find_ab_params(1.0, settings.min_dist)
-    epochs = settings.epochs_for(n)
+    epochs = settings.epochs_for(len(start))
     coordinates, _ = umap.simplicial_set_embedding(
         rows,
         strengths,
@@ -103,7 +99,7 @@ def umap_layout(
         gamma=1.0,
         negative_sample_rate=5,
         n_epochs=epochs,
-        init=(start * (10.0 / width) + noise).astype(np.float32),
+        init=_scaled_with_noise(start, random),
         random_state=random,
         metric="euclidean",
         metric_kwds={},
@@ -113,7 +109,7 @@ def umap_layout(
         parallel=False,
         tqdm_kwds={
             "disable": False,
-            "file": _Epochs(on_epoch, epochs),
+            "file": _EpochStream(on_epoch, epochs),
             "bar_format": "{n}",
             "mininterval": 0.2,
         },
@@ -121,8 +117,30 @@ def umap_layout(
     return np.asarray(coordinates, dtype=np.float32)
 
 
-class _Epochs:
-    """What tqdm writes its bar to: ``\\r12`` after twelve epochs."""
+def _umap_neighbours(graph: NeighbourGraph, n_neighbors: int) -> tuple[IntArray, FloatArray]:
+    """(indices, distances) as umap-learn counts neighbours: each row is its own first one, and no
+    distance is negative."""
+    n = len(graph.indices)
+    k = min(n_neighbors - 1, graph.k)
+    indices = np.empty((n, k + 1), dtype=np.int32)
+    distances = np.zeros((n, k + 1), dtype=np.float32)
+    indices[:, 0] = np.arange(n)
+    indices[:, 1:] = graph.indices[:, :k]
+    distances[:, 1:] = graph.distances[:, :k]
+    # The inner product has no 0. UMAP goes by how much farther than the first each one is.
+    distances[:, 1:] -= np.minimum(distances[:, 1:2], 0)
+    return indices, distances
+
+
+def _scaled_with_noise(start: FloatArray, random: np.random.RandomState) -> FloatArray:
+    """The first coordinates at the scale that UMAP expects, no two of them equal."""
+    largest = float(np.abs(start).max()) or 1.0
+    noise = random.normal(scale=_NOISE, size=start.shape)
+    return np.asarray(start * (10.0 / largest) + noise, dtype=np.float32)
+
+
+class _EpochStream:
+    """The stream that tqdm writes its bar to: ``\\r12`` after twelve epochs."""
 
     def __init__(self, on_epoch: Callable[[int, int], None], total: int) -> None:
         self._on_epoch, self._total = on_epoch, total

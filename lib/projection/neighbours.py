@@ -1,7 +1,8 @@
-"""The nearest neighbours of many points among many others, as places in arrays.
+"""Exact nearest neighbours of many rows among many others, as indices into arrays.
 
 lib.vectors.exact answers a thousand queries over a stream of rows; here all rows are in memory and
-all of them ask, so what is no contender must go without a Python step for each row.
+each of them is a query, so that rows which cannot be neighbours must be passed over without a
+Python step for each.
 """
 
 from __future__ import annotations
@@ -27,38 +28,45 @@ _NOTHING = np.uint64(0xFF800000_FFFFFFFF)  # packed: an infinite key, and no pla
 
 
 @dataclass(frozen=True)
-class Graph:
-    """indices: int32 (n, k), each row's nearest neighbours as places, nearest first, without the
-    row itself. distances: float32 (n, k), by the collection's distance."""
+class NeighbourGraph:
+    """The k-nearest-neighbour graph of n rows."""
 
     indices: IntArray
+    """int32 (n, k): each row's nearest neighbours, nearest first, without the row itself."""
     distances: FloatArray
+    """float32 (n, k), by the collection's distance."""
 
     @property
     def k(self) -> int:
         return int(self.indices.shape[1])
 
-    def first(self, k: int) -> Graph:
-        return Graph(self.indices[:, :k], self.distances[:, :k])
+    def first(self, k: int) -> NeighbourGraph:
+        return NeighbourGraph(self.indices[:, :k], self.distances[:, :k])
 
 
-def only(graph: Graph, kept: npt.NDArray[np.bool_]) -> Graph:
-    """The graph of the kept rows (n,) alone; in the place of a neighbour that went, the one before
-    it is repeated, and where that was the first, the row itself."""
-    if kept.all():
+def subgraph(graph: NeighbourGraph, keep: npt.NDArray[np.bool_]) -> NeighbourGraph:
+    """The graph of some of its rows. keep: bool (n,).
+
+    In place of a neighbour that is not kept the one before it is repeated, and in place of the
+    first one the row itself.
+    """
+    if keep.all():
         return graph
-    number = np.full(len(kept), -1, dtype=np.int32)
-    number[kept] = np.arange(np.count_nonzero(kept))
-    indices, distances = number[graph.indices[kept]], graph.distances[kept].copy()
-    gone = indices[:, 0] < 0
-    indices[gone, 0], distances[gone, 0] = np.flatnonzero(gone), 0.0
+    number = np.full(len(keep), -1, dtype=np.int32)
+    number[keep] = np.arange(np.count_nonzero(keep))
+    indices, distances = number[graph.indices[keep]], graph.distances[keep].copy()
+    dropped = indices[:, 0] < 0
+    indices[dropped, 0], distances[dropped, 0] = (
+        np.flatnonzero(dropped),
+        0.0,
+    )
     for rank in range(1, graph.k):
-        gone = indices[:, rank] < 0
-        indices[gone, rank], distances[gone, rank] = (
-            indices[gone, rank - 1],
-            distances[gone, rank - 1],
+        dropped = indices[:, rank] < 0
+        indices[dropped, rank], distances[dropped, rank] = (
+            indices[dropped, rank - 1],
+            distances[dropped, rank - 1],
         )
-    return Graph(indices, distances)
+    return NeighbourGraph(indices, distances)
 
 
 def usable_rows(vectors: FloatArray, distance: Distance) -> npt.NDArray[np.bool_]:
@@ -77,7 +85,7 @@ def all_neighbours(
     k: int,
     distance: Distance,
     on_share: Callable[[float], None] = lambda _share: None,
-) -> Graph:
+) -> NeighbourGraph:
     """The k nearest other rows of each row; k is at most n − 1.
 
     vectors: float32 (n, d), all usable. on_share is told which share (0–1) is done. What two blocks
@@ -102,7 +110,7 @@ def all_neighbours(
     return _ordered(rows, rows, found.places, k)
 
 
-def nearest(queries: FloatArray, rows: FloatArray, k: int, distance: Distance) -> Graph:
+def nearest(queries: FloatArray, rows: FloatArray, k: int, distance: Distance) -> NeighbourGraph:
     """The k nearest rows of each query; k is at most their number."""
     k = min(k, len(rows))
     asking, asked = _Comparable.of(queries, distance), _Comparable.of(rows, distance)
@@ -202,7 +210,9 @@ def _unpacked_keys(packed: npt.NDArray[np.uint64]) -> FloatArray:
     return np.where(sorting & _SIGN, sorting ^ _SIGN, ~sorting).view(np.float32)
 
 
-def _ordered(queries: _Comparable, rows: _Comparable, near: npt.NDArray[np.int64], k: int) -> Graph:
+def _ordered(
+    queries: _Comparable, rows: _Comparable, near: npt.NDArray[np.int64], k: int
+) -> NeighbourGraph:
     """The k nearest among the contenders ``near`` (q, c).
 
     Float32 chose k + _MARGIN of them, their distances in float64 give the order; of equally near
@@ -216,7 +226,7 @@ def _ordered(queries: _Comparable, rows: _Comparable, near: npt.NDArray[np.int64
         order = np.lexsort((near[asked], exact), axis=1)[:, :k]
         indices[asked] = np.take_along_axis(near[asked], order, axis=1)
         distances[asked] = np.take_along_axis(exact, order, axis=1)
-    return Graph(indices, distances)
+    return NeighbourGraph(indices, distances)
 
 
 def _distances(

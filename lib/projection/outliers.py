@@ -1,6 +1,6 @@
-"""What stands out on a map: pairs that are nearly the same, loners, and those in strange company.
+"""Data issues that a map's neighbours show: near-duplicates, outliers and label mismatches.
 
-All from the exact neighbours that are kept with the projection: no scan, no statement.
+All three come from the exact neighbours that are stored with the projection: no scan, no statement.
 """
 
 from __future__ import annotations
@@ -15,38 +15,46 @@ from lib.projection.repository import Projection
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two documents by their places in the projection, and their distance."""
+class NearDuplicate:
+    """Two documents that are nearly the same."""
 
     first: int
+    """Its index in the projection."""
     second: int
+    """Its index in the projection."""
     distance: float
 
 
 @dataclass(frozen=True)
 class Outlier:
-    """place: in the projection. mean_distance: to its nearest neighbours."""
+    """A document far from its nearest neighbours."""
 
-    place: int
+    index: int
+    """In the projection."""
     mean_distance: float
+    """To its nearest neighbours."""
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """A document most of whose neighbours have another category than its own. share: 0–1, how many
-    of them have ``other``, the category that most of them have."""
+class LabelMismatch:
+    """A document most of whose neighbours have another category than its own."""
 
-    place: int
+    index: int
+    """In the projection."""
     category: str
-    other: str
+    neighbour_category: str
+    """The category that most of its neighbours have."""
     share: float
+    """How many of its neighbours have that category, 0–1."""
 
 
-def near_duplicates(projection: Projection, max_distance: float, limit: int = 500) -> list[Pair]:
+def near_duplicates(
+    projection: Projection, max_distance: float, limit: int = 500
+) -> list[NearDuplicate]:
     """Pairs with distance ≤ max_distance, the nearest first.
 
-    Complete as long as a document has fewer such pairs than neighbours were kept (15); of larger
-    heaps of equal documents each is in some pair.
+    Complete as long as a document has fewer such pairs than neighbours are stored (15); of a larger
+    set of equal documents each is in some pair.
     Raises InvalidInput where max_distance is not a number, or the map has no neighbours.
     """
     if not np.isfinite(max_distance):
@@ -58,24 +66,24 @@ def near_duplicates(projection: Projection, max_distance: float, limit: int = 50
     pairs, firsts = np.unique(both, axis=0, return_index=True)
     order = np.argsort(distance[firsts], kind="stable")[:limit]
     return [
-        Pair(int(pairs[place, 0]), int(pairs[place, 1]), float(distance[firsts[place]]))
-        for place in order.tolist()
+        NearDuplicate(int(pairs[pair, 0]), int(pairs[pair, 1]), float(distance[firsts[pair]]))
+        for pair in order.tolist()
     ]
 
 
 def outliers(projection: Projection, limit: int = 100) -> list[Outlier]:
-    """Those with the largest mean distance to their nearest neighbours, the loneliest first.
+    """Documents with the largest mean distance to their nearest neighbours, the farthest first.
 
     Raises InvalidInput where the map has no neighbours.
     """
     means = projection.graph().distances.mean(axis=1, dtype=np.float64)
     order = np.argsort(-means, kind="stable")[:limit]
-    return [Outlier(int(place), float(means[place])) for place in order]
+    return [Outlier(int(index), float(means[index])) for index in order]
 
 
-def strangers(
+def label_mismatches(
     projection: Projection, categories: Sequence[str | None], limit: int = 100
-) -> list[Stranger]:
+) -> list[LabelMismatch]:
     """Documents of whose nearest neighbours more than half have one other category, the largest
     share first. categories: one a point, None where it has none; those are left out.
 
@@ -86,19 +94,21 @@ def strangers(
         raise InvalidInput(
             f"There are {len(categories):,} categories for {len(graph.indices):,} points."
         )
-    kinds = sorted({category for category in categories if category is not None})
-    number = {category: place for place, category in enumerate(kinds)}
-    own = np.array([-1 if each is None else number[each] for each in categories], dtype=np.int64)
+    names = sorted({category for category in categories if category is not None})
+    code_of: dict[str | None, int] = {category: code for code, category in enumerate(names)}
+    code_of[None] = -1
+    own = np.array([code_of[category] for category in categories], dtype=np.int64)
     around = np.sort(own[graph.indices], axis=1)  # equal ones lie side by side
     share = np.zeros(len(own))
-    other = np.full(len(own), -1)
-    for rank in range(graph.k):  # the longest run is the category that most of them have
+    majority = np.full(len(own), -1)
+    for rank in range(graph.k):  # the longest run is the category that most neighbours have
         run = (around == around[:, rank : rank + 1]).mean(axis=1)
-        better = (around[:, rank] >= 0) & (run > share)
-        share[better], other[better] = run[better], around[better, rank]
-    strange = np.flatnonzero((own >= 0) & (other >= 0) & (other != own) & (share > 0.5))
-    order = strange[np.argsort(-share[strange], kind="stable")][:limit]
+        is_larger = (around[:, rank] >= 0) & (run > share)
+        share[is_larger], majority[is_larger] = run[is_larger], around[is_larger, rank]
+    is_mismatch = (own >= 0) & (majority >= 0) & (majority != own) & (share > 0.5)
+    mismatches = np.flatnonzero(is_mismatch)
+    order = mismatches[np.argsort(-share[mismatches], kind="stable")][:limit]
     return [
-        Stranger(int(place), kinds[own[place]], kinds[other[place]], float(share[place]))
-        for place in order
+        LabelMismatch(int(index), names[own[index]], names[majority[index]], float(share[index]))
+        for index in order
     ]

@@ -1,11 +1,11 @@
-"""Recall on the map: which documents an index does not find, and where on the map they lie."""
+"""Recall on the map: which documents an index misses, and where on the map they lie."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,42 +20,47 @@ from lib.store.candidates import Candidate
 from lib.store.database import Database
 from lib.vectors.distance import FloatArray
 from lib.vectors.exact import exact_neighbours_in
+from lib.vectors.plans import Certificate
+from lib.vectors.recall import missed_neighbours
 from lib.vectors.search import search_similar_documents
 from lib.vectors.stream import stream_vectors
 from lib.vectors.tuning import Scan, SearchSettings
 
 QUERIES = IntRange(1, 5_000, 300)
 K = IntRange(1, 100, 10)
-_TIE_TOLERANCE = 1e-6  # the server adds up in float32
 
 
-@dataclass(frozen=True)
-class LostDocuments:
-    """For each point of a projection, n of them; NaN and 0 where nothing is known.
+@dataclass(frozen=True, eq=False)
+class DocumentRecall:
+    """The recall of an index over a projection's documents, n of them, asked for their neighbours.
 
-    found_share: float32 (n,), of a point that was a query, the share of its true k nearest that
-    the index found. due: int32 (n,), for how many queries it was among the true k nearest; lost:
-    int32 (n,), in how many of those the index did not return it. recall: the mean share over the
-    queries. certified: whether the plan used the candidate's index, and why not.
+    A document that was no query has no recall of its own, but it may be expected: be among the true
+    neighbours of queries.
     """
 
-    found_share: FloatArray
-    due: npt.NDArray[np.int32]
-    lost: npt.NDArray[np.int32]
+    query_recall: FloatArray
+    """float32 (n,): of a document that was a query its recall@k, NaN for others."""
+    expected: npt.NDArray[np.int32]
+    """int32 (n,): for how many queries it is among the true k nearest."""
+    missed: npt.NDArray[np.int32]
+    """int32 (n,): for how many of those the index did not return it."""
     queries: int
     k: int
     recall: float
+    """Mean recall@k of the queries."""
     certified: bool
+    """Whether the plan used the candidate's index."""
     reason: str
+    """Why it is not certified."""
 
     @property
-    def lost_share(self) -> FloatArray:
-        """lost / due, float32 (n,); NaN where it was due nowhere."""
+    def missed_share(self) -> FloatArray:
+        """missed / expected, float32 (n,); NaN where it was not expected."""
         with np.errstate(invalid="ignore"):
-            return np.asarray(self.lost / self.due, dtype=np.float32)
+            return np.asarray(self.missed / self.expected, dtype=np.float32)
 
 
-async def lost_documents(
+async def measure_recall(
     database: Database,
     projection: Projection,
     candidate: Candidate,
@@ -65,12 +70,12 @@ async def lost_documents(
     k: int = K.default,
     queries: int = QUERIES.default,
     seed: int = 0,
-) -> LostDocuments:
-    """Asks the candidate's index for the nearest of a seeded sample of the map's documents, each
-    left out of its own answer, and compares with the exact answer over the same copy.
+) -> DocumentRecall:
+    """Searches the candidate's index for the nearest neighbours of a seeded sample of the map's
+    documents, each left out of its own answer, and compares with the exact neighbours in the same
+    copy. A neighbour that ties with the farthest one returned counts as returned.
 
-    A neighbour that is as near as the last one returned counts as found.
-    Raises InvalidInput where the candidate cannot be searched or knows none of the documents,
+    Raises InvalidInput where the candidate cannot be searched or has none of the documents,
     LimitExceeded for a value out of range.
     """
     K.check(k, "k")
@@ -80,94 +85,96 @@ async def lost_documents(
         raise InvalidInput(
             f"The candidate “{candidate.name}” is not ready.", hint="Wait until it is built."
         )
-    random = np.random.default_rng(seed)
-    ids = projection.ids.tolist()
-    if len(ids) > queries:
-        ids = [ids[at] for at in np.sort(random.choice(len(ids), queries, replace=False))]
+    sample = _sample_ids(projection, queries, seed)
     async with database.session() as db:
-        asked, vectors = await _vectors(db, candidate, ids)
-        if not asked:
+        query_ids, vectors = await _read_vectors(db, candidate, sample)
+        if not query_ids:
             raise InvalidInput(
-                f"The candidate “{candidate.name}” holds none of the map's documents.",
+                f"The candidate “{candidate.name}” has none of the map's documents.",
                 hint="It may be older than they are: build it anew.",
             )
-        truth = await exact_neighbours_in(db, candidate.exact_table, vectors, k, exclude=asked)
-    at = projection.place_of
-    share = np.full(len(projection.ids), np.nan, dtype=np.float32)
-    due = np.zeros(len(projection.ids), dtype=np.int32)
-    lost = np.zeros(len(projection.ids), dtype=np.int32)
-    shares, certificate = [], None
-    for number, id_ in enumerate(asked):
-        async with database.session() as db:
-            found = await search_similar_documents(
-                db,
-                candidate.table,
-                vectors[number],
-                k + 1,
-                settings=settings,
-                with_plan=certificate is None,
-            )
-        if found.plan is not None:
-            certificate = found.plan.certify(candidate.index_name or "")
-        returned = [(hit.document.id, hit.distance) for hit in found if hit.document.id != id_][:k]
-        missed = missed_neighbours(truth.ids[number], truth.distances[number], returned)
-        wanted = [each for each in truth.ids[number].tolist() if each is not None]
-        if wanted:
-            shares.append(1.0 - len(missed) / len(wanted))
-            share[at[id_]] = shares[-1]
-        for each in wanted:
-            if each in at:
-                due[at[each]] += 1
-                lost[at[each]] += each in missed
-    assert certificate is not None
-    return LostDocuments(
-        found_share=share,
-        due=due,
-        lost=lost,
-        queries=len(asked),
+        truth = await exact_neighbours_in(db, candidate.exact_table, vectors, k, exclude=query_ids)
+    returned, certificate = await _search(database, candidate, query_ids, vectors, k, settings)
+    query_recall = np.full(len(projection.ids), np.nan)
+    expected = np.zeros(len(projection.ids), dtype=np.int32)
+    missed = np.zeros(len(projection.ids), dtype=np.int32)
+    index_of = projection.index_of
+    for row, query_id in enumerate(query_ids):
+        true_ids = [id_ for id_ in truth.ids[row].tolist() if id_ is not None]
+        missed_ids = missed_neighbours(
+            truth.ids[row].tolist(), truth.distances[row].tolist(), returned[row]
+        )
+        if true_ids:
+            query_recall[index_of[query_id]] = 1.0 - len(missed_ids) / len(true_ids)
+        for id_ in true_ids:
+            if id_ in index_of:
+                expected[index_of[id_]] += 1
+                missed[index_of[id_]] += id_ in missed_ids
+    has_truth = np.isfinite(query_recall)
+    return DocumentRecall(
+        query_recall=query_recall.astype(np.float32),
+        expected=expected,
+        missed=missed,
+        queries=len(query_ids),
         k=k,
-        recall=float(np.mean(shares)) if shares else 0.0,
+        recall=float(query_recall[has_truth].mean()) if has_truth.any() else 0.0,
         certified=certificate.certified,
         reason=certificate.reason,
     )
 
 
-def missed_neighbours(
-    truth: npt.NDArray[np.object_],
-    distances: npt.NDArray[np.float64],
-    returned: list[tuple[Any, float | None]],
-) -> set[uuid.UUID]:
-    """The true neighbours that were not returned, but for those that tie with the farthest."""
-    found = {id_ for id_, _ in returned}
-    known = [far for far in distances.tolist() if np.isfinite(far)]
-    farthest = known[-1] if known else np.inf
-    tolerance = _TIE_TOLERANCE * max(1.0, abs(farthest))
-    missed = [
-        (far, id_)
-        for id_, far in zip(truth.tolist(), distances.tolist(), strict=True)
-        if id_ is not None and id_ not in found
-    ]
-    # Another document in the farthest's place, as near as it, is as good an answer.
-    spare = sum(
-        1
-        for id_, far in returned
-        if id_ not in set(truth.tolist()) and far is not None and far <= farthest + tolerance
-    )
-    tied = [id_ for far, id_ in missed if far >= farthest - tolerance][:spare]
-    return {id_ for _, id_ in missed} - set(tied)
+def _sample_ids(projection: Projection, count: int, seed: int) -> list[uuid.UUID]:
+    """At most so many of the projection's documents, in their order."""
+    ids: list[uuid.UUID] = projection.ids.tolist()
+    if len(ids) <= count:
+        return ids
+    random = np.random.default_rng(seed)
+    return [ids[index] for index in np.sort(random.choice(len(ids), count, replace=False))]
 
 
-async def _vectors(
+async def _search(
+    database: Database,
+    candidate: Candidate,
+    query_ids: Sequence[uuid.UUID],
+    vectors: FloatArray,
+    k: int,
+    settings: SearchSettings,
+) -> tuple[list[dict[uuid.UUID, float | None]], Certificate]:
+    """For each query the documents that the index returns → their distances; and whether its plan
+    used the index."""
+    returned: list[dict[uuid.UUID, float | None]] = []
+    certificate = None
+    for query_id, vector in zip(query_ids, vectors, strict=True):
+        async with database.session() as db:
+            result = await search_similar_documents(
+                db,
+                candidate.table,
+                vector,
+                k + 1,
+                settings=settings,
+                with_plan=certificate is None,
+            )
+        if result.plan is not None:
+            certificate = result.plan.certify(candidate.index_name or "")
+        others = [hit for hit in result if hit.document.id != query_id]
+        returned.append({hit.document.id: hit.distance for hit in others[:k]})
+    assert certificate is not None
+    return returned, certificate
+
+
+async def _read_vectors(
     db: AsyncSession, candidate: Candidate, ids: list[uuid.UUID]
-) -> tuple[list[Any], FloatArray]:
+) -> tuple[list[uuid.UUID], FloatArray]:
+    """The ids that the candidate has, sorted, and their vectors (n, d)."""
     table = candidate.table
-    wanted = table.column(table.id) == func.any(cast(ids, ARRAY(UUID(as_uuid=True))))
-    found: list[Any] = []
+    requested = table.column(table.id) == func.any(cast(ids, ARRAY(UUID(as_uuid=True))))
+    read_ids: list[uuid.UUID] = []
     blocks: list[FloatArray] = []
-    async with aclosing(stream_vectors(db, table, where=[wanted])) as stream:
+    async with aclosing(stream_vectors(db, table, where=[requested])) as stream:
         async for block_ids, vectors in stream:
-            found += block_ids
+            read_ids += block_ids
             blocks.append(vectors)
-    order = sorted(range(len(found)), key=lambda place: found[place])
-    vectors = np.concatenate(blocks) if blocks else np.empty((0, 1), dtype=np.float32)
-    return [found[place] for place in order], vectors[order]
+    if not read_ids:
+        return [], np.empty((0, 1), dtype=np.float32)
+    order = sorted(range(len(read_ids)), key=lambda row: read_ids[row])
+    return [read_ids[row] for row in order], np.concatenate(blocks)[order]

@@ -1,7 +1,7 @@
-"""Projections as they are kept: one row each, its arrays as bytes.
+"""The repository of projections: one row for each, its arrays as bytes.
 
-A row is written when its projection is whole, and never before: a build that was cancelled, failed
-or killed leaves nothing (docs/decisions/020-a-map-is-one-row.md).
+A row is written when its projection is complete, and never before: a build that was cancelled,
+failed or was killed leaves nothing (docs/decisions/020-a-map-is-one-row.md).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sqlalchemy import Row, Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput, NotFound
+from lib.projection.clustering import NO_CLUSTER
 from lib.projection.fidelity import Fidelity
-from lib.projection.grouping import NO_CLUSTER
-from lib.projection.neighbours import Graph, IntArray
+from lib.projection.neighbours import IntArray, NeighbourGraph
 from lib.projection.settings import ClusterSettings, Method, ProjectionSettings
 from lib.store.collections import Collection
 from lib.store.records import CollectionRecord, ProjectionRecord
@@ -30,12 +30,7 @@ from lib.vectors.distance import Distance, FloatArray
 
 @dataclass(frozen=True)
 class ProjectionSummary:
-    """A projection without its points.
-
-    points: how many it has, ``placed`` of them put in later. documents: how many had an embedding
-    when it was built; left_out: of those that were chosen, how many have no distance to anything.
-    stale: the collection was written to since. build_seconds: reading included.
-    """
+    """A projection without its points."""
 
     id: uuid.UUID
     collection_id: uuid.UUID
@@ -44,12 +39,17 @@ class ProjectionSummary:
     distance: Distance
     points: int
     placed_points: int
+    """How many of the points were placed later."""
     documents: int
+    """How many documents had an embedding when it was built."""
     left_out: int
+    """How many of the documents that were to be laid out have no distance to anything."""
     stale: bool
+    """Whether the collection was written to since."""
     fidelity: Fidelity
     versions: Mapping[str, str]
     build_seconds: float
+    """Reading the vectors included."""
     created_at: datetime
 
     @property
@@ -72,85 +72,102 @@ class ProjectionSummary:
 
 
 @dataclass(frozen=True, eq=False)
-class Projection(ProjectionSummary):
-    """A projection with its points, n of them.
-
-    ids: object array (n,) of uuid.UUID. coordinates: float32 (n, 2 or 3). placed: bool (n,), put in
-    later by their neighbours. local_fidelity: float32 (n,), the share of a point's true nearest
-    that are among its nearest on the map, NaN where it was not measured. neighbours: None where
-    they were not looked for; a placed point's are among the others. clusters: as found when it was
-    built; a placed point is in that of most of its neighbours.
-    """
+class Points:
+    """The points of a projection, n of them, as arrays in one order."""
 
     ids: npt.NDArray[np.object_]
+    """uuid.UUID (n,), the documents."""
     coordinates: FloatArray
+    """float32 (n, 2 or 3)."""
     placed: npt.NDArray[np.bool_]
+    """bool (n,): placed later, by their nearest neighbours."""
     local_fidelity: FloatArray
-    neighbours: Graph | None
+    """float32 (n,): the share of a point's true nearest neighbours that are among its nearest on
+    the map; NaN where it was not measured."""
+    neighbours: NeighbourGraph | None
+    """None where they were not computed; those of a placed point were all laid out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """A clustering of a projection's points."""
+
+    settings: ClusterSettings
+    labels: IntArray
+    """int32 (n,): NO_CLUSTER, or an index into ``names`` and ``terms``. 0 is the cluster that was
+    the largest when they were computed; a placed point has the label of most of its neighbours."""
+    names: tuple[str, ...]
+    """Of each cluster: its first terms."""
+    terms: tuple[tuple[str, ...], ...]
+    """Of each cluster: its distinctive terms, the most distinctive first."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.names))
+        return tuple(int(count) for count in counts)
+
+    @property
+    def outside(self) -> int:
+        """How many points are in no cluster."""
+        return int(np.count_nonzero(self.labels == NO_CLUSTER))
+
+
+@dataclass(frozen=True, eq=False)
+class Projection(ProjectionSummary, Points):
+    """A projection with its points and their clusters."""
+
     clusters: Clusters
 
     @cached_property
-    def place_of(self) -> Mapping[uuid.UUID, int]:
-        """Document id → its place in the arrays."""
-        return {id_: place for place, id_ in enumerate(self.ids.tolist())}
+    def index_of(self) -> Mapping[uuid.UUID, int]:
+        """Document id → its index in the arrays."""
+        return {id_: index for index, id_ in enumerate(self.ids.tolist())}
 
-    def graph(self) -> Graph:
+    def graph(self) -> NeighbourGraph:
         """The neighbours. Raises InvalidInput where there are none."""
         if self.neighbours is None:
             raise InvalidInput(
-                f"“{self.name}” was made without looking for neighbours, as PCA of many documents "
+                f"“{self.name}” was built without computing neighbours, as PCA of many documents "
                 "is.",
                 hint="Build a UMAP map.",
             )
         return self.neighbours
 
 
-@dataclass(frozen=True)
-class Points:
-    """The arrays of a projection, as in :class:`Projection`."""
-
-    ids: npt.NDArray[np.object_]
-    coordinates: FloatArray
-    placed: npt.NDArray[np.bool_]
-    local_fidelity: FloatArray
-    neighbours: Graph | None
-    labels: npt.NDArray[np.int32]
-
-    def to_columns(self) -> dict[str, Any]:
-        graph = self.neighbours
-        return {
-            "ids": self.ids.tolist(),
-            "points": len(self.ids),
-            "placed_points": int(self.placed.sum()),
-            "coordinates": self.coordinates.astype("<f4").tobytes(),
-            "placed": np.packbits(self.placed).tobytes(),
-            "local_fidelity": self.local_fidelity.astype("<f4").tobytes(),
-            "neighbour_indices": None if graph is None else graph.indices.astype("<i4").tobytes(),
-            "neighbour_distances": None
-            if graph is None
-            else graph.distances.astype("<f4").tobytes(),
-            "labels": self.labels.astype("<i4").tobytes(),
-        }
+def point_columns(points: Points, labels: IntArray) -> dict[str, Any]:
+    """The columns of a projection's row that hold its points and their cluster labels (n,)."""
+    graph = points.neighbours
+    return {
+        "ids": points.ids.tolist(),
+        "points": len(points.ids),
+        "placed_points": int(points.placed.sum()),
+        "coordinates": points.coordinates.astype("<f4").tobytes(),
+        "placed": np.packbits(points.placed).tobytes(),
+        "local_fidelity": points.local_fidelity.astype("<f4").tobytes(),
+        "neighbour_indices": None if graph is None else graph.indices.astype("<i4").tobytes(),
+        "neighbour_distances": None if graph is None else graph.distances.astype("<f4").tobytes(),
+        "labels": labels.astype("<i4").tobytes(),
+    }
 
 
 async def list_projections(db: AsyncSession, collection: Collection) -> list[ProjectionSummary]:
     """All of the collection's, the newest first."""
     if collection.is_next:
-        return []  # they are of its own vectors
-    rows = await db.execute(_facts(collection).order_by(ProjectionRecord.created_at.desc()))
-    return [ProjectionSummary(**_summary(row)) for row in rows]
+        return []  # maps belong to the collection's own vectors
+    rows = await db.execute(_summary_query(collection).order_by(ProjectionRecord.created_at.desc()))
+    return [ProjectionSummary(**_summary_fields(row)) for row in rows]
 
 
 async def get_projection(
-    db: AsyncSession, collection: Collection, wanted: uuid.UUID | str
+    db: AsyncSession, collection: Collection, name_or_id: uuid.UUID | str
 ) -> Projection:
     """With its points; by id, or by name (capitals do not matter). Raises NotFound, naming what
     there is."""
-    summary = await find_projection(db, collection, wanted)
+    summary = await find_projection(db, collection, name_or_id)
     r = ProjectionRecord
     row = (
         await db.execute(
-            _facts(collection)
+            _summary_query(collection)
             .add_columns(
                 r.ids,
                 r.coordinates,
@@ -165,73 +182,69 @@ async def get_projection(
         )
     ).one_or_none()
     if row is None:
-        raise _unknown(collection, wanted, [])
-    points = points_of(row, summary.dimensions)
-    clusters = Clusters(
-        settings=ClusterSettings.from_json(row.clusters["settings"]),
-        labels=points.labels,
-        names=tuple(row.clusters["names"]),
-        words=tuple(tuple(words) for words in row.clusters["words"]),
-    )
+        raise _not_found(collection, name_or_id, [])
     return Projection(
-        **_summary(row),
-        ids=points.ids,
-        coordinates=points.coordinates,
-        placed=points.placed,
-        local_fidelity=points.local_fidelity,
-        neighbours=points.neighbours,
-        clusters=clusters,
+        **_summary_fields(row),
+        **_point_fields(row, summary.dimensions),
+        clusters=_clusters(row),
     )
 
 
 async def find_projection(
-    db: AsyncSession, collection: Collection, wanted: uuid.UUID | str
+    db: AsyncSession, collection: Collection, name_or_id: uuid.UUID | str
 ) -> ProjectionSummary:
     """As :func:`get_projection`, without the points."""
-    found = await list_projections(db, collection)
-    for summary in found:
-        if wanted in (summary.id, str(summary.id)):
+    summaries = await list_projections(db, collection)
+    for summary in summaries:
+        if name_or_id in (summary.id, str(summary.id)):
             return summary
-    for summary in found:
-        if isinstance(wanted, str) and summary.name.casefold() == wanted.casefold():
+    for summary in summaries:
+        if isinstance(name_or_id, str) and summary.name.casefold() == name_or_id.casefold():
             return summary
-    raise _unknown(collection, wanted, found)
+    raise _not_found(collection, name_or_id, summaries)
 
 
 async def delete_projection(db: AsyncSession, projection: ProjectionSummary) -> None:
     """Raises NotFound where it is gone already."""
-    gone = await db.execute(
+    deleted = await db.execute(
         delete(ProjectionRecord)
         .where(ProjectionRecord.id == projection.id)
         .returning(ProjectionRecord.id)
     )
-    if gone.first() is None:
+    if deleted.first() is None:
         raise NotFound(f"The map “{projection.name}” is gone already.")
 
 
-def points_of(row: Any, dimensions: int) -> Points:
-    """The arrays out of a row that has the columns of :meth:`Points.to_columns`."""
+def _point_fields(row: Row[Any], dimensions: int) -> dict[str, Any]:
+    """The fields of :class:`Points`, from a row with the columns of :func:`point_columns`."""
     ids = np.empty(len(row.ids), dtype=object)
     ids[:] = row.ids
     n = len(ids)
     graph = None
     if row.neighbour_indices is not None:
-        graph = Graph(
+        graph = NeighbourGraph(
             np.frombuffer(row.neighbour_indices, "<i4").reshape(n, -1),
             np.frombuffer(row.neighbour_distances, "<f4").reshape(n, -1),
         )
-    placed = np.unpackbits(np.frombuffer(row.placed, np.uint8), count=n).astype(bool)
-    return Points(
-        ids=ids,
-        coordinates=np.frombuffer(row.coordinates, "<f4").reshape(n, dimensions),
-        placed=placed,
-        local_fidelity=np.frombuffer(row.local_fidelity, "<f4"),
-        neighbours=graph,
+    return {
+        "ids": ids,
+        "coordinates": np.frombuffer(row.coordinates, "<f4").reshape(n, dimensions),
+        "placed": np.unpackbits(np.frombuffer(row.placed, np.uint8), count=n).astype(bool),
+        "local_fidelity": np.frombuffer(row.local_fidelity, "<f4"),
+        "neighbours": graph,
+    }
+
+
+def _clusters(row: Row[Any]) -> Clusters:
+    return Clusters(
+        settings=ClusterSettings.from_json(row.clusters["settings"]),
         labels=np.frombuffer(row.labels, "<i4"),
+        names=tuple(row.clusters["names"]),
+        terms=tuple(tuple(terms) for terms in row.clusters["words"]),
     )
 
 
-def _facts(collection: Collection) -> Select[Any]:
+def _summary_query(collection: Collection) -> Select[Any]:
     r = ProjectionRecord
     return (
         select(
@@ -244,7 +257,7 @@ def _facts(collection: Collection) -> Select[Any]:
             r.placed_points,
             r.documents,
             r.left_out,
-            # The mark is the row's of now: the caller's Collection may be older.
+            # Compared with the row as it is now: the caller's Collection may be older.
             (r.change_mark != CollectionRecord.change_mark).label("stale"),
             r.fidelity,
             r.versions,
@@ -256,7 +269,7 @@ def _facts(collection: Collection) -> Select[Any]:
     )
 
 
-def _summary(row: Row[Any]) -> dict[str, Any]:
+def _summary_fields(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": row.id,
         "collection_id": row.collection_id,
@@ -275,36 +288,14 @@ def _summary(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _unknown(
-    collection: Collection, wanted: uuid.UUID | str, found: list[ProjectionSummary]
+def _not_found(
+    collection: Collection, name_or_id: uuid.UUID | str, summaries: list[ProjectionSummary]
 ) -> NotFound:
-    names = ", ".join(f"“{summary.name}”" for summary in found[:10])
+    names = ", ".join(f"“{summary.name}”" for summary in summaries[:10])
     return NotFound(
         f"“{collection.name}” has no such map (any more)."
-        if isinstance(wanted, uuid.UUID)
-        else f"“{collection.name}” has no map called “{wanted}”.",
+        if isinstance(name_or_id, uuid.UUID)
+        else f"“{collection.name}” has no map called “{name_or_id}”.",
         hint=f"There is: {names}." if names else "Build one first.",
         field="projection",
     )
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """labels: int32 (n,), NO_CLUSTER or a place in ``names`` and ``words``; 0 is the cluster that
-    was the largest when they were found. words: of each cluster, what sets it apart first. names:
-    of its first words."""
-
-    settings: ClusterSettings
-    labels: IntArray
-    names: tuple[str, ...]
-    words: tuple[tuple[str, ...], ...]
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.names))
-        return tuple(int(count) for count in counts)
-
-    @property
-    def outside(self) -> int:
-        """How many points are in no cluster."""
-        return int(np.count_nonzero(self.labels == NO_CLUSTER))

@@ -1,4 +1,4 @@
-"""What a projection and its clusters are asked for, and the limits of that."""
+"""Settings of a projection and of its clusters, with their limits."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from typing import Any
 from lib.errors import InvalidInput, LimitExceeded
 from lib.limits import IntRange
 
-FEWEST = 5
-"""Documents; of fewer there is no picture to draw."""
-SAMPLE = IntRange(FEWEST, 500_000, 50_000)
+MIN_POINTS = 5
+"""A map of fewer documents shows nothing."""
+SAMPLE = IntRange(MIN_POINTS, 500_000, 50_000)
 NEIGHBOURS = IntRange(2, 200, 15)
+MIN_DIST = 0.1
+"""UMAP's own default."""
 EPOCHS = IntRange(10, 100_000, 200)
 PLACED = IntRange(1, 1_000_000, 100_000)
-"""Documents that one job puts onto a map that is there."""
+"""How many documents one job places on an existing map."""
 SEED = IntRange(0, 2**31 - 1, 42)
 CLUSTERS = IntRange(2, 100, 12)
 CLUSTER_SIZE = IntRange(2, 100_000, 5)
 EXACT_ROWS = 200_000
-"""Up to so many rows all are compared with all; above, an HNSW candidate is asked instead."""
+"""Up to so many rows neighbours are exact; above, an HNSW candidate returns them."""
 KEPT_NEIGHBOURS = 15
 """So many nearest neighbours of each point are kept, and fidelity is measured with them."""
 
@@ -44,20 +46,21 @@ class Method(StrEnum):
 class ProjectionSettings:
     """How to lay a collection out.
 
-    dimensions: 2 or 3. limit: a larger collection is sampled down to so many documents.
-    n_neighbors, min_dist, epochs: UMAP's; epochs None chooses by the number of rows. A small
-    n_neighbors shows fine structure, a large one the whole; min_dist (0–1) is how close points
-    may lie.
     Raises LimitExceeded and InvalidInput, naming the field.
     """
 
     method: Method = Method.UMAP
     dimensions: int = 2
+    """2 or 3."""
     seed: int = SEED.default
     limit: int = SAMPLE.default
+    """A larger collection is sampled down to so many documents."""
     n_neighbors: int = NEIGHBOURS.default
-    min_dist: float = 0.1
+    """UMAP's: small shows local structure, large the global one."""
+    min_dist: float = MIN_DIST
+    """UMAP's: how close points may lie, 0–1."""
     epochs: int | None = None
+    """UMAP's; None chooses by the number of rows."""
 
     def __post_init__(self) -> None:
         SAMPLE.check(self.limit, "limit")
@@ -75,23 +78,23 @@ class ProjectionSettings:
     @property
     def label(self) -> str:
         """Such as “UMAP, 15 neighbours, min_dist 0.1”."""
-        solid = ", 3-D" if self.dimensions == 3 else ""
+        suffix = ", 3-D" if self.dimensions == 3 else ""
         if self.method is Method.PCA:
-            return f"PCA{solid}"
-        return f"UMAP, {self.n_neighbors} neighbours, min_dist {self.min_dist:g}{solid}"
+            return f"PCA{suffix}"
+        return f"UMAP, {self.n_neighbors} neighbours, min_dist {self.min_dist:g}{suffix}"
 
     def epochs_for(self, rows: int) -> int:
         if self.epochs is not None:
             return self.epochs
-        worthwhile = (epochs for most, epochs in _EPOCHS_UP_TO if rows <= most)
+        worthwhile = (epochs for max_rows, epochs in _EPOCHS_UP_TO if rows <= max_rows)
         return next(worthwhile, EPOCHS.default)
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "method": self.method.value}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> ProjectionSettings:
-        return cls(**{**kept, "method": Method(kept["method"])})
+    def from_json(cls, stored: Mapping[str, Any]) -> ProjectionSettings:
+        return cls(**{**stored, "method": Method(stored["method"])})
 
 
 FIRST_MAPS = (ProjectionSettings(method=Method.PCA), ProjectionSettings())
@@ -100,19 +103,20 @@ FIRST_MAPS = (ProjectionSettings(method=Method.PCA), ProjectionSettings())
 
 class ClusterMethod(StrEnum):
     HDBSCAN = "hdbscan"
-    """Crowds on the map; what lies between them is in none."""
+    """Density clusters on the map; what lies between them is in none."""
     KMEANS = "kmeans"
-    """A given number of groups of the vectors themselves; each document is in one."""
+    """A fixed number of clusters of the vectors themselves; each document is in one."""
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """How to find clusters. min_size: HDBSCAN's smallest crowd, None chooses by the number of
-    points. count: how many groups k-means makes. Raises LimitExceeded, naming the field."""
+    """How to find clusters. Raises LimitExceeded, naming the field."""
 
     method: ClusterMethod = ClusterMethod.HDBSCAN
     min_size: int | None = None
+    """HDBSCAN's smallest cluster; None chooses by the number of points."""
     count: int = CLUSTERS.default
+    """How many clusters k-means makes."""
     seed: int = SEED.default
 
     def __post_init__(self) -> None:
@@ -129,5 +133,5 @@ class ClusterSettings:
         return {**asdict(self), "method": self.method.value}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> ClusterSettings:
-        return cls(**{**kept, "method": ClusterMethod(kept["method"])})
+    def from_json(cls, stored: Mapping[str, Any]) -> ClusterSettings:
+        return cls(**{**stored, "method": ClusterMethod(stored["method"])})

@@ -20,14 +20,22 @@ import numpy.typing as npt
 
 from lib.errors import InvalidInput, VecscopeError
 from lib.process import limit_memory, take_pipes
-from lib.projection.fidelity import fidelity, kept_share, local_fidelity
-from lib.projection.grouping import NO_CLUSTER, crowds, groups, voted
+from lib.projection.clustering import NO_CLUSTER, density_clusters, kmeans_clusters, majority_label
+from lib.projection.fidelity import fidelity, local_fidelity, preserved_share
 from lib.projection.layout import import_umap, pca_layout, umap_layout
-from lib.projection.neighbours import Graph, all_neighbours, nearest, only, unit, usable_rows
+from lib.projection.neighbours import (
+    IntArray,
+    NeighbourGraph,
+    all_neighbours,
+    nearest,
+    subgraph,
+    unit,
+    usable_rows,
+)
 from lib.projection.protocol import PhaseShare, read_message, write_message
 from lib.projection.settings import (
-    FEWEST,
     KEPT_NEIGHBOURS,
+    MIN_POINTS,
     ClusterMethod,
     ClusterSettings,
     Method,
@@ -48,12 +56,15 @@ _VERSIONS = ("umap-learn", "numba", "scikit-learn", "scipy", "numpy")
 
 @dataclass(frozen=True)
 class Task:
-    """vectors: float32 (n, d). received: bool (n,), which of them came. arrays: what else did."""
+    """One task with all that it needs."""
 
     header: dict[str, Any]
     vectors: FloatArray
+    """float32 (n, d)."""
     received: npt.NDArray[np.bool_]
+    """bool (n,): which of the vectors came."""
     arrays: dict[str, npt.NDArray[Any]]
+    """The other arrays, by name."""
 
     @property
     def distance(self) -> Distance:
@@ -137,24 +148,24 @@ def lay_out(task: Task, report: Report) -> Result:
         local = np.full(len(vectors), np.nan, dtype=np.float32)
         local[points] = shares
     else:
-        kept = graph.first(min(KEPT_NEIGHBOURS, graph.k))
-        local = local_fidelity(kept, coordinates)
-        arrays |= {"indices": kept.indices, "distances": kept.distances}
+        stored = graph.first(min(KEPT_NEIGHBOURS, graph.k))
+        local = local_fidelity(stored, coordinates)
+        arrays |= {"indices": stored.indices, "distances": stored.distances}
     report(PhaseShare("clusters", 0.0))
     clusters = ClusterSettings.from_json(task.header["clusters"])
-    arrays["labels"] = crowds(coordinates, clusters)
+    arrays["labels"] = density_clusters(coordinates, clusters)
     arrays["local"] = local
     versions = {name: version(name) for name in _VERSIONS}
     return {"fidelity": measured.to_json(), "versions": versions}, arrays
 
 
 def _check(vectors: FloatArray, received: int, distance: Distance) -> None:
-    if len(vectors) < FEWEST:
+    if len(vectors) < MIN_POINTS:
         without = received - len(vectors)
         raise InvalidInput(
             f"Only {len(vectors):,} documents can be laid out: {without:,} of {received:,} have an "
             "embedding that is all zeros, which has no direction.",
-            hint=f"A map needs at least {FEWEST}.",
+            hint=f"A map needs at least {MIN_POINTS}.",
         )
     is_cosine = distance is Distance.COSINE
     rows = unit(vectors) if is_cosine else vectors
@@ -172,90 +183,101 @@ def _neighbours(
     usable: npt.NDArray[np.bool_],
     vectors: FloatArray,
     report: Report,
-) -> Graph | None:
-    """As many as the layout and the fidelity ask for; those of an index where they came along."""
+) -> NeighbourGraph | None:
+    """As many neighbours as layout and fidelity need: an index's where they came with the task,
+    exact ones otherwise; None for PCA of many rows."""
     if "indices" in task.arrays:
-        return only(Graph(task.arrays["indices"], task.arrays["distances"]), usable)
+        return subgraph(NeighbourGraph(task.arrays["indices"], task.arrays["distances"]), usable)
     if settings.method is Method.PCA and len(vectors) > PCA_NEIGHBOURS_ROWS:
         return None
     report(PhaseShare("neighbours", 0.0))
-    wanted = KEPT_NEIGHBOURS
+    k = KEPT_NEIGHBOURS
     if settings.method is Method.UMAP:
-        wanted = max(wanted, settings.n_neighbors - 1)
+        k = max(k, settings.n_neighbors - 1)
     return all_neighbours(
-        vectors, wanted, task.distance, lambda share: report(PhaseShare("neighbours", share))
+        vectors, k, task.distance, lambda share: report(PhaseShare("neighbours", share))
     )
 
 
 def place(task: Task, report: Report) -> Result:
     """Coordinates and clusters for the rows from ``map_rows`` on, by their nearest ones among those
     before."""
-    map_rows, k = task.header["map_rows"], KEPT_NEIGHBOURS
+    map_rows = task.header["map_rows"]
     usable = task.received & usable_rows(task.vectors, task.distance)
     on_map = np.flatnonzero(usable[:map_rows])
-    new = np.flatnonzero(usable[map_rows:])
-    if len(on_map) < FEWEST:
+    new = map_rows + np.flatnonzero(usable[map_rows:])
+    if len(on_map) < MIN_POINTS:
         raise InvalidInput(
             f"Only {len(on_map):,} documents of the map are still in the collection.",
             hint="Build the map anew.",
         )
     if not len(new):
         raise InvalidInput(
-            "None of the documents that are missing has a place: they are gone, or their "
-            "embeddings are all zeros."
+            "None of the missing documents can be placed: they are gone, or their embeddings are "
+            "all zeros."
         )
-    report(PhaseShare("neighbours", 0.0))
-    known = task.vectors[on_map]
-    parts = []
-    for first in range(0, len(new), 8192):
-        asked = task.vectors[map_rows + new[first : first + 8192]]
-        parts.append(nearest(asked, known, k, task.distance))
-        report(PhaseShare("neighbours", min(first + 8192, len(new)) / len(new)))
-    near = Graph(
-        np.concatenate([part.indices for part in parts]),
-        np.concatenate([part.distances for part in parts]),
-    )
-    coordinates = task.arrays["coordinates"]
-    drawn_at = coordinates[on_map]
-    placed = weighted_means(drawn_at[near.indices], near.distances)
-    from scipy.spatial import cKDTree
-
-    _, drawn = cKDTree(drawn_at).query(placed, k=near.k)
-    drawn = np.asarray(drawn, dtype=np.int32).reshape(near.indices.shape)
+    graph = _nearest_on_map(task, new, on_map, report)
+    coordinates = task.arrays["coordinates"][on_map]
+    labels = task.arrays["labels"][on_map]
+    placed = weighted_means(coordinates[graph.indices], graph.distances)
     return {}, {
         "usable": usable[map_rows:],
         "coordinates": placed,
-        "local": kept_share(near.indices, drawn),
-        "labels": voted(
-            task.arrays["labels"][on_map][near.indices], neighbour_weights(near.distances)
-        ),
-        "indices": on_map[near.indices].astype(np.int32),
-        "distances": near.distances,
+        "local": preserved_share(graph.indices, _nearest_points(coordinates, placed, graph.k)),
+        "labels": majority_label(labels[graph.indices], neighbour_weights(graph.distances)),
+        "indices": on_map[graph.indices].astype(np.int32),
+        "distances": graph.distances,
     }
 
 
-def find_clusters(task: Task, report: Report) -> Result:
+def _nearest_on_map(
+    task: Task, new: npt.NDArray[np.intp], on_map: npt.NDArray[np.intp], report: Report
+) -> NeighbourGraph:
+    """Of each new row its nearest rows among those on the map, as indices into ``on_map``."""
+    report(PhaseShare("neighbours", 0.0))
+    known = task.vectors[on_map]
+    blocks = []
+    for first in range(0, len(new), 8192):
+        queries = task.vectors[new[first : first + 8192]]
+        blocks.append(nearest(queries, known, KEPT_NEIGHBOURS, task.distance))
+        report(PhaseShare("neighbours", min(first + 8192, len(new)) / len(new)))
+    return NeighbourGraph(
+        np.concatenate([block.indices for block in blocks]),
+        np.concatenate([block.distances for block in blocks]),
+    )
+
+
+def _nearest_points(coordinates: FloatArray, positions: FloatArray, k: int) -> IntArray:
+    """(p, k): of each position the k nearest points, as indices into ``coordinates``."""
+    from scipy.spatial import cKDTree
+
+    _, indices = cKDTree(coordinates).query(positions, k=k)
+    return np.asarray(indices, dtype=np.int32).reshape(len(positions), k)
+
+
+def cluster(task: Task, report: Report) -> Result:
+    """Labels of the points: density clusters of the coordinates, or k-means of the vectors."""
     report(PhaseShare("clusters", 0.0))
     settings = ClusterSettings.from_json(task.header["clusters"])
     coordinates = task.arrays["coordinates"]
     if settings.method is ClusterMethod.HDBSCAN:
-        return {}, {"labels": crowds(coordinates, settings)}
+        return {}, {"labels": density_clusters(coordinates, settings)}
     usable = task.received & usable_rows(task.vectors, task.distance)
     if np.count_nonzero(usable) < settings.count:
         raise InvalidInput(
             f"{np.count_nonzero(usable):,} documents of the map are still in the collection, fewer "
-            f"than the {settings.count:,} groups that were asked for.",
+            f"than the {settings.count:,} clusters that were asked for.",
             field="count",
         )
     labels = np.full(len(coordinates), NO_CLUSTER, dtype=np.int32)
-    labels[usable] = groups(task.vectors[usable], task.distance, settings)
+    labels[usable] = kmeans_clusters(task.vectors[usable], task.distance, settings)
     return {}, {"labels": labels}
 
 
 _TASKS: dict[str, Callable[[Task, Report], Result]] = {
     "layout": lay_out,
     "place": place,
-    "clusters": find_clusters,
+    "clusters": cluster,
 }
 
 

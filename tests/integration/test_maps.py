@@ -19,12 +19,12 @@ from sqlalchemy import text
 from lib.errors import Busy, DimensionMismatch, InvalidInput, NotFound
 from lib.projection import build
 from lib.projection.build import estimated_seconds, start_projection
-from lib.projection.clusters import cluster
+from lib.projection.clusters import find_clusters
 from lib.projection.distances import distance_between, distances_to
-from lib.projection.facts import document_facts
+from lib.projection.document_details import load_document_details
 from lib.projection.placing import place_documents, place_query
 from lib.projection.protocol import PhaseShare, read_message, write_message
-from lib.projection.recall import lost_documents
+from lib.projection.recall import measure_recall
 from lib.projection.repository import (
     Projection,
     delete_projection,
@@ -32,7 +32,7 @@ from lib.projection.repository import (
     list_projections,
 )
 from lib.projection.settings import ClusterMethod, ClusterSettings, Method, ProjectionSettings
-from lib.projection.terms import words_apart
+from lib.projection.terms import distinctive_terms
 from lib.settings import PROJECT_ROOT
 from lib.store.collections import drop_collection
 from lib.store.database import Database
@@ -179,7 +179,7 @@ def test_there_may_be_nothing_to_place(database: Database) -> None:
     atlas.add([np.zeros(DIMENSIONS)], first=30)
     ended = atlas.ended(place_some(atlas, drawn, None))
     assert ended.status is JobStatus.FAILED
-    assert "None of the documents that are missing has a place" in (ended.error or "")
+    assert "None of the missing documents can be placed" in (ended.error or "")
     assert atlas.get(drawn.id).points == 30
 
 
@@ -354,7 +354,7 @@ def test_a_collection_that_is_dropped_meanwhile(
     monkeypatch.setattr(build, "run_task", drops_first)
     ended = atlas.ended(atlas.begin())
     assert ended.status is JobStatus.FAILED
-    assert "was dropped or embedded again while its map was being worked on" in (ended.error or "")
+    assert "was dropped or re-embedded while its map was being worked on" in (ended.error or "")
     assert atlas.ask("SELECT count(*) FROM vecscope.projections") == [(0,)]
 
 
@@ -365,7 +365,7 @@ def test_maps_go_with_their_collection(database: Database) -> None:
     assert atlas.ask("SELECT count(*) FROM vecscope.projections") == [(0,)]
 
 
-# --- words, clusters, facts -----------------------------------------------------------------------
+# --- terms, clusters, details --------------------------------------------------------------------
 
 
 def test_clusters_are_named_by_the_words_that_set_them_apart(database: Database) -> None:
@@ -384,26 +384,28 @@ def test_clusters_are_named_by_the_words_that_set_them_apart(database: Database)
     drawn = atlas.map(ProjectionSettings(epochs=100, n_neighbors=10))
     assert drawn.clusters.sizes == (30, 25, 20)
     assert drawn.clusters.labels.tolist() == kinds.tolist()
-    assert [set(words) for words in drawn.clusters.words] == [set(s.split()) for s in subjects]
+    assert [set(words) for words in drawn.clusters.terms] == [set(s.split()) for s in subjects]
     assert drawn.clusters.names[1] in ("boiled, potatoes", "potatoes, boiled")
 
     again = database.run(
-        cluster(database, atlas.collection, drawn, ClusterSettings(ClusterMethod.KMEANS, count=3))
+        find_clusters(
+            database, atlas.collection, drawn, ClusterSettings(ClusterMethod.KMEANS, count=3)
+        )
     )
     assert again.labels.tolist() == kinds.tolist()
     assert again.names == drawn.clusters.names
-    crowded = database.run(cluster(database, atlas.collection, drawn))
+    crowded = database.run(find_clusters(database, atlas.collection, drawn))
     assert crowded.labels.tolist() == kinds.tolist()
     many = ClusterSettings(ClusterMethod.KMEANS, count=90)
-    with pytest.raises(InvalidInput, match="fewer than the 90 groups"):
-        database.run(cluster(database, atlas.collection, drawn, many))
+    with pytest.raises(InvalidInput, match="fewer than the 90 clusters"):
+        database.run(find_clusters(database, atlas.collection, drawn, many))
 
     chosen = [id_ for id_ in drawn.ids if 30 <= id_.int < 55]
-    apart = database.query(words_apart, atlas.collection, chosen)
+    apart = database.query(distinctive_terms, atlas.collection, chosen)
     assert set(apart) == {"boiled", "potatoes"}
-    assert database.query(words_apart, atlas.collection, drawn.ids.tolist()) == ()
+    assert database.query(distinctive_terms, atlas.collection, drawn.ids.tolist()) == ()
     with pytest.raises(InvalidInput, match="No documents are selected"):
-        database.query(words_apart, atlas.collection, [])
+        database.query(distinctive_terms, atlas.collection, [])
 
     atlas.add([middle[2], middle[0], middle[1]], first=75)
     atlas.done(place_some(atlas, drawn, None))
@@ -412,7 +414,7 @@ def test_clusters_are_named_by_the_words_that_set_them_apart(database: Database)
     assert (placed.sizes, placed.names) == ((31, 26, 21), drawn.clusters.names)
 
 
-def test_facts_come_in_the_order_of_the_ids(database: Database) -> None:
+def test_details_come_in_the_order_of_the_ids(database: Database) -> None:
     atlas = Atlas(database, clustered(4))
     table = atlas.collection.table.qualified_name
     atlas.run(
@@ -420,21 +422,25 @@ def test_facts_come_in_the_order_of_the_ids(database: Database) -> None:
         """metadata = '{"year": 1999, "tag": "x", "list": [1], "ok": true}' """
         "WHERE external_id = '0'"
     )
-    gone = uuid.uuid4()
-    ids = [uuid.UUID(int=3), gone, uuid.UUID(int=0)]
-    found = database.query(document_facts, atlas.collection, ids)
-    assert found.there.tolist() == [True, False, True]
+    deleted = uuid.uuid4()
+    ids = [uuid.UUID(int=3), deleted, uuid.UUID(int=0)]
+    found = database.query(load_document_details, atlas.collection, ids)
+    assert found.exists.tolist() == [True, False, True]
     assert found.titles == ("text 3", "", "The first")
     assert found.categories == ("odd", None, "even")
     assert found.snippets == ("text 3", "", "two lines")
     assert set(found.metadata) == {"shelf", "year", "tag", "ok"}
     year, tag = found.metadata["year"], found.metadata["tag"]
     np.testing.assert_array_equal(year.numbers, [np.nan, np.nan, 1999.0])
-    assert (tag.numbers, tag.kinds) == (None, (None, None, "x"))
-    assert database.query(document_facts, atlas.collection, []).titles == ()
+    assert (tag.numbers, tag.texts) == (None, (None, None, "x"))
+    assert database.query(load_document_details, atlas.collection, []).titles == ()
     # No title: a text as short as one, else the external id.
     atlas.run(f"UPDATE {table} SET content = repeat('x', 41) WHERE external_id = '3'")
-    assert database.query(document_facts, atlas.collection, ids).titles == ("3", "", "The first")
+    assert database.query(load_document_details, atlas.collection, ids).titles == (
+        "3",
+        "",
+        "The first",
+    )
 
 
 def test_true_distances_are_numpys(database: Database) -> None:
@@ -461,27 +467,27 @@ def test_true_distances_are_numpys(database: Database) -> None:
 # --- indexes --------------------------------------------------------------------------------------
 
 
-def test_what_an_index_loses_is_what_numpy_misses(database: Database) -> None:
+def test_what_an_index_misses_is_what_numpy_misses(database: Database) -> None:
     vectors = clustered(400)
     atlas = Atlas(database, vectors)
     drawn = atlas.map()
     flat = atlas.build(IVFFlat(lists=20))
-    found = database.run(lost_documents(database, drawn, flat, probes=1, k=5, queries=400))
+    found = database.run(measure_recall(database, drawn, flat, probes=1, k=5, queries=400))
     assert (found.queries, found.k, found.certified) == (400, 5, True)
     truth = nearest_by_numpy(vectors, 5)
-    due = Counter(number for near in truth for number in near)
-    assert found.due.tolist() == [due[number] for number in range(400)]
-    missed = found.due.sum() * (1 - found.recall)
-    assert found.lost.sum() == round(missed) > 0
-    assert found.recall == pytest.approx(float(np.nanmean(found.found_share)), abs=1e-6)
-    never_due = found.due == 0
-    assert np.isnan(found.lost_share[never_due]).all()
+    expected = Counter(number for near in truth for number in near)
+    assert found.expected.tolist() == [expected[number] for number in range(400)]
+    missed = found.expected.sum() * (1 - found.recall)
+    assert found.missed.sum() == round(missed) > 0
+    assert found.recall == pytest.approx(float(np.nanmean(found.query_recall)), abs=1e-6)
+    never_due = found.expected == 0
+    assert np.isnan(found.missed_share[never_due]).all()
 
-    every = database.run(lost_documents(database, drawn, flat, probes=20, k=5, queries=50))
-    assert (every.recall, every.lost.sum(), every.queries) == (1.0, 0, 50)
-    assert np.isfinite(every.found_share).sum() == 50
+    every = database.run(measure_recall(database, drawn, flat, probes=20, k=5, queries=50))
+    assert (every.recall, every.missed.sum(), every.queries) == (1.0, 0, 50)
+    assert np.isfinite(every.query_recall).sum() == 50
     with pytest.raises(InvalidInput, match="k is 0"):
-        database.run(lost_documents(database, drawn, flat, k=0))
+        database.run(measure_recall(database, drawn, flat, k=0))
 
 
 def test_too_many_rows_ask_the_graph_of_a_candidate(

@@ -13,20 +13,32 @@ import pytest
 
 from lib.errors import InvalidInput, LimitExceeded
 from lib.projection import neighbours
-from lib.projection.fidelity import Fidelity, fidelity, kept_share, local_fidelity, map_neighbours
-from lib.projection.grouping import NO_CLUSTER, by_size, crowds, groups, voted
+from lib.projection.clustering import (
+    NO_CLUSTER,
+    density_clusters,
+    kmeans_clusters,
+    majority_label,
+    number_by_size,
+)
+from lib.projection.fidelity import (
+    Fidelity,
+    fidelity,
+    local_fidelity,
+    map_neighbours,
+    preserved_share,
+)
 from lib.projection.layout import pca_layout
-from lib.projection.neighbours import Graph, all_neighbours, nearest, only, usable_rows
-from lib.projection.outliers import near_duplicates, outliers, strangers
+from lib.projection.neighbours import NeighbourGraph, all_neighbours, nearest, subgraph, usable_rows
+from lib.projection.outliers import label_mismatches, near_duplicates, outliers
 from lib.projection.placing import place_query
 from lib.projection.process import check_memory
 from lib.projection.protocol import read_message, write_message
-from lib.projection.recall import missed_neighbours
 from lib.projection.repository import Clusters, Projection
 from lib.projection.sampling import stratified
 from lib.projection.settings import ClusterMethod, ClusterSettings, Method, ProjectionSettings
 from lib.projection.weights import neighbour_weights
 from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.recall import missed_neighbours
 
 
 def blobs(count: int, dimensions: int = 12, centres: int = 6, seed: int = 1) -> FloatArray:
@@ -108,11 +120,11 @@ def test_rows_without_a_distance_are_not_usable() -> None:
 
 
 def test_a_graph_of_some_rows_repeats_what_is_left() -> None:
-    graph = Graph(
+    graph = NeighbourGraph(
         np.array([[1, 2], [2, 3], [3, 0], [1, 2]], np.int32),
         np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]], np.float32),
     )
-    found = only(graph, np.array([True, False, True, True]))
+    found = subgraph(graph, np.array([True, False, True, True]))
     assert found.indices.tolist() == [[0, 1], [2, 0], [2, 1]]  # the first had no first neighbour
     np.testing.assert_allclose(found.distances, [[0, 0.2], [0.5, 0.6], [0, 0.8]])
 
@@ -181,13 +193,13 @@ def continuity(rows: FloatArray, drawn: FloatArray, distance: Distance, k: int) 
 def test_a_sample_of_points_comes_close_and_says_so() -> None:
     rows = blobs(1500)
     drawn = pca_layout(rows, 2, Distance.L2)
-    whole, _, _ = fidelity(rows, drawn, Distance.L2, k=10, seed=0, most=1500)
-    some, points, _ = fidelity(rows, drawn, Distance.L2, k=10, seed=0, most=400)
+    whole, _, _ = fidelity(rows, drawn, Distance.L2, k=10, seed=0, max_points=1500)
+    some, points, _ = fidelity(rows, drawn, Distance.L2, k=10, seed=0, max_points=400)
     assert (some.points, some.of, some.sampled) == (400, 1500, True)
     assert len(set(points.tolist())) == 400
     assert some.trustworthiness == pytest.approx(whole.trustworthiness, abs=0.02)
     assert some.trustworthiness != whole.trustworthiness
-    assert fidelity(rows, drawn, Distance.L2, k=10, seed=0, most=400)[0] == some
+    assert fidelity(rows, drawn, Distance.L2, k=10, seed=0, max_points=400)[0] == some
 
 
 def test_a_perfect_map_has_full_marks_and_five_points_are_enough() -> None:
@@ -202,13 +214,13 @@ def test_neighbours_on_the_map_where_points_lie_on_each_other() -> None:
     found = map_neighbours(drawn, 4)
     assert found.shape == (30, 4)
     assert (found != np.arange(30)[:, None]).all()
-    assert kept_share(found, found).tolist() == [1.0] * 30
+    assert preserved_share(found, found).tolist() == [1.0] * 30
 
 
 # --- clusters -------------------------------------------------------------------------------------
 
 
-def test_crowds_are_found_and_the_largest_is_the_first() -> None:
+def test_density_clusters_are_found_and_the_largest_is_the_first() -> None:
     rng = np.random.default_rng(0)
     sizes = [40, 90, 60]
     centres = np.array([[0, 0], [10, 0], [0, 10]], np.float32)
@@ -219,23 +231,23 @@ def test_crowds_are_found_and_the_largest_is_the_first() -> None:
         ]
         + [[[40, 40]]]
     ).astype(np.float32)
-    labels = crowds(drawn, ClusterSettings(min_size=20))
+    labels = density_clusters(drawn, ClusterSettings(min_size=20))
     assert np.bincount(labels[labels >= 0]).tolist() == [90, 60, 40]
     assert labels[-1] == NO_CLUSTER
     assert set(labels[40:130].tolist()) == {0}
 
 
-def test_groups_put_everything_somewhere() -> None:
+def test_kmeans_puts_everything_somewhere() -> None:
     rows = np.repeat(np.eye(3, 5, dtype=np.float32), [10, 30, 20], axis=0)
     rows[:10] *= 7  # lengths mean nothing under cosine
-    labels = groups(rows, Distance.COSINE, ClusterSettings(ClusterMethod.KMEANS, count=3))
+    labels = kmeans_clusters(rows, Distance.COSINE, ClusterSettings(ClusterMethod.KMEANS, count=3))
     assert labels.tolist() == [2] * 10 + [0] * 30 + [1] * 20
 
 
 def test_labels_by_size() -> None:
     labels = np.array([5, 5, -1, 3, 3, 9], np.int32)
-    assert by_size(labels).tolist() == [0, 0, -1, 1, 1, 2]
-    assert by_size(np.array([-1, -1], np.int32)).tolist() == [-1, -1]
+    assert number_by_size(labels).tolist() == [0, 0, -1, 1, 1, 2]
+    assert number_by_size(np.array([-1, -1], np.int32)).tolist() == [-1, -1]
 
 
 def test_a_placed_point_is_in_the_cluster_that_has_the_most_weight() -> None:
@@ -262,7 +274,7 @@ def test_a_placed_point_is_in_the_cluster_that_has_the_most_weight() -> None:
             [0.5, 0.3, 0.2],
         ]
     )
-    found = voted(labels, weights)
+    found = majority_label(labels, weights)
     assert found.tolist() == [2, 0, -1, 1, 1, 7, -1]
     assert found.dtype == np.int32
 
@@ -283,7 +295,7 @@ def test_a_sample_has_every_category_in_proportion() -> None:
     assert len(stratified([str(n) for n in range(50)], 20, seed=0)) == 20
 
 
-# --- placing and finds ----------------------------------------------------------------------------
+# --- placing, outliers, recall -------------------------------------------------------------------
 
 
 def projection(coordinates: Any, indices: Any = None, distances: Any = None) -> Projection:
@@ -293,7 +305,7 @@ def projection(coordinates: Any, indices: Any = None, distances: Any = None) -> 
     ids[:] = [uuid.UUID(int=place) for place in range(n)]
     graph = None
     if indices is not None:
-        graph = Graph(np.array(indices, np.int32), np.array(distances, np.float32))
+        graph = NeighbourGraph(np.array(indices, np.int32), np.array(distances, np.float32))
     return Projection(
         id=uuid.uuid4(),
         collection_id=uuid.uuid4(),
@@ -356,34 +368,34 @@ def test_pairs_under_a_distance_are_each_named_once() -> None:
 def test_outliers_are_those_far_from_their_neighbours() -> None:
     drawn = projection([[0, 0]] * 3, [[1], [0], [1]], [[0.1], [0.1], [0.8]])
     found = outliers(drawn, limit=2)
-    assert [outlier.place for outlier in found] == [2, 0]
+    assert [outlier.index for outlier in found] == [2, 0]
     assert found[0].mean_distance == pytest.approx(0.8)
 
 
-def test_strangers_have_neighbours_of_one_other_category() -> None:
+def test_label_mismatches_have_neighbours_of_one_other_category() -> None:
     indices = [[1, 2, 3], [0, 2, 3], [3, 4, 5], [4, 5, 2], [3, 5, 2], [0, 1, 6], [0, 1, 2]]
     drawn = projection([[0, 0]] * 7, indices, np.full((7, 3), 0.1))
     categories = ["a", "a", "b", "b", "b", "c", None]
-    found = strangers(drawn, categories)
-    assert [(s.place, s.category, s.other) for s in found] == [
+    found = label_mismatches(drawn, categories)
+    assert [(s.index, s.category, s.neighbour_category) for s in found] == [
         (0, "a", "b"),
         (1, "a", "b"),
         (5, "c", "a"),
     ]
     assert found[0].share == pytest.approx(2 / 3)
     with pytest.raises(InvalidInput, match="6 categories for 7 points"):
-        strangers(drawn, categories[:6])
-    with pytest.raises(InvalidInput, match="without looking for neighbours"):
-        strangers(projection([[0, 0]] * 7), categories)
+        label_mismatches(drawn, categories[:6])
+    with pytest.raises(InvalidInput, match="without computing neighbours"):
+        label_mismatches(projection([[0, 0]] * 7), categories)
 
 
-def test_a_neighbour_is_not_lost_where_another_as_near_came_in_its_place() -> None:
+def test_a_neighbour_is_not_missed_where_another_as_near_came_in_its_place() -> None:
     a, b, c, other, far = (uuid.UUID(int=number) for number in range(5))
     truth = np.array([a, b, c, None], dtype=object)
     distances = np.array([0.1, 0.2, 0.2, np.inf])
 
     def missed(*returned: tuple[uuid.UUID, float | None]) -> set[uuid.UUID]:
-        return missed_neighbours(truth, distances, list(returned))
+        return set(missed_neighbours(truth.tolist(), distances.tolist(), dict(returned)))
 
     assert missed((a, 0.1), (b, 0.2), (c, 0.2)) == set()
     assert missed((a, 0.1), (other, 0.2 + 1e-8), (b, 0.2)) == set()

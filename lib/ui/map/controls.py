@@ -104,7 +104,7 @@ def cluster_picker() -> ClusterSettings | None:
     write_choice("clusters", named, method, ClusterMethod.HDBSCAN)
     if method is not ClusterMethod.KMEANS:
         return None
-    groups = st.slider(
+    kmeans_clusters = st.slider(
         "Groups (k)",
         CLUSTERS.low,
         CLUSTERS.high,
@@ -113,7 +113,7 @@ def cluster_picker() -> ClusterSettings | None:
         bind="query-params",
         help="How many groups k-means makes.",
     )
-    return ClusterSettings(ClusterMethod.KMEANS, count=groups)
+    return ClusterSettings(ClusterMethod.KMEANS, count=kmeans_clusters)
 
 
 _CLUSTER_LABELS = {
@@ -282,7 +282,7 @@ def build_form(
                 key="new_map_min_dist",
                 help="Small values draw dense crowds, large ones spread them.",
             )
-        solid = st.checkbox(
+        is_3d = st.checkbox(
             "Three dimensions",
             key="new_map_solid",
             help="Keeps a little more, and is harder to read: it can be turned, not selected in.",
@@ -301,7 +301,7 @@ def build_form(
         )  # fmt: skip
         settings = ProjectionSettings(
             method=method or Method.UMAP,
-            dimensions=3 if solid else 2,
+            dimensions=3 if is_3d else 2,
             seed=int(seed),
             limit=int(limit),
             n_neighbors=neighbours,
@@ -376,9 +376,9 @@ def choose(projection: uuid.UUID, ids: Sequence[str]) -> None:
         st.query_params.pop(_ADDRESS, None)
 
 
-def caption(summary: ProjectionSummary, finding: str, outside: int) -> None:
+def caption(summary: ProjectionSummary, describe_coloring: str, outside: int) -> None:
     """How to read the picture, in one line under it. outside: points beyond its edges."""
-    words = [finding, "The axes have no unit: near means alike, far apart says little."]
+    words = [describe_coloring, "The axes have no unit: near means alike, far apart says little."]
     if outside:
         words.append(
             f"{format_count(outside, 'document')} far from the rest: zoom out to see them."

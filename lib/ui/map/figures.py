@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from lib.projection.coloring import NO_KIND, Coloring, Kinds, Numbers
-from lib.projection.facts import DocumentFacts
+from lib.projection.coloring import NO_CATEGORY, CategoricalColoring, Coloring, NumericColoring
+from lib.projection.document_details import DocumentDetails
 from lib.ui.map.model import Question
 from lib.ui.shared.charts import EXACT, FUSED, SERIES, shortened
 
@@ -60,7 +60,7 @@ class MapPoints:
         return len(self.coordinates)
 
     @property
-    def solid(self) -> bool:
+    def is_3d(self) -> bool:
         """Whether the map has three dimensions."""
         return bool(self.coordinates.shape[1] == SOLID)
 
@@ -77,23 +77,25 @@ class MapPoints:
     @cached_property
     def outside(self) -> int:
         """How many points the whole map's frame does not hold; in three dimensions none."""
-        if self.solid:
+        if self.is_3d:
             return 0
         frame, (x, y) = self.frame, self.coordinates.T
         within = (x >= frame.x[0]) & (x <= frame.x[1]) & (y >= frame.y[0]) & (y <= frame.y[1])
         return int(np.count_nonzero(~within))
 
 
-def map_points(coordinates: npt.NDArray[np.float32], facts: DocumentFacts) -> MapPoints:
+def map_points(coordinates: npt.NDArray[np.float32], details: DocumentDetails) -> MapPoints:
     """With what each point says when the mouse is over it: title, category, beginning."""
     count = len(coordinates)
     with_text = count <= MOST_SNIPPETS
     # Each character of the longest lines has the same room.
     room = MOST_HOVER_BYTES / max(count, 1) / (_TITLE + _CATEGORY + with_text * _SNIPPET)
     titles, below = np.empty(count, dtype=object), np.empty(count, dtype=object)
-    for place, title in enumerate(facts.titles):
+    for place, title in enumerate(details.titles):
         titles[place] = _within(title, _TITLE, room)
-    for place, (category, snippet) in enumerate(zip(facts.categories, facts.snippets, strict=True)):
+    for place, (category, snippet) in enumerate(
+        zip(details.categories, details.snippets, strict=True)
+    ):
         lines = [_within(category, _CATEGORY, room)] if category else []
         if with_text and snippet:
             lines.append(_within(snippet, _SNIPPET, room))
@@ -141,10 +143,10 @@ def picture(
     and what is zoomed to are the same, the browser keeps the part of the map that one has moved
     to."""
     figure = go.Figure()
-    solid = points.solid
-    for trace in _traces(points, coloring, chosen if len(chosen) else None, solid=solid):
+    is_3d = points.is_3d
+    for trace in _traces(points, coloring, chosen if len(chosen) else None, is_3d=is_3d):
         figure.add_trace(trace)
-    if solid:
+    if is_3d:
         for trace in _questions(points, asked):
             figure.add_trace(trace)
         hidden = {"visible": False, "showspikes": False}
@@ -182,17 +184,17 @@ def marker_opacity(count: int) -> float:
 
 
 def _traces(
-    points: MapPoints, coloring: Coloring, chosen: IntArray | None, *, solid: bool
+    points: MapPoints, coloring: Coloring, chosen: IntArray | None, *, is_3d: bool
 ) -> list[Any]:
     size, opacity = marker_size(len(points)), marker_opacity(len(points))
     common = {"size": size, "opacity": opacity, "line": {"width": 0}}
-    if isinstance(coloring, Numbers):
+    if isinstance(coloring, NumericColoring):
         known = ~np.isnan(coloring.values)
         marker = {
             **common,
             "color": coloring.values[known].astype(np.float32),
             "colorscale": "Viridis",
-            "reversescale": coloring.bad_is_high,
+            "reversescale": coloring.high_is_bad,
             "cmin": coloring.low,
             "cmax": coloring.high,
             "colorbar": {"title": {"text": shortened(coloring.title, 24)}, "thickness": 14},
@@ -201,10 +203,10 @@ def _traces(
         if not known.all():
             grey = {**common, "color": EXACT, "opacity": opacity / 2}
             traces.append(
-                _scatter(points, np.flatnonzero(~known), grey, "not known", chosen, solid=solid)
+                _scatter(points, np.flatnonzero(~known), grey, "not known", chosen, is_3d=is_3d)
             )
         traces.append(
-            _scatter(points, np.flatnonzero(known), marker, coloring.title, chosen, solid=solid)
+            _scatter(points, np.flatnonzero(known), marker, coloring.title, chosen, is_3d=is_3d)
         )
         for trace in traces:
             trace.showlegend = False
@@ -214,10 +216,10 @@ def _traces(
         _scatter(
             points,
             np.flatnonzero(coloring.codes == code),
-            {**common, **_look(code, opacity, solid=solid)},
+            {**common, **_look(code, opacity, is_3d=is_3d)},
             shortened(label, 30),
             chosen,
-            solid=solid,
+            is_3d=is_3d,
         )
         for code, label in kinds
         if code < MOST_LEGENDS
@@ -226,32 +228,32 @@ def _traces(
     rest = np.flatnonzero(coloring.codes >= MOST_LEGENDS)
     if len(rest):
         name = f"{sum(code >= MOST_LEGENDS for code, _ in kinds):,} more"
-        marker = {**common, **_looks(coloring.codes[rest], solid=solid)}
-        traces.append(_scatter(points, rest, marker, name, chosen, solid=solid))
+        marker = {**common, **_looks(coloring.codes[rest], is_3d=is_3d)}
+        traces.append(_scatter(points, rest, marker, name, chosen, is_3d=is_3d))
     return traces
 
 
-def _kinds_last_first(coloring: Kinds) -> list[tuple[int, str]]:
+def _kinds_last_first(coloring: CategoricalColoring) -> list[tuple[int, str]]:
     """Grey lies below all others. A kind that no point has is left out."""
-    there = set(np.unique(coloring.codes).tolist())
-    kinds = [(NO_KIND, "none"), *enumerate(coloring.labels)]
-    return [(code, label) for code, label in kinds if code in there]
+    exists = set(np.unique(coloring.codes).tolist())
+    kinds = [(NO_CATEGORY, "none"), *enumerate(coloring.labels)]
+    return [(code, label) for code, label in kinds if code in exists]
 
 
-def _look(code: int, opacity: float, *, solid: bool) -> dict[str, Any]:
+def _look(code: int, opacity: float, *, is_3d: bool) -> dict[str, Any]:
     """A colour and, when the colours have had their turn, another sign."""
-    if code == NO_KIND:
+    if code == NO_CATEGORY:
         return {"color": EXACT, "opacity": opacity / 2}
     sign = _SYMBOLS[(code // len(_COLORS)) % len(_SYMBOLS)]
-    if solid and sign == "triangle-up":
+    if is_3d and sign == "triangle-up":
         sign = "x"
     return {"color": _COLORS[code % len(_COLORS)], "symbol": sign}
 
 
-def _looks(codes: npt.NDArray[np.int32], *, solid: bool) -> dict[str, Any]:
+def _looks(codes: npt.NDArray[np.int32], *, is_3d: bool) -> dict[str, Any]:
     """The same for points of several kinds; the colours as numbers, which are sent packed."""
     signs = [
-        _look(code, 1.0, solid=solid)["symbol"] for code in range(len(_COLORS) * len(_SYMBOLS))
+        _look(code, 1.0, is_3d=is_3d)["symbol"] for code in range(len(_COLORS) * len(_SYMBOLS))
     ]
     ends = np.arange(len(_COLORS) + 1) / len(_COLORS)
     scale = [
@@ -276,7 +278,7 @@ def _scatter(
     name: str,
     chosen: IntArray | None,
     *,
-    solid: bool,
+    is_3d: bool,
 ) -> Any:
     at = points.coordinates[places]
     common: dict[str, Any] = {
@@ -294,7 +296,7 @@ def _scatter(
     if points.below is not None:
         common["text"] = points.below[places]
         common["hovertemplate"] = "<b>%{hovertext}</b><br>%{text}<extra></extra>"
-    if solid:
+    if is_3d:
         return go.Scatter3d(z=at[:, 2], **common)
     if chosen is not None:
         common["selectedpoints"] = np.flatnonzero(np.isin(places, chosen))

@@ -50,10 +50,10 @@ def layer_data(
 ) -> dict[str, Any]:
     """What map_layer.js draws over a flat map. most: how many names at a time, of the largest
     clusters in sight; asked: questions in their order, the last one is asked now."""
-    by_size = sorted(names, key=lambda each: -each.points)
+    number_by_size = sorted(names, key=lambda each: -each.points)
     now = asked[-1] if asked else None
     return {
-        "names": [[*name.at, name.text] for name in by_size],
+        "names": [[*name.at, name.text] for name in number_by_size],
         "most": most,
         "questions": [[*each.at, each.text] for each in asked if each.at is not None],
         "placed": now is not None and now.at is not None,

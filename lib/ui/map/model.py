@@ -13,16 +13,16 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
-from lib.projection.clusters import cluster
-from lib.projection.coloring import ColorBy, Coloring, coloring_of, possible_colors
+from lib.projection.clusters import find_clusters
+from lib.projection.coloring import ColorBy, Coloring, color_options, make_coloring
 from lib.projection.distances import distance_between, distances_to
-from lib.projection.facts import DocumentFacts, document_facts
-from lib.projection.outliers import near_duplicates, outliers, strangers
-from lib.projection.placing import QueryPlace, place_query
-from lib.projection.recall import LostDocuments, lost_documents
+from lib.projection.document_details import DocumentDetails, load_document_details
+from lib.projection.outliers import label_mismatches, near_duplicates, outliers
+from lib.projection.placing import QueryPlacement, place_query
+from lib.projection.recall import DocumentRecall, measure_recall
 from lib.projection.repository import Projection, get_projection
 from lib.projection.settings import KEPT_NEIGHBOURS, ClusterSettings
-from lib.projection.terms import words_apart
+from lib.projection.terms import distinctive_terms
 from lib.search.hits_export import hits_csv, hits_jsonl
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
@@ -45,7 +45,7 @@ class Question:
     text: str
     vector: FloatArray | None
     result: SearchResult
-    place: QueryPlace | None
+    place: QueryPlacement | None
     why_not: str
     hits: tuple[int, ...]
     missing: int
@@ -83,7 +83,7 @@ class Row:
 
     title: str
     category: str | None
-    cluster: str | None
+    find_clusters: str | None
     kept: float
     beginning: str
 
@@ -106,7 +106,7 @@ class MapModel:
     service: SearchService
     collection: Collection
     projection: Projection
-    facts: DocumentFacts
+    details: DocumentDetails
 
     @classmethod
     def open(
@@ -118,12 +118,12 @@ class MapModel:
     ) -> MapModel:
         """Raises NotFound where the map is gone."""
 
-        async def work(db: AsyncSession) -> tuple[Projection, DocumentFacts]:
+        async def work(db: AsyncSession) -> tuple[Projection, DocumentDetails]:
             projection = await get_projection(db, collection, projection_id)
-            return projection, await document_facts(db, collection, projection.ids.tolist())
+            return projection, await load_document_details(db, collection, projection.ids.tolist())
 
-        projection, facts = database.query(work)
-        return cls(database, service, collection, projection, facts)
+        projection, details = database.query(work)
+        return cls(database, service, collection, projection, details)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -136,15 +136,15 @@ class MapModel:
         with. Takes seconds."""
         if settings is None:
             return self
-        found = cluster(self.database, self.collection, self.projection, settings)
+        found = find_clusters(self.database, self.collection, self.projection, settings)
         clusters = self.database.run(found)
         return replace(self, projection=replace(self.projection, clusters=clusters))
 
     def lose(
         self, candidate: Candidate, probes: int | None, ef_search: int | None
-    ) -> LostDocuments:
+    ) -> DocumentRecall:
         """What a candidate's index does not find of this map's documents."""
-        asked = lost_documents(
+        asked = measure_recall(
             self.database, self.projection, candidate, probes=probes, ef_search=ef_search
         )
         return self.database.run(asked)
@@ -153,7 +153,7 @@ class MapModel:
         """Of documents by their ids; those that are not on the map are left out."""
         if not ids:  # the usual case, of each time that the page is drawn
             return np.array([], dtype=np.int64)
-        known = {id_.hex: place for id_, place in self.projection.place_of.items()}
+        known = {id_.hex: place for id_, place in self.projection.index_of.items()}
         return np.array([known[id_] for id_ in ids if id_ in known], dtype=np.int64)
 
     def ids(self, places: Sequence[int]) -> list[str]:
@@ -165,20 +165,20 @@ class MapModel:
     def colors(self, *, asked: bool, tried: bool) -> list[str]:
         """What the points can be coloured by. asked: whether a question was placed; tried: whether
         an index was."""
-        extra = [ColorBy.DISTANCE] * asked + [ColorBy.LOST] * tried
-        return [*possible_colors(self.projection, self.facts), *extra]
+        extra = [ColorBy.DISTANCE] * asked + [ColorBy.MISSED] * tried
+        return [*color_options(self.projection, self.details), *extra]
 
     def coloring(
-        self, by: str, question: FloatArray | None = None, lost: LostDocuments | None = None
+        self, by: str, question: FloatArray | None = None, missed: DocumentRecall | None = None
     ) -> Coloring:
         """question: its vector (d,), for DISTANCE; lost: for LOST. Raises InvalidInput for what is
         not there."""
         values = None
         if by == ColorBy.DISTANCE and question is not None:
             values = self.distances(question)
-        elif by == ColorBy.LOST and lost is not None:
-            values = lost.lost_share.astype(np.float64)
-        return coloring_of(by, self.projection, self.facts, values)
+        elif by == ColorBy.MISSED and missed is not None:
+            values = missed.missed_share.astype(np.float64)
+        return make_coloring(by, self.projection, self.details, values)
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class MapModel:
         if self.collection.has_model:
             vector, _ = run(self.service.embed(self.collection, request.query))
         result = run(search(self.collection, request, embedding=vector))
-        at = self.projection.place_of
+        at = self.projection.index_of
         hits = tuple(at[hit.document.id] for hit in result if hit.document.id in at)
         if vector is not None:
             near = SearchRequest(
@@ -221,24 +221,24 @@ class MapModel:
 
     def rows(self, places: Sequence[int]) -> list[Row]:
         """What is known of these documents."""
-        facts, clusters = self.facts, self.projection.clusters
+        details, clusters = self.details, self.projection.clusters
         found = []
         for place in places:
             label = int(clusters.labels[place])
             found.append(
                 Row(
-                    facts.titles[place],
-                    facts.categories[place],
+                    details.titles[place],
+                    details.categories[place],
                     clusters.names[label] if label >= 0 else None,
                     float(self.projection.local_fidelity[place]),
-                    facts.snippets[place],
+                    details.snippets[place],
                 )
             )
         return found
 
     def words(self, places: Sequence[int]) -> tuple[str, ...]:
         """That set these documents apart from the others."""
-        return self.database.query(words_apart, self.collection, self._uuids(places))
+        return self.database.query(distinctive_terms, self.collection, self._uuids(places))
 
     def csv(self, places: Sequence[int]) -> bytes:
         return hits_csv(self._hits(places))
@@ -289,7 +289,7 @@ class MapModel:
         return 0.0 if graph is None else float(np.median(graph.distances))
 
     def near_duplicates(self, max_distance: float) -> list[Line]:
-        titles = self.facts.titles
+        titles = self.details.titles
         return [
             Line(titles[p.first], titles[p.second], p.distance, (p.first, p.second))
             for p in near_duplicates(self.projection, max_distance)
@@ -297,19 +297,19 @@ class MapModel:
 
     def outliers(self) -> list[Line]:
         return [
-            Line(self.facts.titles[found.place], "", found.mean_distance, (found.place,))
+            Line(self.details.titles[found.index], "", found.mean_distance, (found.index,))
             for found in outliers(self.projection)
         ]
 
-    def strangers(self) -> list[Line]:
+    def label_mismatches(self) -> list[Line]:
         return [
             Line(
-                self.facts.titles[found.place],
-                f"{found.category} among {found.other}",
+                self.details.titles[found.index],
+                f"{found.category} among {found.neighbour_category}",
                 found.share,
-                (found.place,),
+                (found.index,),
             )
-            for found in strangers(self.projection, self.facts.categories)
+            for found in label_mismatches(self.projection, self.details.categories)
         ]
 
     def cluster_names(self) -> list[ClusterName]:

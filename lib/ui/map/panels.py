@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from lib.formats import format_count, format_duration, format_percent
-from lib.projection.recall import LostDocuments
+from lib.projection.recall import DocumentRecall
 from lib.projection.repository import ProjectionSummary
 from lib.store.candidates import Candidate
 from lib.ui.map.controls import MOST_IN_ADDRESS, choose, chosen_ids, zoom_toggle
@@ -69,9 +69,9 @@ def show_below(
         case MapView.INDEX:
             _lost(viewing, candidates)
         case MapView.MAPS:
-            gone = show_maps(maps)
-            if gone is not None:
-                delete(gone)
+            collection_gone = show_maps(maps)
+            if collection_gone is not None:
+                delete(collection_gone)
                 refresh()
 
 
@@ -164,7 +164,7 @@ def _table(rows: Sequence[Row]) -> None:
                 {
                     "Title": row.title,
                     "Category": row.category,
-                    "Cluster": row.cluster,
+                    "Cluster": row.find_clusters,
                     "Neighbours kept": row.kept,
                     "Beginning": row.beginning,
                 }
@@ -266,7 +266,7 @@ def _finds(viewing: MapModel) -> None:
         case Find.OUTLIERS:
             lines = viewing.outliers()
         case Find.STRANGERS:
-            lines = viewing.strangers()
+            lines = viewing.label_mismatches()
     show_finds(find, lines, viewing.projection.id, viewing.ids)
 
 
@@ -402,7 +402,7 @@ def index_form(candidates: Sequence[Candidate]) -> dict[str, Any] | None:
     return {"candidate": candidate, "probes": probes, "ef_search": ef_search}
 
 
-def show_lost(found: LostDocuments) -> None:
+def show_lost(found: DocumentRecall) -> None:
     """What the index found, and how to see what it did not."""
     st.markdown(
         f"**Recall {found.recall:.3f}**: of the {found.k} true nearest of {found.queries:,} "
@@ -416,12 +416,12 @@ def show_lost(found: LostDocuments) -> None:
     )
 
 
-def keep_lost(projection: uuid.UUID, found: LostDocuments) -> None:
+def keep_lost(projection: uuid.UUID, found: DocumentRecall) -> None:
     """Until another map is looked at, or another index is tried."""
     st.session_state[_LOST] = (projection, found)
 
 
-def kept_lost(projection: uuid.UUID) -> LostDocuments | None:
+def kept_lost(projection: uuid.UUID) -> DocumentRecall | None:
     kept = st.session_state.get(_LOST)
     return kept[1] if kept is not None and kept[0] == projection else None
 
@@ -459,8 +459,10 @@ def show_maps(maps: Sequence[ProjectionSummary]) -> ProjectionSummary | None:
         alt="The maps of this collection",
     )
     with st.popover("Delete a map", icon=":material/delete:"):
-        gone = st.selectbox("Map", maps, format_func=lambda each: each.name, key="map_to_delete")
+        collection_gone = st.selectbox(
+            "Map", maps, format_func=lambda each: each.name, key="map_to_delete"
+        )
         sure = st.checkbox("It cannot be undone: I want it gone.", key="map_delete_sure")
         if st.button("Delete", disabled=not sure, type="primary", key="map_delete"):
-            return gone
+            return collection_gone
     return None

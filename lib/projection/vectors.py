@@ -1,4 +1,4 @@
-"""What the worker is given of a collection: its vectors, each with its place."""
+"""Reading a collection's vectors for the worker, each with its row index in the task."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from lib.vectors.stream import stream_vectors
 
 
 def id_array(ids: Sequence[Any]) -> npt.NDArray[np.object_]:
-    found = np.empty(len(ids), dtype=object)
-    found[:] = ids
-    return found
+    """The ids as an object array (n,), which numpy would otherwise try to convert."""
+    array = np.empty(len(ids), dtype=object)
+    array[:] = ids
+    return array
 
 
 def task_header(task: str, collection: Collection, rows: int) -> dict[str, Any]:
@@ -42,22 +43,23 @@ async def read_vectors(
     ids: npt.NDArray[np.object_],
     on_progress: OnProgress[PhaseShare],
 ) -> AsyncGenerator[Block]:
-    """The vectors of these documents, each with its place among ``ids``; those that are gone do
-    not come. The connection is let go with the last of them, long before the computing ends."""
-    place_of = {id_: place for place, id_ in enumerate(ids.tolist())}
+    """The vectors of these documents in blocks, each vector with its index in ``ids``; those of
+    deleted documents do not come. The connection is released with the last block, long before the
+    computing ends."""
+    index_of = {id_: index for index, id_ in enumerate(ids.tolist())}
     read = 0
     await on_progress(PhaseShare("reading", 0.0))
     async with (
         database.session() as db,
         aclosing(stream_vectors(db, collection.table)) as blocks,
     ):
-        async for found, vectors in blocks:
-            wanted = [(place_of[id_], row) for row, id_ in enumerate(found) if id_ in place_of]
-            if not wanted:
+        async for block_ids, vectors in blocks:
+            requested = [row for row, id_ in enumerate(block_ids) if id_ in index_of]
+            if not requested:
                 continue
-            places, rows = np.array(wanted, dtype=np.int64).T
-            read += len(places)
-            yield places, vectors[rows]
+            indices = np.array([index_of[block_ids[row]] for row in requested], dtype=np.int64)
+            read += len(indices)
+            yield indices, vectors[requested]
             await on_progress(PhaseShare("reading", read / len(ids)))
 
 
@@ -68,32 +70,33 @@ async def count_embedded(db: AsyncSession, collection: Collection) -> int:
     return int(await db.scalar(count) or 0)
 
 
-async def hold(db: AsyncSession, collection: Collection) -> int:
-    """The change mark; until the transaction ends nobody drops the collection.
+async def lock_collection(db: AsyncSession, collection: Collection) -> int:
+    """The collection's revision; until the transaction ends nobody can drop the collection.
 
-    Raises NotFound where somebody did, or where its vectors are another model's now.
+    Raises NotFound where it was dropped, or where its vectors are another model's now.
     """
     record = CollectionRecord
-    mark = await db.scalar(
+    revision = await db.scalar(
         select(record.change_mark)
         .where(record.id == collection.id, record.model == collection.model)
         .with_for_update(read=True, key_share=True)
     )
-    if mark is None:
-        raise gone(collection)
-    return mark
+    if revision is None:
+        raise collection_gone(collection)
+    return revision
 
 
-async def is_gone(database: Database, collection: Collection) -> bool:
+async def is_collection_gone(database: Database, collection: Collection) -> bool:
+    """Whether it was dropped, or has another model's vectors now."""
     record = CollectionRecord
     async with database.session() as db:
-        found = await db.scalar(
+        id_ = await db.scalar(
             select(record.id).where(record.id == collection.id, record.model == collection.model)
         )
-    return found is None
+    return id_ is None
 
 
-def gone(collection: Collection) -> NotFound:
+def collection_gone(collection: Collection) -> NotFound:
     return NotFound(
-        f"“{collection.name}” was dropped or embedded again while its map was being worked on."
+        f"“{collection.name}” was dropped or re-embedded while its map was being worked on."
     )

@@ -8,9 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.projection.coloring import MOST_KINDS, NO_KIND, Kinds, Numbers, kinds_of
-from lib.projection.facts import DocumentFacts
-from lib.projection.placing import QueryPlace
+from lib.projection.coloring import (
+    MAX_CATEGORIES,
+    NO_CATEGORY,
+    CategoricalColoring,
+    NumericColoring,
+    categorical_coloring,
+)
+from lib.projection.document_details import DocumentDetails
+from lib.projection.placing import QueryPlacement
 from lib.ui.map.figures import (
     MOST_HOVER_BYTES,
     MOST_LEGENDS,
@@ -29,9 +35,9 @@ RNG = np.random.default_rng(2)
 AT = RNG.standard_normal((COUNT, 2)).astype(np.float32)
 
 
-def facts(count: int) -> DocumentFacts:
-    return DocumentFacts(
-        there=np.ones(count, dtype=bool),
+def details(count: int) -> DocumentDetails:
+    return DocumentDetails(
+        exists=np.ones(count, dtype=bool),
         titles=tuple(f"Title <{n}>" for n in range(count)),
         categories=("a",) * count,
         snippets=("It begins",) * count,
@@ -42,22 +48,28 @@ def facts(count: int) -> DocumentFacts:
 def question(at: tuple[float, ...] | None, hits: tuple[int, ...]) -> Question:
     place = None
     if at is not None:
-        place = QueryPlace(np.array(at, np.float32), np.array(hits), np.ones(1, np.float32), 0.0)
+        place = QueryPlacement(
+            np.array(at, np.float32), np.array(hits), np.ones(1, np.float32), 0.0
+        )
     nothing = SearchResult(hits=(), statement=None, asked=0)  # type: ignore[arg-type]
     return Question("what?", None, nothing, place, "", hits, 0)
 
 
-def draw(coloring: Kinds | Numbers, points: MapPoints | None = None, **given: object) -> list[dict]:
+def draw(
+    coloring: CategoricalColoring | NumericColoring,
+    points: MapPoints | None = None,
+    **given: object,
+) -> list[dict]:
     options = {"asked": (), "chosen": np.arange(0), "zoom": False}
     figure = picture(
-        points or map_points(AT, facts(COUNT)), coloring, revision="1", **{**options, **given}
+        points or map_points(AT, details(COUNT)), coloring, revision="1", **{**options, **given}
     )
     return [trace.to_plotly_json() for trace in figure.data]
 
 
-def kinds() -> Kinds:
+def kinds() -> CategoricalColoring:
     codes = np.arange(COUNT, dtype=np.int32) % 4 - 1
-    return Kinds("Category", codes, ("x", "y", "z"))
+    return CategoricalColoring("Category", codes, ("x", "y", "z"))
 
 
 def drawn_places(traces: list[dict]) -> list[int]:
@@ -78,7 +90,7 @@ def test_each_point_is_drawn_once_where_it_lies() -> None:
 def test_numbers_that_are_not_known_are_grey() -> None:
     values = RNG.random(COUNT)
     values[:7] = np.nan
-    grey, colored = draw(Numbers("Year", values))
+    grey, colored = draw(NumericColoring("Year", values))
     assert sorted(grey["customdata"].tolist()) == list(range(7))
     np.testing.assert_allclose(colored["marker"]["color"], values[7:], rtol=1e-6)
     assert isinstance(grey["marker"]["color"], str)
@@ -98,14 +110,14 @@ def test_selected_points_stand_out_in_every_trace() -> None:
 def test_a_flat_picture_is_the_same_whatever_is_asked() -> None:
     """So it is not sent again: the questions lie in a layer above it."""
     options = {"zoom": False, "revision": "1"}
-    points, nothing = map_points(AT, facts(COUNT)), np.arange(0)
+    points, nothing = map_points(AT, details(COUNT)), np.arange(0)
     asked = picture(points, kinds(), [question((0.0, 0.0), (1,))], nothing, **options)
     assert asked.to_json() == picture(points, kinds(), (), nothing, **options).to_json()
 
 
 def test_the_layer_has_the_questions_and_the_hits_of_the_last_one() -> None:
     first, second = question((0.0, 0.0), (1,)), question((1.0, 2.0), (3, 5))
-    data = layer_data(map_points(AT, facts(COUNT)), (), 9, [first, second])
+    data = layer_data(map_points(AT, details(COUNT)), (), 9, [first, second])
     assert data["questions"] == [[0.0, 0.0, "what?"], [1.0, 2.0, "what?"]]
     assert data["placed"]
     np.testing.assert_allclose(data["hits"], AT[[3, 5]])
@@ -113,7 +125,7 @@ def test_the_layer_has_the_questions_and_the_hits_of_the_last_one() -> None:
 
 def test_a_question_without_a_place_shows_its_hits() -> None:
     first, second = question((0.0, 0.0), (1,)), question(None, (4,))
-    data = layer_data(map_points(AT, facts(COUNT)), (), 9, [first, second])
+    data = layer_data(map_points(AT, details(COUNT)), (), 9, [first, second])
     assert data["questions"] == [[0.0, 0.0, "what?"]]
     assert not data["placed"]  # no lines to the hits: the first question's star is not theirs
     np.testing.assert_allclose(data["hits"], AT[[4]])
@@ -121,18 +133,20 @@ def test_a_question_without_a_place_shows_its_hits() -> None:
 
 def test_the_layer_has_all_names_the_largest_first() -> None:
     names = [ClusterName("small", (1.0, 2.0), 3), ClusterName("large <b>", (3.0, 4.0), 30)]
-    data = layer_data(map_points(AT, facts(COUNT)), names, 1, ())
+    data = layer_data(map_points(AT, details(COUNT)), names, 1, ())
     assert data["names"] == [[3.0, 4.0, "large <b>"], [1.0, 2.0, "small"]]
     assert (data["most"], data["questions"], data["hits"]) == (1, [], [])
 
 
-@pytest.mark.parametrize("solid", [False, True])
-def test_kinds_beyond_the_legend_are_one_trace_in_their_own_looks(solid: bool) -> None:
+@pytest.mark.parametrize("is_3d", [False, True])
+def test_kinds_beyond_the_legend_are_one_trace_in_their_own_looks(is_3d: bool) -> None:
     count = (MOST_LEGENDS + 13) * 3
     codes = np.arange(count, dtype=np.int32) % (MOST_LEGENDS + 13)
-    coloring = Kinds("Cluster", codes, tuple(f"c{n}" for n in range(MOST_LEGENDS + 13)))
-    at = RNG.standard_normal((count, 3 if solid else 2)).astype(np.float32)
-    traces = draw(coloring, map_points(at, facts(count)))
+    coloring = CategoricalColoring(
+        "Cluster", codes, tuple(f"c{n}" for n in range(MOST_LEGENDS + 13))
+    )
+    at = RNG.standard_normal((count, 3 if is_3d else 2)).astype(np.float32)
+    traces = draw(coloring, map_points(at, details(count)))
     assert sorted(drawn_places(traces)) == list(range(count))
     assert len(traces) == MOST_LEGENDS + 1
     rest = traces[-1]
@@ -150,24 +164,26 @@ def test_kinds_beyond_the_legend_are_one_trace_in_their_own_looks(solid: bool) -
 
 
 def test_texts_are_shown_as_they_are_and_left_out_where_they_are_too_many() -> None:
-    few = map_points(AT, facts(COUNT))
+    few = map_points(AT, details(COUNT))
     assert few.text(3) == "<b>Title &lt;3&gt;</b><br>a<br>It begins"
-    (trace,) = draw(Numbers("Year", np.arange(COUNT, dtype=np.float64)), few)
+    (trace,) = draw(NumericColoring("Year", np.arange(COUNT, dtype=np.float64)), few)
     assert (trace["hovertext"][3], trace["text"][3]) == ("Title &lt;3&gt;", "a<br>It begins")
     assert trace["hovertemplate"] == "<b>%{hovertext}</b><br>%{text}<extra></extra>"
-    alone = replace(facts(COUNT), categories=(None,) * COUNT, snippets=("",) * COUNT)
+    alone = replace(details(COUNT), categories=(None,) * COUNT, snippets=("",) * COUNT)
     assert map_points(AT, alone).text(3) == "<b>Title &lt;3&gt;</b>"
-    (trace,) = draw(Numbers("Year", np.arange(COUNT, dtype=np.float64)), map_points(AT, alone))
+    (trace,) = draw(
+        NumericColoring("Year", np.arange(COUNT, dtype=np.float64)), map_points(AT, alone)
+    )
     assert trace["hovertemplate"] == "<b>%{hovertext}</b><extra></extra>"
     many = MOST_SNIPPETS + 1
-    assert map_points(np.zeros((many, 2), np.float32), facts(many)).below[0] == "a"
+    assert map_points(np.zeros((many, 2), np.float32), details(many)).below[0] == "a"
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "宇", "\U0001f52d", "x宇"])
 def test_what_the_points_say_is_bounded_in_bytes(letter: str) -> None:
     many = 40_000
     long = replace(
-        facts(many),
+        details(many),
         titles=(letter * 500,) * many,
         categories=(letter * 500,) * many,
         snippets=("",) * many,
@@ -177,13 +193,13 @@ def test_what_the_points_say_is_bounded_in_bytes(letter: str) -> None:
     one = len(json.dumps(points.titles[0])) + len(json.dumps(points.below[0]))
     assert one * many < MOST_HOVER_BYTES * 1.15  # what tells that a text goes on comes on top
     assert len(points.titles[0]) >= 8
-    few = map_points(AT, replace(facts(COUNT), titles=(letter * 500,) * COUNT))
+    few = map_points(AT, replace(details(COUNT), titles=(letter * 500,) * COUNT))
     assert len(few.titles[0]) == 70
 
 
 def test_three_dimensions() -> None:
-    solid = map_points(RNG.standard_normal((COUNT, 3)).astype(np.float32), facts(COUNT))
-    traces = draw(kinds(), solid, asked=[question((0.0, 0.0, 0.0), (1, 2))])
+    is_3d = map_points(RNG.standard_normal((COUNT, 3)).astype(np.float32), details(COUNT))
+    traces = draw(kinds(), is_3d, asked=[question((0.0, 0.0, 0.0), (1, 2))])
     assert {trace["type"] for trace in traces} == {"scatter3d"}
     assert sorted(drawn_places(traces[:4])) == list(range(COUNT))
 
@@ -193,9 +209,9 @@ def test_in_three_dimensions_a_question_has_lines_to_its_hits_and_a_path_to_the_
 ):
     at = RNG.standard_normal((COUNT, 3)).astype(np.float32)
     first, second = question((0.0, 0.0, 0.0), (1,)), question((1.0, 1.0, 1.0), (3, 5))
-    path, spokes, hits, stars = draw(kinds(), map_points(at, facts(COUNT)), asked=[first, second])[
-        4:
-    ]
+    path, spokes, hits, stars = draw(
+        kinds(), map_points(at, details(COUNT)), asked=[first, second]
+    )[4:]
     rows = list(zip(spokes["x"], spokes["y"], spokes["z"], strict=True))
     assert list(zip(path["x"], path["y"], strict=True)) == [(0.0, 0.0), (1.0, 1.0)]
     np.testing.assert_allclose([row for row in rows if row[0] is not None][1::2], at[[3, 5]])
@@ -214,9 +230,9 @@ def test_points_far_from_the_rest_do_not_make_it_small() -> None:
 
 
 def test_kinds_are_ordered_by_how_frequent_they_are_and_the_rest_is_one() -> None:
-    few = kinds_of("Colour", ["b", "a", None, "b"])
-    assert (few.labels, few.codes.tolist()) == (("b", "a"), [0, 1, NO_KIND, 0])
-    many = kinds_of("Colour", [str(n) for n in range(MOST_KINDS + 5)])
-    assert len(many.labels) == MOST_KINDS
+    few = categorical_coloring("Colour", ["b", "a", None, "b"])
+    assert (few.labels, few.codes.tolist()) == (("b", "a"), [0, 1, NO_CATEGORY, 0])
+    many = categorical_coloring("Colour", [str(n) for n in range(MAX_CATEGORIES + 5)])
+    assert len(many.labels) == MAX_CATEGORIES
     assert many.labels[-1] == "6 others"
     assert np.bincount(many.codes)[-1] == 6

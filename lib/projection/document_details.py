@@ -1,4 +1,4 @@
-"""What a map says about its points: titles, categories, beginnings of texts, metadata."""
+"""Details of the documents on a map: titles, categories, beginnings of texts, metadata."""
 
 from __future__ import annotations
 
@@ -19,41 +19,44 @@ from lib.store.collections import Collection
 
 SNIPPET_CHARACTERS = 160
 _SHORT_CHARACTERS = 40
-MOST_COLUMNS = 30
+MAX_COLUMNS = 30
 
 
 @dataclass(frozen=True)
 class MetadataColumn:
-    """One field of the metadata, a value a point. numbers: float64 (n,), NaN where there is none,
-    if every value is a number (or a truth value); else None. kinds: the values as text."""
+    """One field of the metadata, with a value for each document."""
 
     name: str
     numbers: npt.NDArray[np.float64] | None
-    kinds: tuple[str | None, ...]
+    """float64 (n,), NaN where there is no value; None unless all values are numbers or booleans."""
+    texts: tuple[str | None, ...]
+    """The values as text."""
 
 
 @dataclass(frozen=True)
-class DocumentFacts:
-    """Of documents by their ids, in that order. there: bool (n,), False for those that are gone,
-    of which nothing is known. metadata: by field, the most frequent fields first."""
+class DocumentDetails:
+    """Details of n documents, in the order of their ids."""
 
-    there: npt.NDArray[np.bool_]
+    exists: npt.NDArray[np.bool_]
+    """bool (n,), False for documents that were deleted, of which nothing else is known."""
     titles: tuple[str, ...]
+    """The title, or the whole text where it is as short as one, or the external id."""
     categories: tuple[str | None, ...]
     snippets: tuple[str, ...]
+    """The beginning of the text, in one line."""
     metadata: Mapping[str, MetadataColumn]
+    """By field, the most frequent fields first."""
 
 
-async def document_facts(
+async def load_document_details(
     db: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]
-) -> DocumentFacts:
-    """titles: the title, or the whole text where it is as short as one, or the external id.
-    snippets: the beginning of the text, one line."""
+) -> DocumentDetails:
+    """The details of documents by their ids, in that order."""
     table = collection.table
-    wanted = select(
+    requested = select(
         func.unnest(bindparam("ids", list(ids), type_=ARRAY(UUID(as_uuid=True)))).label("id"),
-        func.generate_series(1, len(ids)).label("place"),
-    ).cte("wanted")
+        func.generate_series(1, len(ids)).label("position"),
+    ).cte("requested")
     id_ = table.column(table.id)
     names = [
         func.nullif(func.trim(name), "")
@@ -78,17 +81,17 @@ async def document_facts(
                 func.coalesce(beginning, ""),
                 null() if table.metadata is None else table.column(table.metadata),
             )
-            .select_from(wanted.outerjoin(table.rows, id_ == wanted.c.id))
-            .order_by(wanted.c.place)
+            .select_from(requested.outerjoin(table.rows, id_ == requested.c.id))
+            .order_by(requested.c.position)
         )
     ).all()
-    there, titles, categories, beginnings, metadata = zip(*rows, strict=True) if rows else [()] * 5
-    return DocumentFacts(
-        there=np.array(there, dtype=bool),
+    exists, titles, categories, beginnings, metadata = zip(*rows, strict=True) if rows else [()] * 5
+    return DocumentDetails(
+        exists=np.array(exists, dtype=bool),
         titles=titles,
         categories=categories,
         snippets=tuple(" ".join(beginning.split()) for beginning in beginnings),
-        metadata=_columns(metadata),
+        metadata=_metadata_columns(metadata),
     )
 
 
@@ -97,20 +100,23 @@ def _whole_if_short(content: ColumnElement[Any]) -> ColumnElement[Any]:
     return case((func.length(content) <= _SHORT_CHARACTERS, content))
 
 
-def _columns(metadata: Sequence[Mapping[str, Any] | None]) -> dict[str, MetadataColumn]:
-    """Fields with one value: lists and objects have no colour."""
+def _metadata_columns(metadata: Sequence[Mapping[str, Any] | None]) -> dict[str, MetadataColumn]:
+    """The fields with single values: lists and objects have no colour."""
     counts: Counter[str] = Counter()
-    for each in metadata:
-        if isinstance(each, Mapping):
-            counts.update(k for k, v in each.items() if isinstance(v, str | int | float | bool))
-    found = {}
-    for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_COLUMNS]:
-        values = [each.get(name) if isinstance(each, Mapping) else None for each in metadata]
-        found[name] = _column(name, values)
-    return found
+    for fields in metadata:
+        if isinstance(fields, Mapping):
+            counts.update(k for k, v in fields.items() if isinstance(v, str | int | float | bool))
+    most_frequent = sorted(counts, key=lambda name: (-counts[name], name))[:MAX_COLUMNS]
+    return {
+        name: _metadata_column(
+            name,
+            [fields.get(name) if isinstance(fields, Mapping) else None for fields in metadata],
+        )
+        for name in most_frequent
+    }
 
 
-def _column(name: str, values: list[Any]) -> MetadataColumn:
+def _metadata_column(name: str, values: list[Any]) -> MetadataColumn:
     values = [v if isinstance(v, str | int | float | bool) else None for v in values]
     numbers = None
     if not any(isinstance(value, str) for value in values):
