@@ -23,12 +23,12 @@ from lib.lab.experiment import (
     CandidateFacts,
     DataFacts,
     Experiment,
+    ExperimentSpec,
     ExperimentState,
     Outcome,
 )
 from lib.lab.measurement import FIGURES, Figure, FigureValue, Measurement, Setting
 from lib.lab.queries import QueryBatch
-from lib.lab.spec import ExperimentSpec
 from lib.store.collections import Collection
 from lib.store.jobs import JobStatus
 from lib.store.records import CollectionRecord, ExperimentRecord, JobRecord, MeasurementRecord
@@ -38,7 +38,7 @@ from lib.vectors.tuning import IterativeScan
 
 @dataclass(frozen=True)
 class ExperimentSummary:
-    """An experiment in a list. measured: how many measurements it has."""
+    """An experiment in a list."""
 
     id: uuid.UUID
     name: str
@@ -46,6 +46,11 @@ class ExperimentSummary:
     state: ExperimentState
     stale: bool
     measured: int
+    """How many measurements it has."""
+    judged: int
+    """How many candidates were held against the target."""
+    built: int
+    """How many candidates it has facts of."""
     created_at: datetime
     finished_at: datetime | None
 
@@ -117,6 +122,8 @@ async def list_experiments(db: AsyncSession, collection: Collection) -> list[Exp
             state=_state(row),
             stale=_stale(row),
             measured=row.measured,
+            judged=len(row.ExperimentRecord.outcomes),
+            built=len(row.ExperimentRecord.facts.get("candidates", ())),
             created_at=row.ExperimentRecord.created_at,
             finished_at=row.ExperimentRecord.finished_at,
         )

@@ -63,7 +63,7 @@ def test_an_index_is_chosen_measured_and_taken_home(app: App, page: Page, tmp_pa
     finished(page)
 
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("radio", name="Leave with it").click()
+    page.get_by_role("radio", name="Export and apply").click()
     code = page.get_by_test_id("stCode").filter(has_text="def upgrade")
     expect(code).to_be_visible(timeout=PATIENCE_MS)
     code.hover()

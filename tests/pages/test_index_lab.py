@@ -15,17 +15,24 @@ from lib.errors import InvalidInput
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
-from lib.lab.experiment import Experiment, ExperimentState
+from lib.lab.experiment import (
+    Experiment,
+    ExperimentSpec,
+    ExperimentState,
+    Priority,
+    QueryKind,
+    QuerySource,
+    Target,
+)
 from lib.lab.measurement import Protocol
 from lib.lab.repository import get_experiment, list_experiments, make_experiment
-from lib.lab.spec import ExperimentSpec, Priority, QueryKind, QuerySource, Target
 from lib.search.filters import parse_filter
 from lib.store.candidates import CandidateSpec, CandidateStorage, list_candidates
-from lib.store.collections import Collection, summarise
+from lib.store.collections import Collection
 from lib.store.jobs import JobKind
 from lib.ui.lab.candidates_table import Row, edited
-from lib.ui.lab.model import LabModel
-from lib.ui.lab.setup import setup_address
+from lib.ui.lab.controls import experiment_params
+from lib.ui.lab.model import CollectionLab
 from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
 from lib.vectors.tuning import IterativeScan
 from tests.pages.conftest import FILMS, Library, endless, words
@@ -63,10 +70,8 @@ def films(library: Library) -> Collection:
     return collection
 
 
-def desk(library: Library, collection: Collection) -> LabModel:
-    services = library.services
-    summary = services.database.query(summarise, collection)
-    return LabModel(services.database, services.jobs, services.settings, summary)
+def lab_of(library: Library, collection: Collection) -> CollectionLab:
+    return CollectionLab(library.services, collection)
 
 
 def run_buttons(app: AppTest) -> list[Any]:
@@ -235,10 +240,10 @@ def test_edits_of_the_table() -> None:
     assert after(edits={1: {"Index": "IVFFlat"}})[1] == Row(IndexKind.IVFFLAT, VECTOR, 50)
     assert after(edits={0: {"Index": "HNSW"}})[0] == GRAPH
     # ef_construction is at least twice m: it goes along.
-    assert after(edits={1: {"Links": 48}})[1] == Row(IndexKind.HNSW, VECTOR, None, 48, 96)
-    assert after(edits={1: {"Holds": "halfvec"}})[1].storage is HALFVEC
+    assert after(edits={1: {"m": 48}})[1] == Row(IndexKind.HNSW, VECTOR, None, 48, 96)
+    assert after(edits={1: {"Stored as": "halfvec"}})[1].storage is HALFVEC
     # What is typed is taken as it is, also where it cannot be: the page says why.
-    assert after(edits={1: {"Breadth": 20}})[1].ef_construction == 20
+    assert after(edits={1: {"ef_construction": 20}})[1].ef_construction == 20
     # A new row is a candidate that is not there yet.
     assert after(added=[{}])[2] == Row(IndexKind.HNSW, VECTOR, None, 24, 64)
     assert after(added=[{"Index": "IVFFlat", "Lists": 7}])[2] == Row(IndexKind.IVFFLAT, VECTOR, 7)
@@ -275,7 +280,7 @@ def test_the_settings_of_an_experiment_make_the_same_again(
         iterative_scans=(IterativeScan.RELAXED,),
         oversampling=4,
     )
-    app = visit("index_lab", **setup_address(spec))
+    app = visit("index_lab", **experiment_params(spec))
     assert not app.error
     library.services.database.query(make_experiment, films, spec)
     again = visit("index_lab", part="results")
@@ -322,12 +327,12 @@ def test_from_the_table_to_results_and_back_to_nothing(
     assert "get free" in words(app)
 
     # AppTest cannot press a button of a dialog: tests/browser does.
-    at_desk = desk(library, films)
-    at_desk.rename(experiment.id, "By hand")
+    lab = lab_of(library, films)
+    lab.rename(experiment.id, "By hand")
     assert "**By hand**" in [e.proto.label for e in visit("index_lab", part="all").get("page_link")]
-    at_desk.drop(at_desk.candidates())
+    lab.drop(lab.candidates)
     assert "nothing of the lab takes room" in words(visit("index_lab", part="disk"))
-    at_desk.delete(experiment.id)
+    lab.delete(experiment.id)
     assert "No experiment" in words(visit("index_lab", part="all"))
 
 
@@ -340,7 +345,7 @@ def of_file(library: Library, films: Collection, name: str, content: bytes) -> u
         probes=(1,),
     )
     source = FileSource.from_bytes(name, content)
-    return desk(library, films).start(spec, source=source)
+    return lab_of(library, films).start(spec, source=source)
 
 
 def test_questions_of_a_file_are_asked(visit: Visit, library: Library, films: Collection) -> None:
@@ -349,7 +354,7 @@ def test_questions_of_a_file_are_asked(visit: Visit, library: Library, films: Co
     library.wait()
     experiment = newest(library, films)
     assert experiment.state is ExperimentState.DONE
-    batch = desk(library, films).queries(experiment)
+    batch = lab_of(library, films).queries(experiment)
     assert batch is not None
     assert batch.labels == ("stones in a garden", "whales and squid")
     assert "questions" in words(visit("index_lab"))

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from lib.lab.experiment import DataFacts, Experiment, Outcome
+from lib.lab.experiment import DataFacts, Experiment, Outcome, QueryKind, QuerySource
 from lib.lab.measurement import Measurement, Protocol
 from lib.lab.queries import QueryBatch, sample_queries
 from lib.lab.repository import (
@@ -24,9 +24,8 @@ from lib.lab.repository import (
     note_outcomes,
     note_queries,
 )
-from lib.lab.spec import QueryKind, QuerySource
 from lib.store.collections import Collection, get_collection
-from lib.ui.lab.figures import key_of
+from lib.ui.lab.measurement_rows import key_of
 from lib.vectors.catalog import list_indexes
 from lib.vectors.index_methods import IndexKind
 from tests.pages.conftest import Library, words
@@ -244,7 +243,7 @@ def test_all_measurements_are_in_the_table(visit: Visit, library: Library) -> No
     table = app.dataframe[0].value
     assert len(table) == len(TABLE)
     row = table[(table["Candidate"] == GRAPH) & (table["Value"] == 200)].iloc[0]
-    assert (row["Recall"], row["p50, ms"]) == (0.995, 2.5)
+    assert (row["Recall"], row["p50 (ms)"]) == (0.995, 2.5)
     assert np.isnan(table.set_index("Candidate").loc["Exact scan", "Value"])
 
 
@@ -270,7 +269,7 @@ def test_one_leaves_with_the_migration(visit: Visit, library: Library) -> None:
 def test_a_setting_chosen_by_hand_can_be_taken(visit: Visit, library: Library) -> None:
     keep(library, films(library))
     app = visit("index_lab", c="films", result="take", setting=key_of(TABLE[1]))
-    [which] = [each for each in app.segmented_control if each.label == "Leave with"]
+    [which] = [each for each in app.segmented_control if each.label == "Setting to export"]
     which.set_value(True).run()
     assert "SET LOCAL ivfflat.probes = '10';" in [code.value for code in app.code]
 

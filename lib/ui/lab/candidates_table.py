@@ -11,8 +11,8 @@ import streamlit as st
 
 from lib.errors import VecscopeError
 from lib.formats import format_bytes, format_duration
+from lib.lab.experiment import MOST_CANDIDATES
 from lib.lab.plan import Plan, PlannedCandidate
-from lib.lab.spec import MAX_CANDIDATES
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import read_texts, write_texts
@@ -21,9 +21,11 @@ from lib.vectors.tuning import EF_CONSTRUCTION, LISTS, M
 
 KEY = "lab.index"
 _EDITOR = "lab:editor"
-_TURN = "lab:editor:turn"  # another key for each set of rows: an editor keeps edits by their place
+_EDITOR_NUMBER = "lab:editor:turn"
+"""Another editor for each set of rows, since an editor keeps its edits by their place."""
 
-_KIND, _STORAGE, _LISTS, _M, _EF = "Index", "Holds", "Lists", "Links", "Breadth"
+# Names of the columns, also in an editor's edits; what people read is in _COLUMNS.
+_KIND, _STORAGE, _LISTS, _M, _EF = "Index", "Stored as", "Lists", "m", "ef_construction"
 _MEMORY, _DISK, _SECONDS, _STATE = "Memory", "On disk", "Build", "State"
 _KINDS = {kind.label: kind for kind in IndexKind}
 _STORAGES = {storage.label: storage for storage in CandidateStorage}
@@ -69,6 +71,13 @@ class Row:
         written = ",".join(f"{name}={value}" for name, value in options if value is not None)
         return f"{self.kind.value}:{written}@{self.storage.value}"
 
+    @property
+    def label(self) -> str:
+        """Of a row that may be no candidate."""
+        if self.kind is IndexKind.IVFFLAT:
+            return f"IVFFlat lists {self.lists}"
+        return f"HNSW m {self.m}, ef_construction {self.ef_construction}"
+
     def spec(self, rows: int) -> CandidateSpec:
         """What is left out is the usual of so many rows. Raises LimitExceeded."""
         if self.kind is IndexKind.IVFFLAT:
@@ -80,43 +89,44 @@ class Row:
 
 @dataclass(frozen=True)
 class Refused:
-    """A row that cannot be a candidate, and why."""
+    """A row that cannot be a candidate."""
 
     row: Row
-    why: VecscopeError
+    reason: VecscopeError
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the table holds. unread: what of the address cannot be read."""
+    """The rows of the table."""
 
     entries: tuple[CandidateSpec | Refused, ...]
     unread: tuple[str, ...] = ()
+    """Candidates of the URL that cannot be read."""
 
     @property
     def specs(self) -> tuple[CandidateSpec, ...]:
-        """Those that can be."""
-        return tuple(each for each in self.entries if not isinstance(each, Refused))
+        """The rows that can be candidates."""
+        return tuple(entry for entry in self.entries if not isinstance(entry, Refused))
 
     @property
-    def whole(self) -> bool:
+    def is_valid(self) -> bool:
         return len(self.specs) == len(self.entries)
 
 
-def read_candidates(usual: Sequence[CandidateSpec], rows: int) -> Table:
-    """By the address. usual: to begin with. rows: of the collection, with an embedding."""
+def read_candidates(defaults: Sequence[CandidateSpec], documents: int) -> Table:
+    """The rows by the URL, the defaults where it names none. documents: with an embedding."""
     read_texts(KEY)
-    read = {text: Row.from_text(text) for text in st.session_state[KEY]}
-    unread = tuple(text for text, row in read.items() if row is None)
-    found = [row for row in read.values() if row is not None][:MAX_CANDIDATES]
-    if not found:
-        return Table(tuple(usual), unread)
-    return Table(tuple(_spec_or_why(row, rows) for row in found), unread)
+    rows = {text: Row.from_text(text) for text in st.session_state[KEY]}
+    unread = tuple(text for text, row in rows.items() if row is None)
+    readable = [row for row in rows.values() if row is not None][:MOST_CANDIDATES]
+    if not readable:
+        return Table(tuple(defaults), unread)
+    return Table(tuple(_entry(row, documents) for row in readable), unread)
 
 
-def _spec_or_why(row: Row, rows: int) -> CandidateSpec | Refused:
+def _entry(row: Row, documents: int) -> CandidateSpec | Refused:
     try:
-        return row.spec(rows)
+        return row.spec(documents)
     except VecscopeError as exc:
         return Refused(row, exc)
 
@@ -129,50 +139,54 @@ def _row_of(entry: CandidateSpec | Refused) -> Row:
 
 
 def edited(
-    rows: Sequence[Row], changes: Mapping[str, Any], usual: CandidateStorage, documents: int
+    rows: Sequence[Row],
+    changes: Mapping[str, Any],
+    default_storage: CandidateStorage,
+    documents: int,
 ) -> list[Row]:
-    """The rows after what was done to them in the editor. usual: what a new row holds."""
-    changed = [
-        _changed(row, changes["edited_rows"].get(place, {}), documents)
-        for place, row in enumerate(rows)
+    """The rows after the edits of the editor. default_storage: of a row that is added."""
+    edited_rows, deleted = changes["edited_rows"], set(changes["deleted_rows"])
+    remaining = [
+        _with_cells(row, edited_rows.get(number, {}), documents)
+        for number, row in enumerate(rows)
+        if number not in deleted
     ]
-    gone = set(changes["deleted_rows"])
-    kept = [row for place, row in enumerate(changed) if place not in gone]
-    for added in changes["added_rows"]:
-        if len(kept) < MAX_CANDIDATES:
-            kept.append(_changed(_new_row(kept, usual), added, documents))
-    return kept
+    for cells in changes["added_rows"]:
+        if len(remaining) < MOST_CANDIDATES:
+            remaining.append(_with_cells(_new_row(remaining, default_storage), cells, documents))
+    return remaining
 
 
-def _changed(row: Row, cells: Mapping[str, Any], documents: int) -> Row:
+def _with_cells(row: Row, cells: Mapping[str, Any], documents: int) -> Row:
     kind = _KINDS.get(cells.get(_KIND, ""), row.kind)
     storage = _STORAGES.get(cells.get(_STORAGE, ""), row.storage)
     if kind is IndexKind.IVFFLAT:
         lists = cells.get(_LISTS, row.lists)
         return Row(kind, storage, lists=int(lists or recommended_lists(documents)))
     m = int(cells.get(_M, row.m) or M.default)
-    usual = max(EF_CONSTRUCTION.default, min(2 * m, EF_CONSTRUCTION.high))
+    default = max(EF_CONSTRUCTION.default, min(2 * m, EF_CONSTRUCTION.high))
     # Links that were changed take the breadth along where it would be too small.
     typed = cells.get(_EF)
-    breadth = typed or (usual if _EF in cells else max(row.ef_construction or usual, 2 * m))
+    breadth = typed or (default if _EF in cells else max(row.ef_construction or default, 2 * m))
     return Row(kind, storage, m=m, ef_construction=min(int(breadth), EF_CONSTRUCTION.high))
 
 
 def _new_row(rows: Sequence[Row], storage: CandidateStorage) -> Row:
-    there = {(row.m, row.storage) for row in rows if row.kind is IndexKind.HNSW}
-    m = next((m for m in _LINKS if (m, storage) not in there), M.high)
+    present = {(row.m, row.storage) for row in rows if row.kind is IndexKind.HNSW}
+    m = next((m for m in _LINKS if (m, storage) not in present), M.high)
     return Row(IndexKind.HNSW, storage, m=m, ef_construction=max(EF_CONSTRUCTION.default, 2 * m))
 
 
-def _note_edits(rows: Sequence[Row], key: str, usual: CandidateStorage, documents: int) -> None:
+def _take_edits(
+    rows: Sequence[Row], key: str, default_storage: CandidateStorage, documents: int
+) -> None:
     """Before the page is drawn again. An editor whose rows are the new ones has no edits left."""
-    changes = st.session_state[key]
-    _take(edited(rows, changes, usual, documents))
+    _set_rows(edited(rows, st.session_state[key], default_storage, documents))
 
 
-def _take(rows: Sequence[Row]) -> None:
+def _set_rows(rows: Sequence[Row]) -> None:
     st.session_state[KEY] = list(dict.fromkeys(row.text for row in rows))
-    st.session_state[_TURN] = st.session_state.get(_TURN, 0) + 1
+    st.session_state[_EDITOR_NUMBER] = st.session_state.get(_EDITOR_NUMBER, 0) + 1
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -181,18 +195,18 @@ def _take(rows: Sequence[Row]) -> None:
 def show_candidates(
     table: Table,
     plan: Plan,
-    usual: Sequence[CandidateSpec],
+    defaults: Sequence[CandidateSpec],
     documents: int,
     *,
-    busy: bool,
+    is_busy: bool,
 ) -> None:
-    """The table, with what each row will take, and below it what is to be said of them.
+    """The table, with what each row will take, and below it refusals and warnings.
 
-    plan: of the table's specs. usual: to begin with.
+    plan: of the table's specs.
     """
     if table.unread:
         st.warning(
-            f"The address names candidates that cannot be read: {escape(', '.join(table.unread))}.",
+            f"The link names candidates that cannot be read: {escape(', '.join(table.unread))}.",
             icon=":material/help:",
         )
     st.markdown(
@@ -205,41 +219,46 @@ def show_candidates(
         "to remove them."
     )
     rows = [_row_of(entry) for entry in table.entries]
-    planned = iter(plan.candidates)
-    beside = [None if isinstance(entry, Refused) else next(planned) for entry in table.entries]
-    key = f"{_EDITOR}:{st.session_state.get(_TURN, 0)}"
-    storage = usual[0].storage
+    default_rows = [Row.of(spec) for spec in defaults]
+    plans = _plans_of_entries(table, plan)
+    key = f"{_EDITOR}:{st.session_state.get(_EDITOR_NUMBER, 0)}"
     st.data_editor(
-        _frame(rows, beside),
+        _frame(rows, plans),
         key=key,
         hide_index=True,
         num_rows="dynamic",
         width="stretch",
-        disabled=busy or [_MEMORY, _DISK, _SECONDS, _STATE],
+        disabled=is_busy or [_MEMORY, _DISK, _SECONDS, _STATE],
         column_config=_COLUMNS,
-        on_change=_note_edits,
-        args=(rows, key, storage, documents),
-        alt="The candidates: their index, what it holds, its options, and what each will take",
+        on_change=_take_edits,
+        args=(rows, key, defaults[0].storage, documents),
+        alt="The candidates: their index, how it stores vectors, its options, and what each will "
+        "take",
     )
-    usual_rows = [Row.of(spec) for spec in usual]
-    write_texts(KEY, [] if rows == usual_rows else [row.text for row in rows])
-    if rows != usual_rows:
+    write_texts(KEY, [] if rows == default_rows else [row.text for row in rows])
+    if rows != default_rows:
         st.button(
-            "Back to the usual two",
+            "Back to the two defaults",
             icon=":material/restart_alt:",
-            on_click=_take,
-            args=(usual_rows,),
+            on_click=_set_rows,
+            args=(default_rows,),
             type="tertiary",
             help="The candidates that pgvector's guidelines name for this many rows.",
         )
-    for entry, found in zip(table.entries, beside, strict=True):
-        _say(entry, found)
+    for entry, planned in zip(table.entries, plans, strict=True):
+        _show_refusal_or_warnings(entry, planned)
     _show_disk(plan)
-    if not (table.whole and plan.possible):
+    if not (table.is_valid and plan.possible):
         st.caption("Change or remove what cannot be built; then all of it can be run.")
 
 
-def _frame(rows: Sequence[Row], beside: Sequence[PlannedCandidate | None]) -> pd.DataFrame:
+def _plans_of_entries(table: Table, plan: Plan) -> list[PlannedCandidate | None]:
+    """None for a row that cannot be a candidate."""
+    planned = iter(plan.candidates)
+    return [None if isinstance(entry, Refused) else next(planned) for entry in table.entries]
+
+
+def _frame(rows: Sequence[Row], plans: Sequence[PlannedCandidate | None]) -> pd.DataFrame:
     frame = pd.DataFrame(
         [
             {
@@ -248,67 +267,58 @@ def _frame(rows: Sequence[Row], beside: Sequence[PlannedCandidate | None]) -> pd
                 _LISTS: row.lists,
                 _M: row.m,
                 _EF: row.ef_construction,
-                **_figures(found),
+                **_cells_of_plan(planned),
             }
-            for row, found in zip(rows, beside, strict=True)
+            for row, planned in zip(rows, plans, strict=True)
         ],
         columns=[_KIND, _STORAGE, _LISTS, _M, _EF, _MEMORY, _DISK, _SECONDS, _STATE],
     )
     return frame.astype({_LISTS: "Int64", _M: "Int64", _EF: "Int64"})
 
 
-_REFUSED = {_MEMORY: "–", _DISK: "–", _SECONDS: "–", _STATE: "refused"}
-
-
-def _figures(found: PlannedCandidate | None) -> dict[str, str]:
-    if found is None:
-        return _REFUSED
-    if found.refusal is not None:
-        return _REFUSED
-    estimate, built = found.estimate, found.built
-    figures = {
+def _cells_of_plan(planned: PlannedCandidate | None) -> dict[str, str]:
+    if planned is None or planned.refusal is not None:
+        return {_MEMORY: "–", _DISK: "–", _SECONDS: "–", _STATE: "refused"}
+    estimate, built = planned.estimate, planned.built
+    if built is not None:
+        return {
+            _MEMORY: format_bytes(estimate.memory_bytes),
+            _DISK: "" if built.size_bytes is None else format_bytes(built.size_bytes),
+            _SECONDS: "0 s",
+            _STATE: "built already",
+        }
+    return {
         _MEMORY: format_bytes(estimate.memory_bytes),
         _DISK: format_bytes(estimate.disk_bytes),
-        _SECONDS: format_duration(found.seconds),
-        _STATE: "to build",
+        _SECONDS: format_duration(planned.seconds),
+        _STATE: "to build, see below" if planned.warnings else "to build",
     }
-    if built is not None:
-        disk_bytes = built.size_bytes
-        figures |= {_DISK: "" if disk_bytes is None else format_bytes(disk_bytes), _SECONDS: "0 s"}
-        figures[_STATE] = "built already"
-    elif found.warnings:
-        figures[_STATE] = "to build, see below"
-    return figures
 
 
 def _show_disk(plan: Plan) -> None:
-    """What is to be said of all candidates together."""
-    if plan.disk_refusal is not None:
-        refusal = plan.disk_refusal
+    """What all candidates take together, where that is too much."""
+    refusal = plan.disk_refusal
+    if refusal is not None:
         st.error(f"{escape(refusal.message)} {escape(refusal.hint)}", icon=":material/hard_drive:")
     if plan.disk_warning is not None:
         st.warning(escape(plan.disk_warning), icon=":material/hard_drive:")
 
 
-def _say(entry: CandidateSpec | Refused, found: PlannedCandidate | None) -> None:
+def _show_refusal_or_warnings(
+    entry: CandidateSpec | Refused, planned: PlannedCandidate | None
+) -> None:
     if isinstance(entry, Refused):
-        _refusal(_label(entry.row), entry.why)
-    elif found is not None and found.refusal is not None:
-        _refusal(entry.label, found.refusal)
-    elif found is not None:
-        for warning in found.warnings:
+        _show_refusal(entry.row.label, entry.reason)
+    elif planned is not None and planned.refusal is not None:
+        _show_refusal(entry.label, planned.refusal)
+    elif planned is not None:
+        for warning in planned.warnings:
             st.warning(f"**{escape(entry.label)}**: {escape(warning)}", icon=":material/warning:")
 
 
-def _label(row: Row) -> str:
-    if row.kind is IndexKind.IVFFLAT:
-        return f"IVFFlat lists {row.lists}"
-    return f"HNSW m {row.m}, ef_construction {row.ef_construction}"
-
-
-def _refusal(label: str, why: VecscopeError) -> None:
-    words = f"{escape(why.message)} {escape(why.hint)}".strip()
-    st.error(f"**{escape(label)}** cannot be built. {words}", icon=":material/block:")
+def _show_refusal(label: str, reason: VecscopeError) -> None:
+    text = f"{escape(reason.message)} {escape(reason.hint)}".strip()
+    st.error(f"**{escape(label)}** cannot be built. {text}", icon=":material/block:")
 
 
 _COLUMNS: dict[str, Any] = {
@@ -320,12 +330,12 @@ _COLUMNS: dict[str, Any] = {
         "HNSW walks a graph: quicker and more exact to search, slower to build, larger.",
     ),
     _STORAGE: st.column_config.SelectboxColumn(
-        "Holds",
+        "Stored as",
         width=120,
         options=list(_STORAGES),
-        help="What the index holds (storage). vector: 4 bytes a dimension, up to 2,000 of them. "
-        "halfvec: 2 bytes, up to 4,000. bit: one bit a dimension; more rows are taken by their "
-        "bits, and ranked again by the full vector.",
+        help="How the index stores vectors. vector: 4 bytes a dimension, up to 2,000 of them. "
+        "halfvec: 2 bytes, up to 4,000. bit: one bit a dimension (binary quantization); more rows "
+        "are found by their bits, and re-ranked by the full vector.",
     ),
     _LISTS: st.column_config.NumberColumn(
         "Lists",
@@ -337,20 +347,21 @@ _COLUMNS: dict[str, Any] = {
         "for each 1,000 rows, √rows above a million, at least 10.",
     ),
     _M: st.column_config.NumberColumn(
-        "Links (m)",
-        width=90,
+        "Links per node (m)",
+        width=140,
         min_value=M.low,
         max_value=M.high,
         step=1,
-        help="HNSW only: links of a row (m). More find more, and take more memory and time.",
+        help="HNSW only: links of a row in the graph. More find more, and take more memory and "
+        "time.",
     ),
     _EF: st.column_config.NumberColumn(
-        "Breadth (ef)",
-        width=105,
+        "Build breadth (ef_construction)",
+        width=215,
         min_value=EF_CONSTRUCTION.low,
         max_value=EF_CONSTRUCTION.high,
         step=1,
-        help="HNSW only: how many rows are looked at to find a row's links (ef_construction), at "
+        help="HNSW only: how many rows are looked at to find a row's links, at "
         "least twice the links. More make a better graph and take longer.",
     ),
     _MEMORY: st.column_config.TextColumn(

@@ -1,23 +1,30 @@
-"""One collection on the lab's bench: what its page shows and does, each thing fetched only where it
-is looked at."""
+"""Index Lab's page model: all that its page reads and does, as methods.
+
+The only module of this folder that calls services. What is dear to compute is in the session cache
+under the typed keys below.
+"""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
+from typing import ClassVar
 
 from lib.errors import InvalidInput
+from lib.evaluation.query_sets import QuerySetSummary, list_query_sets
 from lib.ingest.file_source import FileSource
 from lib.lab.artifacts import Takeaway, check_applicable, start_applying, takeaway
+from lib.lab.candidates import default_candidates
 from lib.lab.diff import Compared, compare_experiments
 from lib.lab.estimates import look_at
-from lib.lab.experiment import Experiment
+from lib.lab.experiment import Experiment, ExperimentSpec, ExperimentState, Target
+from lib.lab.measurement import Measurement
 from lib.lab.plan import Plan, count_matching, experiment_seconds, pace_of, plan_candidates
 from lib.lab.queries import QueryBatch, file_batch
-from lib.lab.recommend import Recommendation, recommend
+from lib.lab.recommend import Recommendation, ScoreRow, pareto, recommend, scoreboard
 from lib.lab.report import experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page
 from lib.lab.repository import (
@@ -29,163 +36,331 @@ from lib.lab.repository import (
     rename_experiment,
 )
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
-from lib.lab.spec import ExperimentSpec
-from lib.search.filters import Filter
-from lib.settings import Settings
+from lib.search.filters import FieldFacts, Filter, list_fields
+from lib.services import Services
 from lib.store.candidates import Candidate, CandidateSpec, drop_candidate, list_candidates
-from lib.store.collections import Collection, CollectionSummary
-from lib.store.database import Database
-from lib.store.jobs import Job, JobKind, Jobs
+from lib.store.collections import (
+    Collection,
+    CollectionSummary,
+    list_categories,
+    list_collections,
+    summarise,
+)
+from lib.store.jobs import Job, JobKind
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.session_cache import COSTLY_SECONDS, CacheKey, cached
+
+
+@dataclass(frozen=True)
+class SummaryKey(CacheKey[CollectionSummary]):
+    max_age_seconds: ClassVar[float | None] = COSTLY_SECONDS
+
+    collection_id: uuid.UUID
+    revision: int
+
+
+@dataclass(frozen=True)
+class CategoriesKey(CacheKey[Sequence[tuple[str, int]]]):
+    collection_id: uuid.UUID
+    revision: int
+
+
+@dataclass(frozen=True)
+class FieldsKey(CacheKey[Sequence[FieldFacts]]):
+    collection_id: uuid.UUID
+    revision: int
+
+
+@dataclass(frozen=True)
+class WinnersKey(CacheKey[dict[uuid.UUID, str]]):
+    experiments: tuple[tuple[uuid.UUID, int, ExperimentState], ...]
+    """Each one's id, number of measurements and state."""
+
+
+@dataclass(frozen=True)
+class PlanKey(CacheKey[Plan]):
+    max_age_seconds: ClassVar[float | None] = COSTLY_SECONDS
+
+    collection_id: uuid.UUID
+    revision: int
+    rows: int
+    specs: tuple[CandidateSpec, ...]
+    candidates_on_disk: int
+
+
+@dataclass(frozen=True)
+class SecondsKey(CacheKey[float]):
+    plan: PlanKey
+    spec: ExperimentSpec
 
 
 @dataclass(frozen=True, eq=False)
-class LabModel:
-    """summary: of the collection, when the page was drawn."""
+class ExperimentResults:
+    """An experiment and the conclusions from its measurements."""
 
-    database: Database
-    jobs: Jobs
-    settings: Settings
-    summary: CollectionSummary
+    experiment: Experiment
+    recommendation: Recommendation | None
+    """None without a target, and before anything is known about it."""
+    scoreboard: tuple[ScoreRow, ...]
+    pareto: tuple[Measurement, ...]
+    """By rising recall."""
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> ExperimentResults:
+        return cls(
+            experiment,
+            recommendation=recommend(experiment),
+            scoreboard=scoreboard(experiment),
+            pareto=pareto(experiment.measurements),
+        )
 
     @property
-    def collection(self) -> Collection:
-        return self.summary.collection
+    def target(self) -> Target | None:
+        return self.experiment.spec.target
 
-    # --- what there is ----------------------------------------------------------------------
+    @property
+    def recommended(self) -> Measurement | None:
+        """The recommended measurement; None where no candidate reaches the target."""
+        return None if self.recommendation is None else self.recommendation.measurement
 
-    def recent(self) -> list[Job]:
-        """The collection's jobs, and an experiment that runs on another one: only one runs at a
-        time."""
-        run = self.database.run
-        own = run(self.jobs.recent(collection_id=self.collection.id))
-        running = run(self.jobs.recent(active_only=True))
-        known = {job.id for job in own}
-        elsewhere = [job for job in running if job.kind is JobKind.EXPERIMENT]
-        return [*own, *(job for job in elsewhere if job.id not in known)]
 
-    def experiments(self) -> list[ExperimentSummary]:
-        return self.database.query(list_experiments, self.collection)
+class LabModel(PageModel):
+    """Index Lab before a collection is chosen."""
 
-    def experiment(self, wanted: uuid.UUID) -> Experiment:
-        """Raises NotFound."""
-        return self.database.query(get_experiment, self.collection, wanted)
+    def list_collections(self) -> list[Collection]:
+        return self.database.query(list_collections)
 
-    def candidates(self) -> list[Candidate]:
-        return self.database.query(list_candidates, self.collection)
+    def open_collection(self, collection: Collection) -> CollectionLab:
+        return CollectionLab(self.services, collection)
 
-    def winners(self, experiments: Sequence[ExperimentSummary]) -> dict[uuid.UUID, str]:
-        """What each of them advises, in a word or two; those that advise nothing are left out."""
-        found = {}
-        for each in experiments:
-            if each.spec.target is not None and each.measured:
-                advice = recommend(self.experiment(each.id))
-                if advice is not None:
-                    found[each.id] = (
-                        "none reaches it" if advice.winner is None else advice.winner.name
-                    )
-        return found
 
-    # --- before a run -----------------------------------------------------------------------
+class CollectionLab(PageModel):
+    """Index Lab of one collection: its experiments and candidates, a plan for a new experiment, the
+    results of one, and the actions on them. Properties are read once a run of the page."""
 
-    def plan(self, specs: Sequence[CandidateSpec]) -> Plan:
-        """What each of them will take, by a look at the collection and its server."""
-        facts = self.database.run(look_at(self.database, self.collection, specs))
-        return plan_candidates(facts, self.collection, specs, self.candidates())
+    def __init__(self, services: Services, collection: Collection) -> None:
+        super().__init__(services)
+        self.collection = collection
 
-    def matching(self, filters: Sequence[Filter]) -> int:
-        """Rows with an embedding that pass."""
+    # --- the collection ---------------------------------------------------------------------
+
+    @cached_property
+    def summary(self) -> CollectionSummary:
+        key = SummaryKey(self.collection.id, self.collection.change_mark)
+        return cached(key, lambda: self.database.query(summarise, self.collection))
+
+    @property
+    def embedded_rows(self) -> int:
+        return self.summary.embedded
+
+    def categories(self) -> Sequence[tuple[str, int]]:
+        """Each category with its number of documents."""
+        key = CategoriesKey(self.collection.id, self.collection.change_mark)
+        return cached(key, lambda: self.database.query(list_categories, self.collection))
+
+    def fields(self) -> Sequence[FieldFacts]:
+        """The metadata fields that a filter can name."""
+        key = FieldsKey(self.collection.id, self.collection.change_mark)
+        return cached(key, lambda: self.database.query(list_fields, self.collection))
+
+    def query_sets(self) -> Sequence[QuerySetSummary]:
+        return self.database.query(list_query_sets, self.collection)
+
+    def count_matching(self, filters: Sequence[Filter]) -> int:
+        """Rows with an embedding that pass the filters. Raises InvalidInput."""
         return self.database.query(count_matching, self.collection, filters)
 
-    def seconds(self, spec: ExperimentSpec, plan: Plan) -> float:
-        """How long all of it will take, by the newest experiment that measured anything.
+    # --- jobs, experiments, candidates ------------------------------------------------------
+
+    @cached_property
+    def jobs_of_page(self) -> list[Job]:
+        """The collection's recent jobs, and an experiment that runs on another collection: only
+        one experiment runs at a time."""
+        run = self.database.run
+        own = run(self.jobs.recent(collection_id=self.collection.id))
+        own_ids = {job.id for job in own}
+        active = run(self.jobs.recent(active_only=True))
+        elsewhere = [
+            job for job in active if job.kind is JobKind.EXPERIMENT and job.id not in own_ids
+        ]
+        return [*own, *elsewhere]
+
+    @property
+    def running_jobs(self) -> list[Job]:
+        return [job for job in self.jobs_of_page if job.active]
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.running_jobs)
+
+    def last_job(self, kind: JobKind) -> Job | None:
+        return next((job for job in self.jobs_of_page if job.kind is kind), None)
+
+    @cached_property
+    def experiments(self) -> list[ExperimentSummary]:
+        """The newest first."""
+        return self.database.query(list_experiments, self.collection)
+
+    def progress_of_running(self) -> tuple[tuple[uuid.UUID, int, int, int], ...]:
+        """What the running experiments have written by now: a value that differs once their results
+        have more to show."""
+        return tuple(
+            (experiment.id, experiment.measured, experiment.judged, experiment.built)
+            for experiment in self.database.query(list_experiments, self.collection)
+            if experiment.state is ExperimentState.RUNNING
+        )
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """The candidates on disk."""
+        return self.database.query(list_candidates, self.collection)
+
+    def winners(self) -> Mapping[uuid.UUID, str]:
+        """The recommended candidate's name for each experiment that has a recommendation."""
+        key = WinnersKey(tuple((each.id, each.measured, each.state) for each in self.experiments))
+        return cached(key, self._find_winners)
+
+    def _find_winners(self) -> dict[uuid.UUID, str]:
+        winners = {}
+        for summary in self.experiments:
+            if summary.spec.target is None or not summary.measured:
+                continue
+            recommendation = recommend(self.experiment(summary.id))
+            if recommendation is not None:
+                winner = recommendation.winner
+                winners[summary.id] = "none reaches it" if winner is None else winner.name
+        return winners
+
+    def experiment(self, experiment_id: uuid.UUID) -> Experiment:
+        """Raises NotFound."""
+        return self.database.query(get_experiment, self.collection, experiment_id)
+
+    # --- a new experiment -------------------------------------------------------------------
+
+    def default_candidates(self) -> tuple[CandidateSpec, ...]:
+        collection = self.collection
+        return default_candidates(self.embedded_rows, collection.dimensions, collection.storage)
+
+    def plan(self, specs: Sequence[CandidateSpec]) -> Plan:
+        """What each candidate will take, estimated from the collection and its server."""
+        return cached(self._plan_key(specs), lambda: self._make_plan(specs))
+
+    def _plan_key(self, specs: Sequence[CandidateSpec]) -> PlanKey:
+        collection = self.collection
+        return PlanKey(
+            collection.id,
+            collection.change_mark,
+            self.embedded_rows,
+            tuple(specs),
+            len(self.candidates),
+        )
+
+    def _make_plan(self, specs: Sequence[CandidateSpec]) -> Plan:
+        facts = self.database.run(look_at(self.database, self.collection, specs))
+        return plan_candidates(facts, self.collection, specs, self.candidates)
+
+    def expected_seconds(self, spec: ExperimentSpec, plan: Plan) -> float:
+        """How long the whole experiment will take, at the pace of the newest experiment that
+        measured anything.
 
         Raises as :func:`~lib.lab.run.check_experiment`, whose warnings the plan has.
         """
-        self.database.run(check_experiment(self.database, self.collection, spec))
-        measured = next((each for each in self.experiments() if each.measured), None)
-        before = None if measured is None else self.experiment(measured.id)
-        return experiment_seconds(plan, spec, pace_of(plan.facts, before))
+        key = SecondsKey(self._plan_key(spec.candidates), spec)
+        return cached(key, lambda: self._estimate_seconds(spec, plan))
 
-    # --- running ----------------------------------------------------------------------------
+    def _estimate_seconds(self, spec: ExperimentSpec, plan: Plan) -> float:
+        self.database.run(check_experiment(self.database, self.collection, spec))
+        measured = next((each for each in self.experiments if each.measured), None)
+        previous = None if measured is None else self.experiment(measured.id)
+        return experiment_seconds(plan, spec, pace_of(plan.facts, previous))
 
     def start(
         self, spec: ExperimentSpec, *, name: str | None = None, source: FileSource | None = None
     ) -> uuid.UUID:
-        """The new experiment. source: the file of its queries, where they come from one.
+        """Starts an experiment as a job and returns the experiment's id.
 
+        source: the file of its queries, where they come from one.
         Raises as :func:`~lib.lab.run.start_experiment` and :func:`~lib.lab.queries.file_batch`.
         """
-        run, given = self.database.run, None
+        run, settings = self.database.run, self.services.settings
+        batch = None
         if source is not None:
-            given = run(file_batch(source, self.collection, spec.queries.count, self.settings))
+            batch = run(file_batch(source, self.collection, spec.queries.count, settings))
         job = run(
             start_experiment(
-                self.jobs,
-                self.database,
-                self.settings,
-                self.collection,
-                spec,
-                name=name,
-                given=given,
+                self.jobs, self.database, settings, self.collection, spec, name=name, given=batch
             )
         )
         return uuid.UUID(job.parameters["experiment_id"])
 
     def resume(self, experiment: Experiment) -> None:
         """Raises as :func:`~lib.lab.run.resume_experiment`."""
+        settings = self.services.settings
         self.database.run(
-            resume_experiment(self.jobs, self.database, self.settings, self.collection, experiment)
+            resume_experiment(self.jobs, self.database, settings, self.collection, experiment)
         )
 
-    # --- keeping order ----------------------------------------------------------------------
+    # --- managing experiments and candidates ------------------------------------------------
 
-    def rename(self, wanted: uuid.UUID, name: str) -> None:
+    def rename(self, experiment_id: uuid.UUID, name: str) -> None:
         """Raises InvalidInput, AlreadyExists, NotFound."""
-        self.database.query(rename_experiment, self.experiment(wanted), name)
+        self.database.query(rename_experiment, self.experiment(experiment_id), name)
 
-    def delete(self, wanted: uuid.UUID) -> None:
+    def delete(self, experiment_id: uuid.UUID) -> None:
         """Raises Busy, NotFound."""
-        self.database.query(delete_experiment, self.experiment(wanted))
+        self.database.query(delete_experiment, self.experiment(experiment_id))
 
     def drop(self, candidates: Sequence[Candidate]) -> None:
         """Raises Busy, NotFound."""
-        for each in candidates:
-            self.database.query(drop_candidate, each)
+        for candidate in candidates:
+            self.database.query(drop_candidate, candidate)
 
-    # --- what came of it --------------------------------------------------------------------
+    # --- the results of an experiment -------------------------------------------------------
+
+    def results(self, experiment_id: uuid.UUID) -> ExperimentResults:
+        """Raises NotFound."""
+        return ExperimentResults.of(self.experiment(experiment_id))
 
     def queries(self, experiment: Experiment) -> QueryBatch | None:
+        """The experiment's queries, in the order of its recalls; None where none are stored."""
         return self.database.query(kept_queries, self.collection, experiment.id)
 
-    def takeaway(self, experiment: Experiment, advice: Recommendation) -> Takeaway:
-        return takeaway(self.collection, experiment, advice)
+    def takeaway(self, experiment: Experiment, recommendation: Recommendation) -> Takeaway:
+        return takeaway(self.collection, experiment, recommendation)
 
-    def check_applicable(self, advice: Recommendation) -> CandidateSpec:
-        """Raises InvalidInput, IndexRefused."""
-        return check_applicable(self.collection, advice)
+    def check_applicable(self, recommendation: Recommendation) -> None:
+        """Raises InvalidInput or IndexRefused where the index cannot be built on the collection."""
+        check_applicable(self.collection, recommendation)
 
-    def apply(self, experiment: Experiment, advice: Recommendation) -> None:
-        """Starts to build the index on the collection itself. Raises as
-        :func:`~lib.lab.takeaway.start_applying`."""
+    def apply(self, experiment: Experiment, recommendation: Recommendation) -> None:
+        """Starts to build the recommended index on the collection itself.
+
+        Raises as :func:`~lib.lab.artifacts.start_applying`.
+        """
         batch = self.queries(experiment)
         if batch is None:
             raise InvalidInput(
                 f"“{experiment.name}” has no queries to certify by.", hint="Run it first."
             )
         self.database.run(
-            start_applying(self.jobs, self.database, self.collection, experiment, advice, batch)
+            start_applying(
+                self.jobs, self.database, self.collection, experiment, recommendation, batch
+            )
         )
 
-    def compare(self, experiment: Experiment, other: uuid.UUID) -> Compared:
+    def compare(self, experiment: Experiment, other_id: uuid.UUID) -> Compared:
         """The older one of the two is the one before. Raises NotFound."""
-        both = sorted((experiment, self.experiment(other)), key=lambda each: each.created_at)
-        return compare_experiments(*both)
+        other = self.experiment(other_id)
+        before, after = sorted((experiment, other), key=lambda each: each.created_at)
+        return compare_experiments(before, after)
 
-    def exports(self, experiment: Experiment) -> dict[str, Callable[[], str | bytes]]:
-        """By file ending, made where they are asked for."""
-        name = self.collection.name
-        return {
-            "json": lambda: json.dumps(experiment_json(experiment, name), indent=2),
-            "csv": partial(experiment_csv, experiment),
-            "html": partial(experiment_page, experiment, name),
-        }
+    # --- an experiment as a file ------------------------------------------------------------
+
+    def experiment_json(self, experiment: Experiment) -> str:
+        return json.dumps(experiment_json(experiment, self.collection.name), indent=2)
+
+    def experiment_csv(self, experiment: Experiment) -> bytes:
+        return experiment_csv(experiment)
+
+    def experiment_html(self, experiment: Experiment) -> str:
+        return experiment_page(experiment, self.collection.name)
