@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lib.projection.neighbours import IntArray, NeighbourGraph, unit
+from lib.serial import to_json
 from lib.vectors.distance import Distance, FloatArray
 
 SAMPLE_POINTS = 1_000
@@ -38,7 +39,7 @@ class Fidelity:
         return self.points < self.of
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return to_json(self)
 
 
 def fidelity(

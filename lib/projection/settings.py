@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from lib.errors import InvalidInput, LimitExceeded
 from lib.limits import IntRange
+from lib.serial import from_json, to_json
 
 MIN_POINTS = 5
 """A map of fewer documents shows nothing."""
@@ -90,11 +91,11 @@ class ProjectionSettings:
         return next(worthwhile, EPOCHS.default)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "method": self.method.value}
+        return to_json(self)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> ProjectionSettings:
-        return cls(**{**stored, "method": Method(stored["method"])})
+    def from_json(cls, document: Mapping[str, Any]) -> ProjectionSettings:
+        return from_json(cls, document, what="map")
 
 
 FIRST_MAPS = (ProjectionSettings(method=Method.PCA), ProjectionSettings())
@@ -130,8 +131,8 @@ class ClusterSettings:
         return self.min_size or max(CLUSTER_SIZE.default, round(math.sqrt(points) / 2))
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "method": self.method.value}
+        return to_json(self)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> ClusterSettings:
-        return cls(**{**stored, "method": ClusterMethod(stored["method"])})
+    def from_json(cls, document: Mapping[str, Any]) -> ClusterSettings:
+        return from_json(cls, document, what="map")

@@ -5,26 +5,20 @@ There is no HTTP API, so there is nothing for ``curl``; the command line takes i
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shlex
 import textwrap
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from lib.errors import InvalidInput
 from lib.search.example import Example
 from lib.search.request import Mode, SearchRequest
+from lib.serial import from_json, to_json
 from lib.vectors.code import statement_code
 from lib.vectors.distance import FloatArray, vector_text
 from lib.vectors.search import SearchResult
 from lib.vectors.tuning import IterativeScan, Scan
-
-T = TypeVar("T")
 
 PROGRAM = "python -m lib"
 _SHOWN_NUMBERS = 2
@@ -108,18 +102,13 @@ def _written(vector: FloatArray) -> list[str]:
 # --- JSON ---------------------------------------------------------------------------------------
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_NO_SETTINGS = {"with_plan"}
+"""Fields of a request that are no settings of a search."""
 
 
 def request_to_json(request: SearchRequest) -> dict[str, Any]:
-    """All settings of a request under stable names, for ``json.dumps``; so that what is stored does
-    not change its meaning when a default does. ``with_plan`` is no setting of a search."""
-    found: dict[str, Any] = _adapter(SearchRequest).dump_python(
-        request, mode="json", exclude={"with_plan"}
-    )
-    return found
+    """All settings of a request under stable names, for ``json.dumps``."""
+    return to_json(request, without=_NO_SETTINGS)
 
 
 def request_from_json(document: Any) -> SearchRequest:
@@ -127,36 +116,17 @@ def request_from_json(document: Any) -> SearchRequest:
 
     Raises InvalidInput, naming the setting, for anything else.
     """
-    return _from_json(SearchRequest, document, hidden={"with_plan"})
+    return from_json(SearchRequest, document, what="search", without=_NO_SETTINGS)
 
 
 def example_to_json(example: Example) -> dict[str, Any]:
-    """Its documents by their ids, its text and its vector, as :func:`request_to_json`."""
-    found: dict[str, Any] = _adapter(Example).dump_python(example, mode="json")
-    return found
+    """Its documents by their ids, its text and its vector."""
+    return to_json(example)
 
 
 def example_from_json(document: Any) -> Example:
     """What :func:`example_to_json` gave. Raises InvalidInput for anything else."""
-    return _from_json(Example, document)
-
-
-def _from_json(kind: type[T], document: Any, hidden: Set[str] = frozenset()) -> T:
-    known = {field.name for field in dataclasses.fields(kind)} - hidden  # type: ignore[arg-type]
-    if not isinstance(document, Mapping):
-        raise InvalidInput("The settings of a search are a JSON object.")
-    for name in document:
-        if name not in known:
-            raise InvalidInput(f"A search has no setting “{name}”.", field=str(name))
-    try:
-        found: T = _adapter(cast(Any, kind)).validate_python(dict(document))
-    except ValidationError as exc:
-        problem = exc.errors()[0]
-        name = ".".join(str(part) for part in problem["loc"])
-        raise InvalidInput(
-            f"The setting “{name}” of the search cannot be used: {problem['msg']}.", field=name
-        ) from None
-    return found
+    return from_json(Example, document, what="search")
 
 
 # --- the command line ---------------------------------------------------------------------------

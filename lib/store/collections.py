@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
 from lib.errors import AlreadyExists, InvalidInput, NotFound
+from lib.serial import from_json, to_json
 from lib.settings import NO_MODEL
 from lib.store.documents import (
     EMBEDDING,
@@ -55,23 +56,12 @@ class Reembedding:
     started_at: datetime
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "dimensions": self.dimensions,
-            "distance": self.distance.value,
-            "storage": self.storage.value,
-            "started_at": self.started_at.isoformat(),
-        }
+        # As rows before had it: ISO 8601 with +00:00, not with Z.
+        return to_json(self) | {"started_at": self.started_at.isoformat()}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> Reembedding:
-        return cls(
-            model=kept["model"],
-            dimensions=kept["dimensions"],
-            distance=Distance(kept["distance"]),
-            storage=Storage(kept["storage"]),
-            started_at=datetime.fromisoformat(kept["started_at"]),
-        )
+    def from_json(cls, document: Mapping[str, Any]) -> Reembedding:
+        return from_json(cls, document, what="re-embedding")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,15 @@ ROOT = Path(__file__).resolve().parents[2]
 # one layer do not know each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("lib.errors",),
-    ("lib.settings", "lib.log", "lib.formats", "lib.limits", "lib.process", "lib.progress"),
+    (
+        "lib.settings",
+        "lib.log",
+        "lib.formats",
+        "lib.limits",
+        "lib.process",
+        "lib.progress",
+        "lib.serial",
+    ),
     ("lib.vectors",),
     ("lib.store",),
     ("lib.embedding",),
