@@ -34,10 +34,12 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from lib.embedding.service import create_service
+from lib.ingest.document_stream import file_stream
 from lib.ingest.file_source import FileSource
 from lib.ingest.load import EMBED_BATCH
+from lib.ingest.pipeline import LoadOptions
 from lib.ingest.sample import sample_documents
-from lib.ingest.service import DocumentService, LoadOptions, file_feed
+from lib.ingest.service import DocumentService
 from lib.settings import LOCAL_MODEL, Settings
 from lib.store.collections import Collection, create_collection, drop_collection
 from lib.store.open import open_database
@@ -105,9 +107,9 @@ class Bench:
         return took
 
     def load(self, collection: Collection, path: Path, *, embed: bool) -> None:
-        feed = file_feed(FileSource.from_path(path))
+        stream = file_stream(FileSource.from_path(path))
         options = LoadOptions(embed=embed)
-        summary = self.database.run(self.documents.load(collection, [feed], options=options))
+        summary = self.database.run(self.documents.load(collection, [stream], options=options))
         assert summary.problem_count == 0
         assert not embed or summary.embedded.embedded == summary.stored.new
 

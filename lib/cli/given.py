@@ -13,7 +13,7 @@ from lib.errors import DimensionMismatch, InvalidInput, NotFound, ReadProblem
 from lib.evaluation.query_sets import SavedQuerySet, save_query_set
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.queries import QueryFeed
+from lib.ingest.queries import QueryStream
 from lib.ingest.read_options import ReadOptions
 from lib.ingest.vectors import (
     NEIGHBOURS,
@@ -188,7 +188,7 @@ def read_options(
 # --- queries ------------------------------------------------------------------------------------
 
 
-def queries_of(vectors: GivenVectors, collection: Collection) -> list[QueryFeed]:
+def queries_of(vectors: GivenVectors, collection: Collection) -> list[QueryStream]:
     """The queries in the files that are in ann-benchmarks' form."""
     sources = {source.name: source for source in vectors.sources}
     return [
@@ -214,16 +214,19 @@ def source_again(source: FileSource) -> FileSource:
 
 
 def save_queries(
-    services: Services, collection: Collection, feeds: Sequence[QueryFeed], name: str | None = None
+    services: Services,
+    collection: Collection,
+    streams: Sequence[QueryStream],
+    name: str | None = None,
 ) -> tuple[list[SavedQuerySet], list[IncomingProblem]]:
     """What was saved, and what could not be read."""
     saved: list[SavedQuerySet] = []
     problems: list[IncomingProblem] = []
-    for feed in feeds:
+    for stream in streams:
         try:
-            found = services.database.query(save_query_set, collection, feed, name=name)
+            found = services.database.query(save_query_set, collection, stream, name=name)
         except InvalidInput as exc:
-            problems.append(IncomingProblem(feed.name, "", exc.message, exc.hint))
+            problems.append(IncomingProblem(stream.name, "", exc.message, exc.hint))
             continue
         saved.append(found)
         problems.extend(found.problems)

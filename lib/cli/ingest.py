@@ -26,6 +26,7 @@ from lib.errors import InvalidInput, NotFound
 from lib.evaluation.query_sets import QuerySetSummary, SavedQuerySet
 from lib.ingest.beir import JudgedFolder, find_judged
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.document_stream import file_stream
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.jobs import (
@@ -36,10 +37,10 @@ from lib.ingest.jobs import (
     start_sample_load,
 )
 from lib.ingest.missing import Missing
+from lib.ingest.pipeline import LoadOptions
 from lib.ingest.problems import problems_path
 from lib.ingest.read_options import MAX_PART_TOKENS, MIN_PART_TOKENS, ReadOptions
 from lib.ingest.readers.registry import EXTENSIONS, reader_for
-from lib.ingest.service import LoadOptions, file_feed
 from lib.services import Services
 from lib.store.collections import Collection, list_collections
 from lib.store.jobs import Job
@@ -199,9 +200,9 @@ def ingest(
         wanted = CollectionOptions(model, distance, storage, "english")
         collection = find_or_make(services, name, wanted, vectors, embedding_column)
         options = read_options(options, collection, vectors, embedding_column)
-        feeds = [file_feed(source, options) for source in vectors.sources]
-        feeds += [folder.documents() for folder in judged]
-        queries = [feed for folder in judged for feed in folder.query_feeds(splits)]
+        streams = [file_stream(source, options) for source in vectors.sources]
+        streams += [folder.documents() for folder in judged]
+        queries = [stream for folder in judged for stream in folder.query_streams(splits)]
         queries += queries_of(vectors, collection)
         saved, unread = save_queries(services, collection, queries)
         job = services.database.run(
@@ -209,7 +210,7 @@ def ingest(
                 services.jobs,
                 services.documents,
                 collection,
-                feeds,
+                streams,
                 LoadOptions(embed=not no_embed, replace_all=replace_all),
             )
         )

@@ -26,7 +26,7 @@ from lib.evaluation.query_sets import (
 )
 from lib.ingest.beir import find_judged
 from lib.ingest.file_source import FileSource
-from lib.ingest.queries import QueryFeed
+from lib.ingest.queries import QueryStream
 from lib.ingest.vectors import NEIGHBOURS, TEST, is_hdf5, is_vector_file, vector_queries
 from lib.services import Services
 from lib.store.collections import Collection
@@ -155,14 +155,14 @@ def import_(
     """
     with open_session() as services:
         collection = find_collection(services, name)
-        feeds = _feeds(path, collection, splits, truth, base)
-        if set_name is not None and len(feeds) > 1:
+        streams = _feeds(path, collection, splits, truth, base)
+        if set_name is not None and len(streams) > 1:
             raise InvalidInput(
-                f"There are {len(feeds)} splits, and each becomes a query set.",
+                f"There are {len(streams)} splits, and each becomes a query set.",
                 hint="Choose one by --split, or leave --as out.",
                 field="as",
             )
-        saved, problems = save_queries(services, collection, feeds, set_name)
+        saved, problems = save_queries(services, collection, streams, set_name)
         if not saved:
             raise InvalidInput(problems[0].reason, hint=problems[0].hint)
         summaries = summaries_of(services, collection, saved)
@@ -178,7 +178,7 @@ def import_(
 
 def _feeds(
     path: Path, collection: Collection, splits: Sequence[str], truth: Path | None, base: str | None
-) -> list[QueryFeed]:
+) -> list[QueryStream]:
     if path.is_dir():
         judged = find_judged(path)
         if judged is None:
@@ -186,7 +186,7 @@ def _feeds(
                 f"{path} is no folder in BEIR form.",
                 hint="It needs queries.jsonl, and qrels.tsv or qrels/*.tsv.",
             )
-        return judged.query_feeds(splits)
+        return judged.query_streams(splits)
     if not is_vector_file(path.name):
         raise InvalidInput(
             f"{path.name} is no file of vectors.",

@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput, NotFound
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryFeed, QueryKind
+from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryKind, QueryStream
 from lib.store.collections import Collection
 from lib.store.records import JudgmentRecord, QueryRecord, QuerySetRecord
 from lib.vectors.distance import FloatArray
@@ -110,7 +110,7 @@ class SavedQuerySet:
 
 
 async def save_query_set(
-    db: AsyncSession, collection: Collection, feed: QueryFeed, *, name: str | None = None
+    db: AsyncSession, collection: Collection, stream: QueryStream, *, name: str | None = None
 ) -> SavedQuerySet:
     """Stores a query set, or replaces the contents of the one of that name, in the session's
     transaction. A query keeps its id as long as its external id comes again.
@@ -118,13 +118,13 @@ async def save_query_set(
     name: in place of the feed's. Raises InvalidInput for a name that is empty or too long, and
     where there is no query at all (nothing is changed then).
     """
-    name = _checked_name(name or feed.name)
-    query_set = await _make_or_find(db, collection, name, feed)
+    name = _checked_name(name or stream.name)
+    query_set = await _make_or_find(db, collection, name, stream)
     reading = _Reading()
     judged: set[str] | None = None
-    if feed.judged_only:
+    if stream.judged_only:
         judged = set()
-        async for judgments in reading.batches(feed.judgments):
+        async for judgments in reading.batches(stream.judgments):
             judged.update(judgment.query for judgment in judgments)
         reading = _Reading()  # the same problems come again
     # The position tells what came again: it is set to -1 before, and what keeps it goes.
@@ -132,7 +132,7 @@ async def save_query_set(
     await db.execute(update(QueryRecord).where(of_set).values(position=-1))
     ids: dict[str, uuid.UUID] = {}
     position = 0
-    async for queries in reading.batches(feed.queries):
+    async for queries in reading.batches(stream.queries):
         rows = {
             query.external_id: {
                 "query_set_id": query_set.id,
@@ -157,7 +157,7 @@ async def save_query_set(
     removed = len(gone.all())
     await db.execute(delete(JudgmentRecord).where(JudgmentRecord.query_id.in_(_ids(query_set))))
     unknown = 0
-    async for judgments in reading.batches(feed.judgments):
+    async for judgments in reading.batches(stream.judgments):
         known = [judgment for judgment in judgments if judgment.query in ids]
         unknown += len(judgments) - len(known)
         await _insert_judgments(db, ids, known)
@@ -310,10 +310,14 @@ def _checked_name(name: str) -> str:
 
 
 async def _make_or_find(
-    db: AsyncSession, collection: Collection, name: str, feed: QueryFeed
+    db: AsyncSession, collection: Collection, name: str, stream: QueryStream
 ) -> QuerySet:
     """The row is locked until the end: of two loads of one set, the second waits."""
-    values = {"kind": feed.kind.value, "description": feed.description, "updated_at": func.now()}
+    values = {
+        "kind": stream.kind.value,
+        "description": stream.description,
+        "updated_at": func.now(),
+    }
     record = await db.scalar(
         insert(QuerySetRecord)
         .values(collection_id=collection.id, name=name, **values)

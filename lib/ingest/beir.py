@@ -16,13 +16,13 @@ from typing import BinaryIO, cast
 
 from lib.errors import InvalidInput, ReadProblem
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.document_stream import DocumentStream, file_stream
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem, storable_id
-from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryFeed, QueryKind
+from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryKind, QueryStream
 from lib.ingest.read import read
 from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.text import open_lines
-from lib.ingest.service import Feed, file_feed
 
 _CORPUS = ReadOptions(encoding="utf-8", columns=ColumnChoice(text=("text",), external_id="_id"))
 _QUERIES = ReadOptions(
@@ -46,13 +46,13 @@ class JudgedFolder:
     queries: Path
     judgments: Mapping[str, Path]
 
-    def documents(self) -> Feed:
+    def documents(self) -> DocumentStream:
         """The corpus. Raises InvalidInput where there is none."""
         if self.corpus is None:
             raise InvalidInput(f"There is no corpus.jsonl in {self.folder.name}.")
-        return file_feed(_source(self.corpus), _CORPUS)
+        return file_stream(_source(self.corpus), _CORPUS)
 
-    def query_feeds(self, splits: Sequence[str] = ()) -> list[QueryFeed]:
+    def query_streams(self, splits: Sequence[str] = ()) -> list[QueryStream]:
         """One query set: all queries, with the judgments of the one file. Of several splits, a set
         each, of the queries that it judges.
 
@@ -68,9 +68,9 @@ class JudgedFolder:
                 )
         name = self.folder.resolve().name or "queries"
         if not self.judgments:
-            return [QueryFeed(name, QueryKind.TEXT, self._read_queries)]
+            return [QueryStream(name, QueryKind.TEXT, self._read_queries)]
         return [
-            QueryFeed(
+            QueryStream(
                 f"{name} ({split})" if split else name,
                 QueryKind.TEXT,
                 self._read_queries,

@@ -11,20 +11,14 @@ from typing import Any
 
 from lib.errors import InvalidInput, NotFound
 from lib.ingest.columns import ColumnChoice
-from lib.ingest.document_stream import unread_feed
+from lib.ingest.document_stream import DocumentStream, file_stream, sample_stream, unreadable_stream
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
+from lib.ingest.pipeline import LoadOptions, LoadProgress
 from lib.ingest.problems import ProblemFile, problems_path
 from lib.ingest.read_options import ReadOptions
-from lib.ingest.service import (
-    DocumentService,
-    Feed,
-    LoadOptions,
-    LoadProgress,
-    file_feed,
-    sample_feed,
-)
-from lib.ingest.uploads import clean_up, drop_uploads
+from lib.ingest.service import DocumentService
+from lib.ingest.uploads import clean_up, delete_uploads
 from lib.store.collections import Collection, list_collections
 from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
 
@@ -43,7 +37,7 @@ async def start_load(
     jobs: Jobs,
     documents: DocumentService,
     collection: Collection,
-    feeds: Sequence[Feed],
+    streams: Sequence[DocumentStream],
     options: LoadOptions | None = None,
 ) -> Job:
     """Loads the feeds in the background, which a page need not wait for.
@@ -52,17 +46,17 @@ async def start_load(
     is being loaded, InvalidInput where the parts of a file would be longer than its model takes.
     """
     chosen = options or LoadOptions()
-    feeds = sorted(feeds, key=lambda feed: feed.unread is not None)
-    fitting = [feed.fit_to(collection) for feed in feeds]
-    names = ", ".join(feed.name for feed in feeds[:3])
-    more = f" and {len(feeds) - 3} more" if len(feeds) > 3 else ""
+    streams = sorted(streams, key=lambda stream: stream.unreadable is not None)
+    fitting = [stream.fit_to(collection) for stream in streams]
+    names = ", ".join(stream.name for stream in streams[:3])
+    more = f" and {len(streams) - 3} more" if len(streams) > 3 else ""
     home = documents.settings.home
     await asyncio.to_thread(clean_up, home)
 
     async def work(context: JobContext) -> dict[str, Any]:
         result = await _load(context, documents, collection, fitting, chosen)
-        paths = [feed.source.path for feed in feeds if feed.source and feed.source.path]
-        await asyncio.to_thread(drop_uploads, home, paths)
+        paths = [stream.source.path for stream in streams if stream.source and stream.source.path]
+        await asyncio.to_thread(delete_uploads, home, paths)
         return result
 
     return await jobs.start(
@@ -84,7 +78,7 @@ async def start_sample_load(
     """
 
     async def work(context: JobContext) -> dict[str, Any]:
-        return await _load(context, documents, collection, [sample_feed(limit)], LoadOptions())
+        return await _load(context, documents, collection, [sample_stream(limit)], LoadOptions())
 
     return await jobs.start(
         JobKind.SAMPLE,
@@ -115,7 +109,7 @@ async def _load(
     context: JobContext,
     documents: DocumentService,
     collection: Collection,
-    feeds: Sequence[Feed],
+    streams: Sequence[DocumentStream],
     options: LoadOptions,
 ) -> dict[str, Any]:
     async def on_progress(progress: LoadProgress) -> None:
@@ -123,7 +117,7 @@ async def _load(
 
     problem_file = ProblemFile(problems_path(documents.settings.home, context.job_id))
     summary = await documents.load(
-        collection, feeds, on_progress, options=options, problem_file=problem_file
+        collection, streams, on_progress, options=options, problem_file=problem_file
     )
     return summary.to_json()
 
@@ -177,9 +171,11 @@ async def resume_load(jobs: Jobs, documents: DocumentService, job_id: uuid.UUID)
     collection = await _collection_of(documents, job)
     options = LoadOptions(**job.parameters["options"])
     files = [_file(entry, job.parameters["read"]) for entry in job.parameters["files"]]
-    feeds = await asyncio.to_thread(_feeds, files, _done_before(job, options))
-    feeds += [unread_feed(IncomingProblem(**entry)) for entry in job.parameters.get("unread", ())]
-    return await start_load(jobs, documents, collection, feeds, options)
+    streams = await asyncio.to_thread(_streams, files, _done_before(job, options))
+    streams += [
+        unreadable_stream(IncomingProblem(**entry)) for entry in job.parameters.get("unread", ())
+    ]
+    return await start_load(jobs, documents, collection, streams, options)
 
 
 def _done_before(job: Job, options: LoadOptions) -> int:
@@ -187,20 +183,22 @@ def _done_before(job: Job, options: LoadOptions) -> int:
     return 0 if options.replace_all else int((job.result or {}).get("sources_done", 0))
 
 
-def _feeds(files: Sequence[_LoadedFile], done: int) -> list[Feed]:
-    feeds = []
+def _streams(files: Sequence[_LoadedFile], done: int) -> list[DocumentStream]:
+    streams = []
     for number, file in enumerate(files):
         try:
             # At least one, so that there is a load: it also embeds what is missing.
             if number < min(done, len(files) - 1) and file.is_unchanged:
                 continue
-            feeds.append(file_feed(FileSource.from_path(file.path, name=file.name), file.options))
+            streams.append(
+                file_stream(FileSource.from_path(file.path, name=file.name), file.options)
+            )
         except OSError as exc:
             raise NotFound(
                 f"{file.name} is not there any more ({exc.strerror}).",
                 hint="Load the files again: what is stored already is not done twice.",
             ) from exc
-    return feeds
+    return streams
 
 
 async def _collection_of(documents: DocumentService, job: Job) -> Collection:
@@ -211,36 +209,36 @@ async def _collection_of(documents: DocumentService, job: Job) -> Collection:
     raise NotFound("The collection of this load is gone.")
 
 
-def _parameters(feeds: Sequence[Feed], options: LoadOptions) -> dict[str, Any]:
+def _parameters(streams: Sequence[DocumentStream], options: LoadOptions) -> dict[str, Any]:
     """What the record of a load keeps: the first names, and all that is needed to resume it.
 
     ``read`` holds the different ReadOptions, which are mostly one for all files; a file is [name,
     path, size, time of change, which of the options].
     """
     parameters: dict[str, Any] = {
-        "sources": [feed.name for feed in feeds[:20]],
+        "sources": [stream.name for stream in streams[:20]],
         "options": asdict(options),
     }
-    if len(feeds) > MOST_RESUMABLE_SOURCES:
+    if len(streams) > MOST_RESUMABLE_SOURCES:
         return parameters
     read: list[dict[str, Any]] = []
     files: list[list[Any]] = []
-    for feed in feeds:
-        if feed.unread is not None:
+    for stream in streams:
+        if stream.unreadable is not None:
             continue  # after all others, whose places are counted
-        if feed.source is None or feed.source.path is None or feed.options is None:
+        if stream.source is None or stream.source.path is None or stream.options is None:
             return parameters  # such as a file in memory: it is gone with this process
-        chosen = asdict(feed.options)
+        chosen = asdict(stream.options)
         if chosen not in read:
             read.append(chosen)
-        path = feed.source.path.absolute()
+        path = stream.source.path.absolute()
         try:
             stat = path.stat()
         except OSError:  # gone already: the load will say so
             return parameters
         place = read.index(chosen)
-        files.append([feed.name, str(path), stat.st_size, stat.st_mtime_ns, place])
-    unread = [asdict(feed.unread) for feed in feeds if feed.unread is not None]
+        files.append([stream.name, str(path), stat.st_size, stat.st_mtime_ns, place])
+    unread = [asdict(stream.unreadable) for stream in streams if stream.unreadable is not None]
     return {**parameters, "read": read, "files": files, "unread": unread}
 
 

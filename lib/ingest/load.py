@@ -330,7 +330,7 @@ async def _removed(db: AsyncSession, collection: Collection, statement: Executab
     return found.rowcount
 
 
-class Seen:
+class ReplaceAllTracker:
     """What came in a load, so that the rest can be removed when it is complete.
 
     In a temporary table of one connection: where that is lost, so is the list, and asking for it
@@ -359,7 +359,7 @@ class Seen:
             await copy.write(b"".join([*pieces, _COPY_END]))
         await driver.commit()
 
-    async def remove_others(self) -> int:
+    async def delete_missing(self) -> int:
         """Removes every row of the collection that was not seen; how many those were."""
         await self._execute("ANALYZE pg_temp.seen")
         rows = table_of(self._collection)

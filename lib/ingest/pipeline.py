@@ -21,7 +21,7 @@ import structlog
 
 from lib.embedding.service import EmbeddingService
 from lib.errors import InvalidInput, VecscopeError
-from lib.ingest.document_stream import Feed
+from lib.ingest.document_stream import DocumentStream
 from lib.ingest.embedder import Embedder
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.load import (
@@ -30,7 +30,7 @@ from lib.ingest.load import (
     STORE_CHARACTERS,
     STORE_SECONDS,
     EmbeddedCounts,
-    Seen,
+    ReplaceAllTracker,
     StoredCounts,
     TextBatch,
     Unembedded,
@@ -153,7 +153,7 @@ class Load:
         self,
         database: Database,
         collection: Collection,
-        feeds: Sequence[Feed],
+        streams: Sequence[DocumentStream],
         *,
         service: EmbeddingService | None,
         concurrency: int,
@@ -164,15 +164,15 @@ class Load:
         """service: None where the texts are not to be embedded."""
         self._database = database
         self._collection = collection
-        self._feeds = feeds
+        self._streams = streams
         self._service = service
         self._concurrency = concurrency
         self._options = options
         self._on_progress = on_progress
         self._problem_file = problem_file
-        sizes = [feed.size for feed in feeds]
+        sizes = [stream.size for stream in streams]
         self._summary = LoadSummary(
-            sources=len(feeds),
+            sources=len(streams),
             bytes_total=sum(size or 0 for size in sizes) if None not in sizes else None,
         )
         self._problems: list[IncomingProblem] = []
@@ -181,7 +181,7 @@ class Load:
         self._swept = 0
         self._writing = asyncio.Lock()
         self._embedder: Embedder | None = None
-        self._seen: Seen | None = None
+        self._seen: ReplaceAllTracker | None = None
         self._began_at: datetime | None = None
         self._started = 0.0
         self._furthest = 0
@@ -193,7 +193,7 @@ class Load:
         try:
             async with AsyncExitStack() as stack:
                 await self._begin(stack)
-                async with aclosing(_batches(self._feeds, self._collection)) as batches:
+                async with aclosing(_batches(self._streams, self._collection)) as batches:
                     async for batch in batches:
                         await self._take(batch)
                 if self._embedder is not None:
@@ -202,7 +202,7 @@ class Load:
                     if self._embedder.failure is not None:
                         raise self._embedder.failure
                 if self._seen is not None:
-                    await self._remove_others(self._seen)
+                    await self._delete_missing(self._seen)
                 await self._analyze()
         except BaseException:
             try:
@@ -215,7 +215,7 @@ class Load:
     async def _begin(self, stack: AsyncExitStack) -> None:
         if self._options.replace_all:
             db = await stack.enter_async_context(self._database.session())
-            self._seen = Seen(db, self._collection)
+            self._seen = ReplaceAllTracker(db, self._collection)
             await self._seen.begin()
         if self._service is not None:
             async with self._database.session() as db:
@@ -303,12 +303,12 @@ class Load:
             await embedder.put(rows)
         await embedder.finish()
 
-    async def _remove_others(self, seen: Seen) -> None:
+    async def _delete_missing(self, seen: ReplaceAllTracker) -> None:
         if self._unread is not None:
             name = self._unread.source
             self._note(kept_because=f"{name} could not be read whole, so nothing was removed.")
         else:
-            self._note(removed=await seen.remove_others())
+            self._note(removed=await seen.delete_missing())
 
     async def _analyze(self) -> None:
         now = self._current()
@@ -363,9 +363,11 @@ class Load:
 # --- reading --------------------------------------------------------------------------------------
 
 
-async def _batches(feeds: Sequence[Feed], collection: Collection) -> AsyncGenerator[_Batch]:
+async def _batches(
+    streams: Sequence[DocumentStream], collection: Collection
+) -> AsyncGenerator[_Batch]:
     """Reads in a thread, one batch ahead."""
-    reader = _Reader(feeds, collection)
+    reader = _Reader(streams, collection)
     following = asyncio.create_task(asyncio.to_thread(reader.next_batch))
     try:
         while True:
@@ -384,11 +386,11 @@ async def _batches(feeds: Sequence[Feed], collection: Collection) -> AsyncGenera
 class _Reader:
     """The documents of all feeds in batches; used by one thread at a time, but for ``cancel``."""
 
-    def __init__(self, feeds: Sequence[Feed], collection: Collection) -> None:
+    def __init__(self, streams: Sequence[DocumentStream], collection: Collection) -> None:
         self._collection = collection
-        self._waiting = deque(feeds)
-        self._feed: Feed | None = None
-        self._stream: Iterator[Incoming] = iter(())
+        self._waiting = deque(streams)
+        self._stream: DocumentStream | None = None
+        self._items: Iterator[Incoming] = iter(())
         self._cancelled = False
         self._batch_size = FIRST_BATCH
         self._sources_done = 0
@@ -415,22 +417,22 @@ class _Reader:
         unread: IncomingProblem | None = None
         characters = 0
         began = time.monotonic()
-        name = self._feed.name if self._feed is not None else ""
+        name = self._stream.name if self._stream is not None else ""
         while not self._cancelled:
-            if self._feed is None:
+            if self._stream is None:
                 if not self._waiting:
                     break
                 self._begin(self._waiting.popleft())
-            assert self._feed is not None
-            name = self._feed.name
-            for incoming in self._stream:
+            assert self._stream is not None
+            name = self._stream.name
+            for incoming in self._items:
                 if isinstance(incoming, IncomingDocument):
                     reason = unstorable(incoming, self._collection)
                     if reason is None:
                         documents.append(incoming)
                         characters += len(incoming.content)
                         self._documents += 1
-                        if self._feed.replaces_parts:
+                        if self._stream.replaces_parts:
                             self._follow(incoming, complete)
                     else:
                         problem = IncomingProblem(name, incoming.external_id, reason)
@@ -449,7 +451,7 @@ class _Reader:
             break
         if not (documents or problems or complete or name):
             return None
-        position = self._feed.position() if self._feed is not None else 0
+        position = self._stream.position() if self._stream is not None else 0
         return _Batch(
             texts=text_batch(documents, self._collection),
             problems=problems,
@@ -463,27 +465,27 @@ class _Reader:
     def cancel(self) -> None:
         """From any thread: no more is wanted; a reader that hangs is ended."""
         self._cancelled = True
-        feed = self._feed
-        if feed is not None:
-            feed.cancel()
+        stream = self._stream
+        if stream is not None:
+            stream.cancel()
 
     def close(self) -> None:
-        close = getattr(self._stream, "close", None)
+        close = getattr(self._items, "close", None)
         if close is not None:  # a generator: its files and processes end now
             close()
 
-    def _begin(self, feed: Feed) -> None:
-        self._feed, self._stream = feed, feed.read()
+    def _begin(self, stream: DocumentStream) -> None:
+        self._stream, self._items = stream, stream.read()
         self._documents, self._lost = 0, None
 
     def _end(self, complete: dict[str, int]) -> IncomingProblem | None:
         """Says for what problem a file gave nothing at all."""
-        assert self._feed is not None
+        assert self._stream is not None
         self._finish(complete)
         self._last, self._is_whole, self._lost_since = None, True, False
-        self._bytes_before += self._feed.size or 0
+        self._bytes_before += self._stream.size or 0
         self._sources_done += 1
-        self._feed = None
+        self._stream = None
         return self._lost if not self._documents else None
 
     def _note(
@@ -492,7 +494,7 @@ class _Reader:
         """Says whether it is one of a whole file."""
         problems.append(problem)
         # A file that no reader knows never was in the collection: the others can replace it all.
-        if problem.stored or (self._feed is not None and self._feed.unread is not None):
+        if problem.stored or (self._stream is not None and self._stream.unreadable is not None):
             return None
         self._lost_since = True
         self._lost = self._lost or problem

@@ -49,7 +49,7 @@ class IncomingJudgment:
 
 
 @dataclass(frozen=True)
-class QueryFeed:
+class QueryStream:
     """The queries of a set and what is known of their answers; both can be read more than once.
 
     Queries that no judgment names are of the set as well, unless ``judged_only``.

@@ -12,7 +12,7 @@ import structlog
 
 from lib.embedding.service import EmbeddingService, create_service
 from lib.errors import InvalidInput
-from lib.ingest.document_stream import Feed, file_feed, sample_feed
+from lib.ingest.document_stream import DocumentStream
 from lib.ingest.embedder import Embedder
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import (
@@ -38,17 +38,6 @@ from lib.settings import Settings
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.vectors.search import search_similar_documents
-
-__all__ = [
-    "DocumentPreview",
-    "DocumentService",
-    "Feed",
-    "LoadOptions",
-    "LoadProgress",
-    "LoadSummary",
-    "file_feed",
-    "sample_feed",
-]
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +118,7 @@ class DocumentService:
     async def load(
         self,
         collection: Collection,
-        feeds: Sequence[Feed],
+        streams: Sequence[DocumentStream],
         on_progress: OnProgress[LoadProgress] = ignore_progress,
         *,
         options: LoadOptions | None = None,
@@ -150,7 +139,7 @@ class DocumentService:
         summary = await Load(
             self.database,
             collection,
-            [feed.fit_to(collection) for feed in feeds],
+            [stream.fit_to(collection) for stream in streams],
             service=self._embedding(collection) if is_embedded else None,
             concurrency=self.settings.embedding_concurrency,
             options=chosen,

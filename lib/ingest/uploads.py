@@ -32,9 +32,9 @@ class Upload(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def spool_uploads(home: Path, files: Iterable[Upload]) -> list[FileSource]:
+def save_uploads(home: Path, files: Iterable[Upload]) -> list[FileSource]:
     """Writes the files below ``home``, each from where it stands, and gives them as sources that
-    keep the names.
+    have the names of the uploads.
 
     Raises DiskFull, and OSError where the folder cannot be written; nothing is left then.
     """
@@ -48,10 +48,10 @@ def spool_uploads(home: Path, files: Iterable[Upload]) -> list[FileSource]:
     return sources
 
 
-def spool_folder(home: Path, files: Mapping[str, Upload]) -> Path:
+def save_upload_folder(home: Path, files: Mapping[str, Upload]) -> Path:
     """Writes the files below ``home``, each at its place in one folder, and gives the folder.
 
-    files: place → file; the places must be known to be harmless. Raises as :func:`spool_uploads`.
+    files: place → file; the places must be known to be harmless. Raises as :func:`save_uploads`.
     """
     with _new_folder(home) as folder:
         for place, file in files.items():
@@ -85,15 +85,15 @@ def _new_folder(home: Path) -> Iterator[Path]:
         raise
 
 
-def drop_uploads(home: Path, paths: Iterable[Path]) -> None:
-    """Removes the folders of spooled files; any other path is left alone."""
+def delete_uploads(home: Path, paths: Iterable[Path]) -> None:
+    """Removes the folders of saved uploads; any other path is left alone."""
     for folder in {path.absolute().parent for path in paths}:
         if folder.parent == _uploads(home):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def clean_up(home: Path, *, kept_days: float = KEPT_DAYS) -> None:
-    """Removes what old loads left: spooled files and lists of problems."""
+    """Removes what old loads left: saved uploads and lists of problems."""
     before = time.time() - kept_days * 86400
     for folder in (*_folders(_uploads(home)), *_folders(home / "jobs")):
         try:

@@ -14,7 +14,7 @@ from lib.errors import InvalidInput, ReadProblem
 from lib.ingest.columns import ColumnMapping
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.queries import IncomingQuery, QueryFeed, QueryKind
+from lib.ingest.queries import IncomingQuery, QueryKind, QueryStream
 from lib.ingest.read import read
 from lib.ingest.read_options import ReadOptions
 from lib.ingest.readers.registry import Incoming, reader_for
@@ -151,7 +151,7 @@ def vector_queries(
     truth_dataset: str | None = None,
     base: str = "",
     name: str | None = None,
-) -> QueryFeed:
+) -> QueryStream:
     """Queries as vectors; ``truth`` has a row for each with the row numbers, from 0, of its nearest
     neighbours, nearest first (ivecs, npy, or "neighbors" of a file in ann-benchmarks' form).
 
@@ -186,7 +186,7 @@ def vector_queries(
         # Behind the last query: what was wrong with the neighbours, if anything.
         yield from (item for item in answers if isinstance(item, IncomingProblem))
 
-    return QueryFeed(name or source.name, QueryKind.VECTOR, queries)
+    return QueryStream(name or source.name, QueryKind.VECTOR, queries)
 
 
 def _checked(document: IncomingDocument, dimensions: int, distance: Distance) -> FloatArray:

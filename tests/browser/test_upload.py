@@ -67,7 +67,7 @@ def test_a_folder_of_mixed_files(app: App, page: Page, folder: Path) -> None:
     expect(page.get_by_text("notes/garden.md · Markdown")).to_be_visible()
     expect(page.get_by_text("observatory.docx · Word document")).to_be_visible()
     expect(page.get_by_text("broken.pdf · PDF · 1 problem")).to_be_visible()
-    expect(page.get_by_text("Nothing of what was looked at can be stored.")).to_be_visible()
+    expect(page.get_by_text("Nothing at the beginning of this file can be stored.")).to_be_visible()
     page.get_by_role("button", name=f"Load 4 files into {NAME}").click()
 
     embedded = figure(page, "Embedded")  # which takes longer than storing, on any machine

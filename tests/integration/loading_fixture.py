@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lib.ingest.columns import ColumnChoice
+from lib.ingest.document_stream import DocumentStream, file_stream
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
+from lib.ingest.pipeline import LoadOptions, LoadSummary
 from lib.ingest.read_options import ReadOptions
-from lib.ingest.service import DocumentService, Feed, LoadOptions, LoadSummary, file_feed
+from lib.ingest.service import DocumentService
 from lib.settings import Settings
 from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
@@ -56,9 +58,9 @@ class Shelf:
 
         return self.run(unit())
 
-    def load(self, *feeds: Feed, **options: bool) -> LoadSummary:
+    def load(self, *streams: DocumentStream, **options: bool) -> LoadSummary:
         chosen = LoadOptions(**options)
-        return self.run(self.documents.load(self.collection, feeds, options=chosen))
+        return self.run(self.documents.load(self.collection, streams, options=chosen))
 
     def wait(self, starting: Coroutine[Any, Any, Job]) -> Job:
         async def work() -> Job:
@@ -73,15 +75,15 @@ class Shelf:
         return texts
 
 
-def table_of(rows: Sequence[tuple[object, ...]]) -> Feed:
+def table_of(rows: Sequence[tuple[object, ...]]) -> DocumentStream:
     """A csv of (id, text, category)."""
     lines = ["id,text,category", *(",".join(map(str, row)) for row in rows)]
     options = ReadOptions(columns=ColumnChoice(external_id="id"))
-    return file_feed(FileSource.from_bytes("rows.csv", "\n".join(lines).encode()), options)
+    return file_stream(FileSource.from_bytes("rows.csv", "\n".join(lines).encode()), options)
 
 
-def given(documents: Sequence[IncomingDocument]) -> Feed:
-    return Feed("given", lambda: iter(documents), None, lambda: 0)
+def given(documents: Sequence[IncomingDocument]) -> DocumentStream:
+    return DocumentStream("given", lambda: iter(documents), None, lambda: 0)
 
 
 ROWS = [(n, f"the text of number {n}", "even" if n % 2 == 0 else "odd") for n in range(1, 41)]

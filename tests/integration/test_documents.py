@@ -20,11 +20,11 @@ from lib.errors import (
     NotFound,
     ProviderRejected,
 )
+from lib.ingest.document_stream import DocumentStream, file_stream
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.jobs import start_backfill, start_load
 from lib.ingest.load import next_unembedded, store_documents, store_embeddings
-from lib.ingest.service import Feed, file_feed
 from lib.store.collections import (
     create_collection,
     drop_collection,
@@ -132,9 +132,9 @@ def test_awkward_texts_come_back_as_they_were(shelf: Shelf, sql: Sql) -> None:
 # --- files of several parts -----------------------------------------------------------------------
 
 
-def text_file(paragraphs: int, name: str = "long.txt") -> Feed:
+def text_file(paragraphs: int, name: str = "long.txt") -> DocumentStream:
     content = "\n\n".join(f"Paragraph {n}. " + "word " * 300 for n in range(paragraphs))
-    return file_feed(FileSource.from_bytes(name, content.encode()))
+    return file_stream(FileSource.from_bytes(name, content.encode()))
 
 
 def test_a_shorter_version_of_a_file_drops_its_later_parts(shelf: Shelf, sql: Sql) -> None:
@@ -163,7 +163,9 @@ def test_a_file_that_breaks_off_keeps_the_parts_it_had(shelf: Shelf, sql: Sql) -
     count = "SELECT count(*) FROM vecscope.documents_mine"
     before = sql(count)
     content = "\n\n".join(f"Paragraph {n}. " + "word " * 300 for n in range(6)).encode()
-    broken = file_feed(FileSource("long.txt", lambda: _BreaksOff(content), size_bytes=len(content)))
+    broken = file_stream(
+        FileSource("long.txt", lambda: _BreaksOff(content), size_bytes=len(content))
+    )
     summary = shelf.load(broken)
     assert "could not be read" in summary.problems[0].reason
     assert summary.removed_parts == 0

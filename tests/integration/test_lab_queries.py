@@ -16,7 +16,7 @@ from candidates_fixture import DIMENSIONS, Library, clustered
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector, LimitExceeded, NotFound
 from lib.evaluation.query_sets import save_query_set
 from lib.ingest.file_source import FileSource
-from lib.ingest.queries import IncomingQuery, QueryFeed, QueryKind
+from lib.ingest.queries import IncomingQuery, QueryKind, QueryStream
 from lib.lab.queries import (
     QueryBatch,
     file_batch,
@@ -213,7 +213,7 @@ def test_a_file_that_has_no_vectors(database: Database) -> None:
 
 def save(database: Database, collection: Collection, name: str, *queries: IncomingQuery) -> None:
     database.query(
-        save_query_set, collection, QueryFeed(name, QueryKind.VECTOR, lambda: iter(queries))
+        save_query_set, collection, QueryStream(name, QueryKind.VECTOR, lambda: iter(queries))
     )
 
 

@@ -15,14 +15,15 @@ from command_line import Screen
 
 from lib.errors import InvalidInput, NotFound
 from lib.ingest import pipeline
+from lib.ingest.document_stream import DocumentStream, file_stream
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.jobs import can_resume, resume_load, start_backfill, start_load
 from lib.ingest.missing import CUT, NOT_TRIED
+from lib.ingest.pipeline import LoadOptions, LoadProgress
 from lib.ingest.problems import MOST_LINES, ProblemFile, problems_path
 from lib.ingest.read_options import ReadOptions
-from lib.ingest.service import Feed, LoadOptions, LoadProgress, file_feed
-from lib.ingest.uploads import spool_uploads
+from lib.ingest.uploads import save_uploads
 from lib.store.jobs import Job, JobStatus
 from tests.integration.loading_fixture import ROWS, Shelf, Sql, given, table_of
 from tests.unit.provider_server import Misbehaviour
@@ -31,15 +32,15 @@ EXTERNAL_IDS = "SELECT DISTINCT external_id FROM vecscope.documents_mine ORDER B
 EMBEDDED = "SELECT count(*), count(embedding) FROM vecscope.documents_mine"
 
 
-def write_table(path: Path, first: int, last: int) -> Feed:
+def write_table(path: Path, first: int, last: int) -> DocumentStream:
     lines = [f"{n},the text of number {n}" for n in range(first, last)]
     path.write_text("\n".join(["id,text", *lines]))
-    return file_feed(FileSource.from_path(path))
+    return file_stream(FileSource.from_path(path))
 
 
-def start(shelf: Shelf, *feeds: Feed, **options: bool) -> Job:
+def start(shelf: Shelf, *streams: DocumentStream, **options: bool) -> Job:
     return shelf.wait(
-        start_load(shelf.jobs, shelf.documents, shelf.collection, feeds, LoadOptions(**options))
+        start_load(shelf.jobs, shelf.documents, shelf.collection, streams, LoadOptions(**options))
     )
 
 
@@ -47,14 +48,14 @@ def resume(shelf: Shelf, job: Job) -> Job:
     return shelf.wait(resume_load(shelf.jobs, shelf.documents, job.id))
 
 
-def cancelled_in_the_middle(shelf: Shelf, *feeds: Feed, **options: bool) -> Job:
+def cancelled_in_the_middle(shelf: Shelf, *streams: DocumentStream, **options: bool) -> Job:
     """A load that is cancelled when the provider has answered once and hangs."""
     shelf.provider.requests.clear()
     shelf.provider.plan(Misbehaviour(), Misbehaviour(hang=True))
 
     async def work() -> Job:
         job = await start_load(
-            shelf.jobs, shelf.documents, shelf.collection, feeds, LoadOptions(**options)
+            shelf.jobs, shelf.documents, shelf.collection, streams, LoadOptions(**options)
         )
         async with asyncio.timeout(60):
             while len(shelf.provider.requests) < 2:
@@ -77,7 +78,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_tells_what_was_read_stored_embedded_and_failed(
     shelf: Shelf, tmp_path: Path
 ) -> None:
-    feed = write_table(tmp_path / "many.csv", 0, 1200)
+    stream = write_table(tmp_path / "many.csv", 0, 1200)
     bad = tmp_path / "bad.csv"
     bad.write_text("id,text\n1,\nbroken,row,of,five,fields\n")
     told: list[LoadProgress] = []
@@ -85,8 +86,8 @@ def test_progress_tells_what_was_read_stored_embedded_and_failed(
     async def watch(progress: LoadProgress) -> None:
         told.append(progress)
 
-    feeds = [feed, file_feed(FileSource.from_path(bad))]
-    summary = shelf.run(shelf.documents.load(shelf.collection, feeds, watch))
+    streams = [stream, file_stream(FileSource.from_path(bad))]
+    summary = shelf.run(shelf.documents.load(shelf.collection, streams, watch))
     assert (summary.stored.new, summary.embedded.embedded, summary.lost) == (1200, 1200, 2)
     size = (tmp_path / "many.csv").stat().st_size + bad.stat().st_size
     assert (summary.bytes_read, summary.bytes_total) == (size, size)
@@ -107,15 +108,15 @@ def test_a_load_of_unknown_length_has_no_share(shelf: Shelf) -> None:
     async def watch(progress: LoadProgress) -> None:
         told.append(progress)
 
-    feed = given([IncomingDocument(external_id="1", content="text")])
-    shelf.run(shelf.documents.load(shelf.collection, [feed], watch))
+    stream = given([IncomingDocument(external_id="1", content="text")])
+    shelf.run(shelf.documents.load(shelf.collection, [stream], watch))
     assert {progress.total for progress in told} == {0}
 
 
 def test_all_problems_are_kept_in_a_file(shelf: Shelf, tmp_path: Path) -> None:
     path = tmp_path / "bad.csv"
     path.write_text("id,text\n" + "1,text\n2,\n" * 2500)  # each second row has no text
-    job = start(shelf, file_feed(FileSource.from_path(path)))
+    job = start(shelf, file_stream(FileSource.from_path(path)))
     assert job.status is JobStatus.DONE
     assert job.result["problem_count"] == 2500
     assert len(job.result["problems"]) == 1000
@@ -148,8 +149,8 @@ def test_small_files_share_a_batch(shelf: Shelf, sql: Sql, tmp_path: Path) -> No
     async def watch(progress: LoadProgress) -> None:
         told.append(progress)
 
-    feeds = [file_feed(FileSource.from_path(path)) for path in paths]
-    summary = shelf.run(shelf.documents.load(shelf.collection, feeds, watch))
+    streams = [file_stream(FileSource.from_path(path)) for path in paths]
+    summary = shelf.run(shelf.documents.load(shelf.collection, streams, watch))
     assert (summary.stored.new, summary.sources_done) == (119, 120)
     assert [problem.source for problem in summary.problems] == ["007.txt"]
     assert sql(EMBEDDED) == [(119, 119)]
@@ -182,8 +183,8 @@ def test_a_provider_that_fails_does_not_stop_the_texts(
     shelf: Shelf, sql: Sql, tmp_path: Path
 ) -> None:
     shelf.provider.always = Misbehaviour(status=401, body="no")
-    feeds = [write_table(tmp_path / f"{n}.csv", n * 500, n * 500 + 500) for n in range(3)]
-    job = start(shelf, *feeds)
+    streams = [write_table(tmp_path / f"{n}.csv", n * 500, n * 500 + 500) for n in range(3)]
+    job = start(shelf, *streams)
     assert job.status is JobStatus.FAILED
     assert "HTTP 401" in (job.error or "")
     assert sql(EMBEDDED) == [(1500, 0)]
@@ -201,8 +202,8 @@ def test_a_provider_that_fails_does_not_stop_the_texts(
 
 def test_a_cancelled_load_goes_on_where_it_was(shelf: Shelf, sql: Sql, tmp_path: Path) -> None:
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
-    feeds = [write_table(first, 0, 32), write_table(second, 32, 400)]
-    job = cancelled_in_the_middle(shelf, *feeds)
+    streams = [write_table(first, 0, 32), write_table(second, 32, 400)]
+    job = cancelled_in_the_middle(shelf, *streams)
     assert job.status is JobStatus.CANCELLED
     assert can_resume(job)
     assert job.result["embedded"]["embedded"] == 32
@@ -221,8 +222,8 @@ def test_resuming_skips_files_that_were_done_and_did_not_change(
     shelf: Shelf, sql: Sql, tmp_path: Path
 ) -> None:
     paths = [tmp_path / f"{n}.csv" for n in range(4)]
-    feeds = [write_table(path, n * 32, n * 32 + 32) for n, path in enumerate(paths)]
-    job = cancelled_in_the_middle(shelf, *feeds)
+    streams = [write_table(path, n * 32, n * 32 + 32) for n, path in enumerate(paths)]
+    job = cancelled_in_the_middle(shelf, *streams)
     undone = [path.name for path in paths[job.result["sources_done"] :]] or ["3.csv"]
     assert "0.csv" not in undone
     write_table(paths[0], 1000, 1032)  # changed since
@@ -236,7 +237,7 @@ def test_choices_of_reading_survive_in_the_record(shelf: Shelf, sql: Sql, tmp_pa
     path = tmp_path / "long.txt"
     path.write_text("Größe und Weite. " * 1600, encoding="cp1252")
     options = ReadOptions(encoding="cp1252", part_tokens=120, overlap_tokens=20)
-    job = cancelled_in_the_middle(shelf, file_feed(FileSource.from_path(path), options))
+    job = cancelled_in_the_middle(shelf, file_stream(FileSource.from_path(path), options))
     stored = "SELECT part, content FROM vecscope.documents_mine ORDER BY part"
     before = sql(stored)
     done = resume(shelf, job)
@@ -269,10 +270,10 @@ def test_uploads_stay_until_their_load_is_done(shelf: Shelf, sql: Sql) -> None:
     home = shelf.documents.settings.home
     rows = "\n".join(f"{n},text {n}" for n in range(100))
     uploads = [Upload("folder/a.csv", f"id,text\n{rows}".encode()), Upload("b.txt", b"some text")]
-    sources = spool_uploads(home, uploads)
+    sources = save_uploads(home, uploads)
     assert [source.name for source in sources] == ["folder/a.csv", "b.txt"]
     kept = [source.path for source in sources if source.path]
-    job = cancelled_in_the_middle(shelf, *map(file_feed, sources))
+    job = cancelled_in_the_middle(shelf, *map(file_stream, sources))
     assert all(path.exists() for path in kept)
     done = resume(shelf, job)
     assert done.status is JobStatus.DONE
@@ -309,8 +310,8 @@ def test_replace_all_counts_by_parts(shelf: Shelf, sql: Sql) -> None:
 
 def test_replace_all_removes_nothing_before_the_end(shelf: Shelf, sql: Sql, tmp_path: Path) -> None:
     shelf.load(table_of(ROWS))
-    feed = write_table(tmp_path / "others.csv", 1000, 1100)
-    job = cancelled_in_the_middle(shelf, feed, replace_all=True)
+    stream = write_table(tmp_path / "others.csv", 1000, 1100)
+    job = cancelled_in_the_middle(shelf, stream, replace_all=True)
     assert job.status is JobStatus.CANCELLED
     assert len(sql(EXTERNAL_IDS)) == 140
     shelf.provider.always = Misbehaviour(status=401, body="no")
@@ -331,12 +332,12 @@ def test_replace_all_removes_nothing_where_a_file_could_not_be_read(
     empty.touch()
     bad_row = tmp_path / "bad_row.csv"
     bad_row.write_text("id,text\n1000,good\n1001,bad,row\n")
-    feeds = [file_feed(FileSource.from_path(path)) for path in (bad_row, empty)]
-    summary = shelf.load(*feeds, replace_all=True)
+    streams = [file_stream(FileSource.from_path(path)) for path in (bad_row, empty)]
+    summary = shelf.load(*streams, replace_all=True)
     assert summary.removed == 0
     assert summary.kept_because == "empty.csv could not be read whole, so nothing was removed."
     assert len(sql(EXTERNAL_IDS)) == 41
-    summary = shelf.load(feeds[0], replace_all=True)  # one bad row does not keep all others
+    summary = shelf.load(streams[0], replace_all=True)  # one bad row does not keep all others
     assert (summary.removed, summary.kept_because) == (40, "")
 
 
@@ -360,16 +361,18 @@ def part(name: str, number: int) -> IncomingDocument:
 def test_later_parts_go_where_the_document_was_read_whole(
     shelf: Shelf, sql: Sql, problem_at: int | None, left: dict[str, int]
 ) -> None:
-    def feed(parts: int, problem_at: int | None) -> Feed:
+    def stream(parts: int, problem_at: int | None) -> DocumentStream:
         items: list[IncomingDocument | IncomingProblem] = [
             part(name, number) for name in "abc" for number in range(parts)
         ]
         if problem_at is not None:
             items.insert(problem_at, IncomingProblem("archive.zip", "somewhere", "lost"))
-        return Feed("archive.zip", lambda: iter(items), None, lambda: 0, replaces_parts=True)
+        return DocumentStream(
+            "archive.zip", lambda: iter(items), None, lambda: 0, replaces_parts=True
+        )
 
-    shelf.load(feed(3, None), embed=False)
-    summary = shelf.load(feed(2, problem_at), embed=False)
+    shelf.load(stream(3, None), embed=False)
+    summary = shelf.load(stream(2, problem_at), embed=False)
     query = "SELECT external_id, count(*) FROM vecscope.documents_mine GROUP BY 1"
     assert dict(sql(query)) == left
     assert summary.removed_parts == 9 - sum(left.values())
@@ -416,7 +419,9 @@ def test_memory_does_not_grow_with_what_is_loaded(
     def peak_bytes(count: int) -> int:
         tracemalloc.start()
         try:
-            shelf.load(Feed("made", lambda: documents(count), None, lambda: 0), embed=False)
+            shelf.load(
+                DocumentStream("made", lambda: documents(count), None, lambda: 0), embed=False
+            )
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

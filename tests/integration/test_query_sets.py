@@ -21,7 +21,7 @@ from lib.evaluation.query_sets import (
 )
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.load import store_documents
-from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryFeed, QueryKind
+from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryKind, QueryStream
 from lib.store.collections import Collection, create_collection, drop_collection
 from lib.store.database import Database
 
@@ -53,13 +53,13 @@ def collection(query: Query) -> Collection:
     return made
 
 
-def feed(
+def stream(
     queries: Sequence[tuple[str, str]],
     judgments: Sequence[tuple[str, str, int]] = (),
     problems: Sequence[IncomingProblem] = (),
     **options: Any,
-) -> QueryFeed:
-    return QueryFeed(
+) -> QueryStream:
+    return QueryStream(
         "questions",
         QueryKind.TEXT,
         lambda: iter([*problems, *(IncomingQuery(external_id=i, text=t) for i, t in queries)]),
@@ -73,7 +73,7 @@ def test_what_was_saved_is_found_again_and_counted(query: Query, collection: Col
     saved = query(
         save_query_set,
         collection,
-        feed(
+        stream(
             [("q2", "yellow"), ("q1", "red"), ("q3", "blue")],
             [("q1", "d1", 2), ("q1", "d9", 1), ("q2", "d2", 1), ("q7", "d1", 1), ("q1", "d1", 3)],
             [problem],
@@ -104,7 +104,7 @@ def test_what_was_saved_is_found_again_and_counted(query: Query, collection: Col
 def test_a_document_that_comes_later_is_no_longer_missing(
     query: Query, collection: Collection
 ) -> None:
-    saved = query(save_query_set, collection, feed([("q1", "red")], [("q1", "d3", 1)]))
+    saved = query(save_query_set, collection, stream([("q1", "red")], [("q1", "d3", 1)]))
     assert query(summarise_query_set, collection, saved.query_set).missing == 1
     document = IncomingDocument(external_id="d3", content="Green.")
     query(store_documents, collection, [document])
@@ -117,11 +117,11 @@ def test_saving_again_replaces_the_contents_and_keeps_ids(
     first = query(
         save_query_set,
         collection,
-        feed([("q1", "red"), ("q2", "yellow")], [("q1", "d1", 1), ("q2", "d2", 1)]),
+        stream([("q1", "red"), ("q2", "yellow")], [("q1", "d1", 1), ("q2", "d2", 1)]),
     )
     before = {q.external_id: q.id for q in query(list_queries, first.query_set)}
     second = query(
-        save_query_set, collection, feed([("q3", "green"), ("q1", "dark red")], [("q1", "d2", 1)])
+        save_query_set, collection, stream([("q3", "green"), ("q1", "dark red")], [("q1", "d2", 1)])
     )
     assert second.query_set.id == first.query_set.id
     assert (second.queries, second.judgments, second.removed_queries) == (2, 1, 1)
@@ -134,18 +134,18 @@ def test_saving_again_replaces_the_contents_and_keeps_ids(
 
 
 def test_a_file_without_queries_leaves_what_is_stored(query: Query, collection: Collection) -> None:
-    saved = query(save_query_set, collection, feed([("q1", "red")]))
+    saved = query(save_query_set, collection, stream([("q1", "red")]))
     problem = IncomingProblem("queries.jsonl", "", "The file is empty.")
     with pytest.raises(InvalidInput, match=r"no query in “questions”.*The file is empty"):
-        query(save_query_set, collection, feed([], problems=[problem]))
+        query(save_query_set, collection, stream([], problems=[problem]))
     assert len(query(list_queries, saved.query_set)) == 1
     with pytest.raises(InvalidInput, match="needs a name"):
-        query(save_query_set, collection, feed([("q1", "red")]), name=" ")
+        query(save_query_set, collection, stream([("q1", "red")]), name=" ")
 
 
 def test_of_a_split_only_the_judged_queries_are_taken(query: Query, collection: Collection) -> None:
     queries = [(f"q{number}", f"question {number}") for number in range(3000)]
-    split = feed(queries, [("q2999", "d1", 1), ("q5", "d2", 1)], judged_only=True)
+    split = stream(queries, [("q2999", "d1", 1), ("q5", "d2", 1)], judged_only=True)
     saved = query(save_query_set, collection, split, name="test")
     found = query(list_queries, saved.query_set)
     assert [q.external_id for q in found] == ["q5", "q2999"]
@@ -158,7 +158,7 @@ def test_queries_as_vectors_come_back_as_they_were(query: Query, collection: Col
         IncomingQuery(external_id="1", embedding=vectors[1]),
     ]
     saved = query(
-        save_query_set, collection, QueryFeed("test", QueryKind.VECTOR, lambda: iter(incoming))
+        save_query_set, collection, QueryStream("test", QueryKind.VECTOR, lambda: iter(incoming))
     )
     assert saved.query_set.kind is QueryKind.VECTOR
     found = query(list_queries, saved.query_set)
@@ -168,12 +168,12 @@ def test_queries_as_vectors_come_back_as_they_were(query: Query, collection: Col
 
 
 def test_dropped_alone_or_with_the_collection(query: Query, collection: Collection) -> None:
-    saved = query(save_query_set, collection, feed([("q1", "red")], [("q1", "d1", 1)]))
+    saved = query(save_query_set, collection, stream([("q1", "red")], [("q1", "d1", 1)]))
     query(drop_query_set, saved.query_set)
     with pytest.raises(NotFound, match="no query set called “questions”"):
         query(get_query_set, collection, "questions")
     with pytest.raises(NotFound, match="gone already"):
         query(drop_query_set, saved.query_set)
-    saved = query(save_query_set, collection, feed([("q1", "red")], [("q1", "d1", 1)]))
+    saved = query(save_query_set, collection, stream([("q1", "red")], [("q1", "d1", 1)]))
     query(drop_collection, collection)
     assert query(list_judgments, saved.query_set) == []

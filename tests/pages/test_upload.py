@@ -28,7 +28,7 @@ def load(app: AppTest, library: Library) -> None:
 
 
 def looked_into(app: AppTest) -> list[str]:
-    """The files, as the frames of their first looks are labelled."""
+    """The files, as the frames of their previews are labelled."""
     return [expander.label for expander in app.expander if "·" in expander.label]
 
 
@@ -64,7 +64,7 @@ def test_what_cannot_be_stored_is_said_before_and_after_the_load(
     drop(app, ("notes.jsonl", lines), ("picture.csv", b"\x89PNG\x00\x01" * 99), ("a.md", b"# One"))
     before = " ".join(warning.value for warning in app.warning)
     assert "**line 2" in before
-    assert "Nothing of what was looked at can be stored" in before
+    assert "Nothing at the beginning of this file can be stored" in before
     assert looked_into(app) == [
         r"a\.md · Markdown",
         r"notes\.jsonl · JSON Lines · 1 problem",

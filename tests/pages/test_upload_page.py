@@ -1,4 +1,4 @@
-"""Upload, in depth: how files are read, vectors, judged collections, going on, what is missing."""
+"""Upload, in depth: how files are read, vectors, test collections, going on, what is missing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lib.evaluation.query_sets import list_query_sets
-from lib.ingest.dropped import sort_out
+from lib.ingest.document_stream import file_stream
 from lib.ingest.file_source import FileSource
 from lib.ingest.jobs import start_load
 from lib.ingest.read_options import ReadOptions
-from lib.ingest.service import file_feed
+from lib.ingest.upload_batch import classify_uploads
 from lib.settings import NO_MODEL
 from lib.store.collections import Collection, list_collections, summarise
 from lib.store.jobs import JobStatus
@@ -204,7 +204,7 @@ def test_a_judged_collection_brings_its_query_set(visit: Visit, library: Library
         ("queries.jsonl", b'{"_id": "q", "text": "Which?"}\n'),
         ("qrels.tsv", b"query-id\tcorpus-id\tscore\nq\t1\t2\n"),
     )
-    assert "judged collection" in " ".join(expander.label for expander in app.expander)
+    assert "test collection" in " ".join(expander.label for expander in app.expander)
     load(app, library)
     assert "3 documents so far" in words(app)
     assert "1 queries and 1 judgments" in " ".join(success.value for success in app.success)
@@ -224,12 +224,12 @@ def test_a_load_that_broke_off_goes_on(visit: Visit, library: Library, tmp_path:
 
     broken = FileSource.from_path(bad)
     broken._open_stream = accident  # the file itself is whole when the load goes on
-    feeds = [
-        file_feed(FileSource.from_path(good), ReadOptions()),
-        file_feed(broken, ReadOptions()),
+    streams = [
+        file_stream(FileSource.from_path(good), ReadOptions()),
+        file_stream(broken, ReadOptions()),
     ]
     services = library.services
-    job = services.database.run(start_load(services.jobs, services.documents, collection, feeds))
+    job = services.database.run(start_load(services.jobs, services.documents, collection, streams))
     library.wait()
     assert services.database.run(services.jobs.get(job.id)).status is JobStatus.FAILED
     app = visit("upload")
@@ -243,7 +243,7 @@ def test_a_load_that_broke_off_goes_on(visit: Visit, library: Library, tmp_path:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_files_to_look_into_are_of_many_formats(most: int) -> None:
+def test_previewed_files_are_of_many_formats(most: int) -> None:
     class File:
         def __init__(self, name: str) -> None:
             self.name = name
@@ -252,9 +252,9 @@ def test_files_to_look_into_are_of_many_formats(most: int) -> None:
             return b""
 
     names = [*(f"{n}.txt" for n in range(9)), "x.csv", "y.md", "v.npy", "z.png"]
-    found = sort_out([File(name) for name in names], most)
-    looked = [file.name for file in found.looked]
-    assert looked == ["v.npy", "0.txt", "x.csv", "y.md"][: most + 1]
-    assert [problem.source for _, problem in found.unread] == ["z.png"]
-    assert asdict(found.unread[0][1])["stored"] is False
-    assert len(found.looked) + len(found.rest) == 12
+    batch = classify_uploads([File(name) for name in names], most)
+    previewed = [file.name for file in batch.to_preview]
+    assert previewed == ["v.npy", "0.txt", "x.csv", "y.md"][: most + 1]
+    assert [problem.source for _, problem in batch.unreadable] == ["z.png"]
+    assert asdict(batch.unreadable[0][1])["stored"] is False
+    assert len(batch.to_preview) + len(batch.without_preview) == 12

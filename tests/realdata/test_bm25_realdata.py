@@ -59,7 +59,7 @@ def test_the_top_10_of_every_question_are_an_independent_implementations(
     retriever.index([words for _, words in stored], show_progress=False)
     place = {external_id: number for number, (external_id, _) in enumerate(stored)}
 
-    queries = [query for feed in folder.query_feeds() for query in feed.queries()]
+    queries = [query for stream in folder.query_streams() for query in stream.queries()]
     assert len(queries) >= 30
     for query in queries:
         ((_, words),) = database.run(

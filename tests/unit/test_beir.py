@@ -11,7 +11,7 @@ from lib.errors import InvalidInput
 from lib.ingest.beir import find_judged, read_judgments
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
-from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryFeed
+from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryStream
 
 CORPUS = (
     '{"_id": "d1", "title": "Apples", "text": "Red fruit.", "metadata": {"url": "x"}}\n'
@@ -40,8 +40,8 @@ def judgments(text: str) -> list[IncomingJudgment | IncomingProblem]:
     return list(read_judgments(FileSource.from_bytes("qrels.tsv", text.encode())))
 
 
-def query_ids(feed: QueryFeed) -> list[str]:
-    return [query.external_id for query in feed.queries() if isinstance(query, IncomingQuery)]
+def query_ids(stream: QueryStream) -> list[str]:
+    return [query.external_id for query in stream.queries() if isinstance(query, IncomingQuery)]
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl_gz"])
@@ -50,8 +50,8 @@ def test_documents_queries_and_judgments_are_read(tmp_path: Path, ending: str) -
     folder = make(tmp_path / "fruit", qrels_tsv=f"{HEADER}q1\td1\t2\nq2\td1\t0\n", **files)
     found = find_judged(folder)
     assert found is not None
-    feed = found.documents()
-    incoming = list(feed.read())
+    stream = found.documents()
+    incoming = list(stream.read())
     documents = [item for item in incoming if isinstance(item, IncomingDocument)]
     assert [(d.external_id, d.title, d.content) for d in documents] == [
         ("d1", "Apples", "Red fruit."),
@@ -61,9 +61,9 @@ def test_documents_queries_and_judgments_are_read(tmp_path: Path, ending: str) -
     assert documents[0].metadata == {"metadata": {"url": "x"}}
     problems = [item for item in incoming if isinstance(item, IncomingProblem)]
     assert [problem.place for problem in problems] == ["line 4"]  # nothing in it to be found
-    assert feed.size == len(CORPUS.encode()) == feed.position()
+    assert stream.size == len(CORPUS.encode()) == stream.position()
 
-    (queries,) = found.query_feeds()
+    (queries,) = found.query_streams()
     assert queries.name == "fruit"
     assert [(q.external_id, q.text) for q in queries.queries() if isinstance(q, IncomingQuery)] == [
         ("q1", "red"),
@@ -78,9 +78,9 @@ def test_documents_queries_and_judgments_are_read(tmp_path: Path, ending: str) -
 def test_without_judgments_it_is_recognised_all_the_same(tmp_path: Path) -> None:
     found = find_judged(make(tmp_path, corpus_jsonl=CORPUS, queries_jsonl=QUERIES))
     assert found is not None
-    (feed,) = found.query_feeds()
-    assert [i.place for i in feed.queries() if isinstance(i, IncomingProblem)] == ["line 3"]
-    assert list(feed.judgments()) == []
+    (stream,) = found.query_streams()
+    assert [i.place for i in stream.queries() if isinstance(i, IncomingProblem)] == ["line 3"]
+    assert list(stream.judgments()) == []
 
 
 def test_each_split_is_a_query_set_of_its_own(tmp_path: Path) -> None:
@@ -94,15 +94,15 @@ def test_each_split_is_a_query_set_of_its_own(tmp_path: Path) -> None:
     )
     found = find_judged(folder)
     assert found is not None
-    feeds = found.query_feeds()
-    assert [(feed.name, feed.judged_only) for feed in feeds] == [
+    streams = found.query_streams()
+    assert [(stream.name, stream.judged_only) for stream in streams] == [
         ("fruit (test)", True),
         ("fruit (train)", True),
     ]
-    assert list(feeds[1].judgments()) == [IncomingJudgment("q2", "d2", 1)]
-    assert [feed.name for feed in found.query_feeds(["test"])] == ["fruit (test)"]
+    assert list(streams[1].judgments()) == [IncomingJudgment("q2", "d2", 1)]
+    assert [stream.name for stream in found.query_streams(["test"])] == ["fruit (test)"]
     with pytest.raises(InvalidInput, match=r"no split “dev”.*test, train"):
-        found.query_feeds(["dev"])
+        found.query_streams(["dev"])
 
 
 def test_judgments_in_both_forms_and_awkward_lines() -> None:
@@ -171,7 +171,7 @@ def test_queries_and_judgments_alone_are_queries_for_a_collection_that_is_there(
 ) -> None:
     found = find_judged(make(tmp_path, queries_jsonl=QUERIES, qrels_tsv="q1\td1\t1\n"))
     assert found is not None
-    (feed,) = found.query_feeds()
-    assert query_ids(feed) == ["q1", "q2"]
+    (stream,) = found.query_streams()
+    assert query_ids(stream) == ["q1", "q2"]
     with pytest.raises(InvalidInput, match=r"no corpus\.jsonl"):
         found.documents()

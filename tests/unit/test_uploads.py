@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lib.errors import DiskFull
-from lib.ingest.uploads import KEPT_DAYS, clean_up, drop_uploads, spool_uploads
+from lib.ingest.uploads import KEPT_DAYS, clean_up, delete_uploads, save_uploads
 
 
 class Upload(io.BytesIO):
@@ -30,7 +30,7 @@ class NoRoom(Upload):
 def test_uploads_keep_name_and_content(tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     names = ["a/b.PDF", "../../etc/passwd", "x" * 300 + ".csv", "no ending", "a/b.PDF", "ü.t/xt"]
-    sources = spool_uploads(tmp_path, [Upload(name, content) for name in names])
+    sources = save_uploads(tmp_path, [Upload(name, content) for name in names])
     assert [source.name for source in sources] == names
     paths = [source.path for source in sources if source.path]
     assert all(path.read_bytes() == content for path in paths)
@@ -38,13 +38,13 @@ def test_uploads_keep_name_and_content(tmp_path: Path) -> None:
     assert paths[0].suffix == ".PDF"
     other = tmp_path / "mine.csv"
     other.touch()
-    drop_uploads(tmp_path, [*paths, other])
+    delete_uploads(tmp_path, [*paths, other])
     assert {path.name for path in tmp_path.rglob("*")} == {"uploads", "mine.csv"}
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DiskFull, match="no room for the uploaded files"):
-        spool_uploads(tmp_path, [Upload("a.txt", b"text"), NoRoom("b.txt", bytes(2_000_000))])
+        save_uploads(tmp_path, [Upload("a.txt", b"text"), NoRoom("b.txt", bytes(2_000_000))])
     assert list((tmp_path / "uploads").iterdir()) == []
 
 

@@ -145,7 +145,7 @@ def test_hdf5_gives_documents_queries_and_their_neighbours(tmp_path: Path) -> No
     assert facts is not None
     assert (facts.rows, facts.dimensions, facts.distance) == (23, 6, Distance.COSINE)
     assert facts.has_queries
-    feed = vector_queries(
+    stream = vector_queries(
         FileSource.from_path(path),
         dimensions=6,
         distance=Distance.COSINE,
@@ -154,7 +154,7 @@ def test_hdf5_gives_documents_queries_and_their_neighbours(tmp_path: Path) -> No
         truth_dataset=NEIGHBOURS,
         base="a.hdf5",
     )
-    queries = [item for item in feed.queries() if isinstance(item, IncomingQuery)]
+    queries = [item for item in stream.queries() if isinstance(item, IncomingQuery)]
     assert len(queries) == 4
     by_id = {document.external_id: document.embedding for document in found}
     for query, row in zip(queries, ROWS, strict=False):
@@ -567,14 +567,14 @@ def queries_in(
     if truth is not None:
         (tmp_path / "t.ivecs").write_bytes(fvecs(truth, "<i4"))
         answers = FileSource.from_path(tmp_path / "t.ivecs")
-    feed = vector_queries(
+    stream = vector_queries(
         FileSource.from_path(tmp_path / "q.fvecs"),
         dimensions=3,
         distance=Distance.COSINE,
         truth=answers,
         base="base.fvecs",
     )
-    return list(feed.queries())
+    return list(stream.queries())
 
 
 def test_neighbours_are_named_as_the_rows_of_the_base_are(tmp_path: Path) -> None:
@@ -596,7 +596,7 @@ def test_awkward_queries_are_told_and_the_next_ones_keep_their_neighbours(tmp_pa
 
 def test_queries_without_the_neighbours_that_should_be_there(tmp_path: Path) -> None:
     path = ann_file(tmp_path / "a.hdf5", neighbors=None)
-    feed = vector_queries(
+    stream = vector_queries(
         FileSource.from_path(path),
         dimensions=6,
         distance=Distance.COSINE,
@@ -604,7 +604,7 @@ def test_queries_without_the_neighbours_that_should_be_there(tmp_path: Path) -> 
         truth=FileSource.from_path(path),
         truth_dataset=NEIGHBOURS,
     )
-    found = list(feed.queries())
+    found = list(stream.queries())
     assert [i.truth for i in found if isinstance(i, IncomingQuery)] == [None] * 4
     (problem,) = [i for i in found if isinstance(i, IncomingProblem)]
     assert "no array “neighbors”" in problem.reason

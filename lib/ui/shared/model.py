@@ -6,7 +6,11 @@ A page's own model (``lib/ui/<page>/model.py``) derives from it. Models are the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lib.services import Services
+from lib.store.collections import Collection, CollectionSummary, list_collections, summarise
+from lib.store.jobs import Job
 
 
 class PageModel:
@@ -17,3 +21,14 @@ class PageModel:
         self.services = services
         self.database = services.database
         self.jobs = services.jobs
+
+    def list_collections(self) -> Sequence[Collection]:
+        return self.database.query(list_collections)
+
+    def summary(self, collection: Collection) -> CollectionSummary:
+        """How many documents, vectors and bytes it has; as it is now."""
+        return self.database.query(summarise, collection)
+
+    def recent_jobs(self, collection: Collection) -> list[Job]:
+        """The collection's jobs, the newest first."""
+        return self.database.run(self.jobs.recent(collection_id=collection.id))

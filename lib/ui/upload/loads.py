@@ -11,18 +11,15 @@ import streamlit as st
 
 from lib.formats import format_bytes, format_count, format_duration
 from lib.ingest.incoming import IncomingProblem
-from lib.ingest.missing import Missing
 from lib.store.collections import CollectionSummary
 from lib.store.jobs import Job, JobKind
 from lib.ui.shared.jobs import show_ended, show_running
 from lib.ui.shared.markdown import escape
+from lib.ui.shared.page import guarded, refresh
+from lib.ui.upload.drop_zone import show_saved_query_sets
+from lib.ui.upload.model import UploadModel
 
 _LOADS = (JobKind.LOAD, JobKind.SAMPLE)
-
-
-def last_load(jobs: Sequence[Job]) -> Job | None:
-    """The newest load, where it has ended. jobs: the newest first."""
-    return next((job for job in jobs if job.kind in _LOADS and not job.active), None)
 
 
 def show_running_loads(jobs: Sequence[Job]) -> Job | None:
@@ -55,8 +52,23 @@ def _progress(job: Job) -> dict[str, str]:
     }
 
 
-def show_ended_load(job: Job, *, can_go_on: bool) -> bool:
-    """What became of the last load, in numbers. True where Go on was pressed."""
+@guarded
+def show_last_load(model: UploadModel, summary: CollectionSummary, jobs: Sequence[Job]) -> None:
+    """The newest load, where it has ended: what it stored, and what it could not. jobs: the
+    newest first."""
+    job = next((job for job in jobs if job.kind in _LOADS and not job.active), None)
+    if job is None:
+        return
+    if _show_ended_load(job, can_go_on=model.can_resume(job)):
+        model.resume(job)
+        refresh()
+    show_saved_query_sets(summary.collection)
+    _show_next_steps(summary)
+    _show_problems(job, model.problems_path(job))
+
+
+def _show_ended_load(job: Job, *, can_go_on: bool) -> bool:
+    """The load in numbers. True where Go on was pressed."""
     show_ended(job, even_old=True)
     result: dict[str, Any] = job.result or {}
     if "stored" in result:
@@ -90,29 +102,29 @@ def _figures(values: dict[str, str]) -> None:
             st.metric(name, value, width="content")
 
 
-def show_next_steps(summary: CollectionSummary) -> None:
+def _show_next_steps(summary: CollectionSummary) -> None:
     """After a load: to what was loaded."""
     if not summary.documents:
         return
-    address = {"c": summary.collection.slug}
+    link = {"c": summary.collection.slug}
     name = escape(summary.collection.name)
     with st.container(horizontal=True):
         st.page_link(
             "pages/search.py",
             label=f"Search {name}",
             icon=":material/search:",
-            query_params=address,
+            query_params=link,
         )
         st.page_link(
             "pages/browse.py",
             label=f"Browse {name}",
             icon=":material/table_rows:",
-            query_params=address,
+            query_params=link,
         )
 
 
-def show_problems(job: Job, whole_list: Path) -> None:
-    """What a load could not store, or not as it was. whole_list: its file with all of them."""
+def _show_problems(job: Job, problems_file: Path) -> None:
+    """What a load could not store, or not as it was. problems_file: the table of all of them."""
     result = job.result or {}
     problems = [IncomingProblem(**problem) for problem in result.get("problems", ())]
     if not problems:
@@ -131,19 +143,21 @@ def show_problems(job: Job, whole_list: Path) -> None:
     )
     lost = result["lost"]
     notes = result["problem_count"] - lost
-    words = []
+    sentences = []
     if lost:
-        words.append(f"**{format_count(lost, 'problem')}**: this could not be stored.")
+        sentences.append(f"**{format_count(lost, 'problem')}**: this could not be stored.")
     if notes:
-        words.append(f"**{format_count(notes, 'note')}**: stored, but not just as the file has it.")
+        sentences.append(
+            f"**{format_count(notes, 'note')}**: stored, but not just as the file has it."
+        )
     if (total := lost + notes) > len(problems):
-        words.append(f"The first {len(problems):,} of {total:,}; the file has them all.")
+        sentences.append(f"The first {len(problems):,} of {total:,}; the file has them all.")
     say = st.warning if lost else st.info
-    say(" ".join(words), icon=":material/report:")
+    say(" ".join(sentences), icon=":material/report:")
     st.dataframe(table, hide_index=True, alt="What could not be stored, and why")
     st.download_button(
         "Download the list (CSV)",
-        whole_list.read_bytes if whole_list.is_file() else table.to_csv(index=False),
+        problems_file.read_bytes if problems_file.is_file() else table.to_csv(index=False),
         file_name="problems.csv",
         mime="text/csv",
         icon=":material/download:",
@@ -151,28 +165,37 @@ def show_problems(job: Job, whole_list: Path) -> None:
     )
 
 
-def show_missing(summary: CollectionSummary, report: Sequence[Missing]) -> bool:
-    """What a search by meaning does not find, and why. True where it is to be embedded."""
+@guarded
+def show_missing(model: UploadModel, summary: CollectionSummary) -> None:
+    """What semantic search does not find, and why; nothing where all is embedded."""
+    if not summary.missing:
+        return
     st.subheader("Not embedded", anchor=False)
     st.caption(
         f"{format_count(summary.missing, 'document')} of {summary.documents:,} have no vector: "
-        "a search by meaning does not find them, a search by words does."
+        "semantic search does not find them, keyword search does."
     )
+    missing = model.missing(summary)
     st.dataframe(
         pd.DataFrame(
             {
-                "Why": [one.reason for one in report],
-                "Documents": [f"{'≥ ' * one.at_least}{one.count:,}" for one in report],
-                "Such as": [", ".join(one.examples) for one in report],
+                "Why": [reason.reason for reason in missing],
+                "Documents": [
+                    f"≥ {reason.count:,}" if reason.at_least else f"{reason.count:,}"
+                    for reason in missing
+                ],
+                "Such as": [", ".join(reason.examples) for reason in missing],
             }
         ),
         hide_index=True,
         alt="Documents without an embedding, by reason",
     )
-    if not summary.collection.has_model:
+    collection = summary.collection
+    if not collection.has_model:
         st.caption("The collection has no model, so that nothing can embed them here.")
-        return False
-    return st.button(
-        f"Embed {format_count(summary.missing, 'document')} by {escape(summary.collection.model)}",
+    elif st.button(
+        f"Embed {format_count(summary.missing, 'document')} by {escape(collection.model)}",
         icon=":material/bolt:",
-    )
+    ):
+        model.start_embedding(collection)
+        refresh()

@@ -1,10 +1,10 @@
-"""The first look into a dropped file: how it is read, to be changed where that is wrong, and what
+"""The preview of a dropped file: how it is read, to be changed where that is wrong, and what
 would be stored of it."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -12,21 +12,23 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib.formats import format_bytes, format_count
 from lib.ingest.columns import ColumnChoice, ColumnMapping
-from lib.ingest.dropped import Chosen, OnDisk
-from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.preview import Preview
 from lib.ingest.read_options import ReadOptions
+from lib.ingest.upload_batch import FileToLoad, OnDisk, VectorTexts
 from lib.ingest.vectors import VectorFileFacts
 from lib.store.collections import NAME_LENGTH, Collection
 from lib.ui.shared.markdown import escape
+from lib.ui.upload.drop_zone import DroppedFile
+from lib.ui.upload.model import UploadModel
 from lib.vectors.distance import Distance
 
 _SHOWN_CHARACTERS = 2000
-_KEPT_LOOKS = 8
+_MAX_PREVIEWS_OF_FILE = 8
 _ROW_HEIGHT = 84  # pixels: four lines of a text
 _LINE_CHARACTERS = 45
 
@@ -53,89 +55,59 @@ ENCODINGS = {
 }
 _DELIMITERS = {",": "comma ,", ";": "semicolon ;", "\t": "tab", "|": "bar |"}
 _NONE = "– none –"
-_LOOKS = "upload:looks"
+_PREVIEWS = "upload:previews"
 _ON_DISK = "upload:on_disk"
 _REPORT = ":material/report:"
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """A file in the drop zone. name: inside the folder, where it was one; id: of this very drop."""
-
-    name: str
-    folder: str
-    id: str
-    size_bytes: int
-    file: Any
-
-    def content(self) -> memoryview:
-        return memoryview(self.file.getbuffer())
-
-    def read(self, size_bytes: int, /) -> bytes:
-        return bytes(self.file.read(size_bytes))
-
-    def rewind(self) -> None:
-        self.file.seek(0)
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Files that may have the texts of a file of vectors. likely: the name of one of them."""
-
-    candidates: Mapping[str, Dropped]
-    likely: str | None
-
-
-def look_into(
-    file: Dropped,
-    base: ReadOptions,
+def show_file(
+    model: UploadModel,
+    file: DroppedFile,
+    texts: VectorTexts[DroppedFile],
     collection: Collection,
-    texts: Texts,
-    preview: Callable[[FileSource, ReadOptions], Preview],
+    options: ReadOptions,
     *,
     is_open: bool,
-) -> Chosen | NewCollection | None:
-    """One file: what was found, to be changed, and its first documents as they would be stored.
+) -> FileToLoad[DroppedFile] | NewCollection | None:
+    """One file: how it is read, to be changed, and its first documents as they would be stored.
 
-    base: how it is read where nothing is changed. None where it is not to be loaded;
-    NewCollection where one is asked for, that its vectors fit into.
+    texts: where it is a file of vectors, the files that may have their texts. options: how it is
+    read where nothing is changed. None where it is not to be loaded; NewCollection where one is
+    asked for, that its vectors fit into.
     """
-
-    def looked(options: ReadOptions) -> Preview:
-        source = FileSource.from_bytes(file.name, file.content())
-        return _looked_before(file, options, lambda: preview(source, options))
-
-    found = looked(base)
-    with _frame(found, is_open=is_open):
-        options, chosen_texts = _reading_controls(found, base, file.id), None
-        if found.of_vectors:
-            chosen_texts = _texts_picker(texts, file.id)
-            path = _on_disk(chosen_texts) if chosen_texts is not None else ""
+    preview = _preview(model, file, options)
+    is_of_vectors = preview.of_vectors
+    with _frame(preview, is_open=is_open):
+        options = _reading_controls(preview, options, file.id)
+        texts_file = None
+        if is_of_vectors:
+            texts_file = _texts_picker(texts, file.id)
+            path = _path_of(texts_file) if texts_file is not None else ""
             options = replace(options, texts=path)
-        shown = looked(options)
-        if shown.is_table:
-            columns = _column_controls(shown, collection, file.id)
+        preview = _preview(model, file, options)
+        if preview.is_table:
+            columns = _column_controls(preview, collection, file.id)
             options = replace(options, columns=columns)
-            shown = looked(options)
-        facts = shown.vectors if found.of_vectors or options.columns.embedding else None
-        if facts is not None:
-            _show_facts(facts)
-            if facts.dimensions != collection.dimensions:
-                return _new_collection_for(facts, collection, file.id)
-        _show_preview(shown)
-        if facts is not None and not _vectors_fit(shown, facts, collection, file.id):
+            preview = _preview(model, file, options)
+        vectors = preview.vectors if is_of_vectors or options.columns.embedding else None
+        if vectors is not None:
+            _show_vectors(vectors)
+            if vectors.dimensions != collection.dimensions:
+                return _new_collection_for(vectors, collection, file.id)
+        _show_preview(preview)
+        if vectors is not None and not _vectors_fit(preview, vectors, collection, file.id):
             return None
-        return Chosen(file, options, chosen_texts, facts)
+        return FileToLoad(file, options, texts_file, vectors)
 
 
 def _frame(preview: Preview, *, is_open: bool) -> AbstractContextManager[Any]:
-    """Where one file is looked into; open where not all is well, too."""
+    """Where one file is shown; open where not all is well, too."""
     problems = preview.problems
-    words = [escape(preview.name), escape(preview.format)]
+    title = [escape(preview.name), escape(preview.format)]
     if problems:
-        words.append(_problem_count(problems))
+        title.append(_problem_count(problems))
     return st.expander(
-        " · ".join(words),
+        " · ".join(title),
         expanded=is_open or any(not problem.stored for problem in problems),
         icon=_REPORT if problems else ":material/description:",
     )
@@ -180,19 +152,19 @@ def _reading_controls(preview: Preview, options: ReadOptions, key: str) -> ReadO
     return options
 
 
-def _encoding(place: Any, found: str | None, key: str) -> str | None:
-    """None where it stays the one that was found."""
-    found = found and codecs.lookup(found).name
-    names = list(dict.fromkeys([*filter(None, [found]), *ENCODINGS]))
+def _encoding(column: DeltaGenerator, detected: str | None, key: str) -> str | None:
+    """None where it stays the detected one."""
+    detected = detected and codecs.lookup(detected).name
+    names = list(dict.fromkeys([*filter(None, [detected]), *ENCODINGS]))
 
     def label(name: str) -> str:
-        shown = f"{name} (found)" if name == found else name
+        shown = f"{name} (found)" if name == detected else name
         return " · ".join([shown, *filter(None, [ENCODINGS.get(name)])])
 
-    chosen = place.selectbox(
+    chosen = column.selectbox(
         "Encoding",
         names,
-        index=0 if found else None,
+        index=0 if detected else None,
         format_func=label,
         placeholder="Not found: choose one",
         accept_new_options=True,
@@ -200,21 +172,26 @@ def _encoding(place: Any, found: str | None, key: str) -> str | None:
         help="How the file's bytes stand for letters. Change it where letters below look wrong. "
         "Any name that Python knows can be typed in.",
     )
-    return None if chosen == found else chosen
+    return None if chosen == detected else chosen
 
 
-def _delimiter(place: Any, found: str, key: str) -> str | None:
-    """None where it stays the one that was found."""
-    names = list(dict.fromkeys([found, *_DELIMITERS]))
-    chosen = place.selectbox(
+def _delimiter(column: DeltaGenerator, detected: str, key: str) -> str | None:
+    """None where it stays the detected one."""
+    names = list(dict.fromkeys([detected, *_DELIMITERS]))
+
+    def label(name: str) -> str:
+        shown = _DELIMITERS.get(name, name)
+        return f"{shown} (found)" if name == detected else shown
+
+    chosen = column.selectbox(
         "Delimiter",
         names,
-        format_func=lambda name: f"{_DELIMITERS.get(name, name)}{' (found)' * (name == found)}",
+        format_func=label,
         accept_new_options=True,
         key=f"delimiter_{key}",
         help="The character between two columns.",
     )
-    return None if chosen == found else chosen
+    return None if chosen == detected else chosen
 
 
 def _column_controls(preview: Preview, collection: Collection, key: str) -> ColumnChoice:
@@ -261,11 +238,16 @@ def _column_controls(preview: Preview, collection: Collection, key: str) -> Colu
 
 
 def _column(
-    place: Any, label: str, header: list[str], guess: str | None, key: str, help_text: str
+    column: DeltaGenerator,
+    label: str,
+    header: list[str],
+    guess: str | None,
+    key: str,
+    help_text: str,
 ) -> str:
     """The chosen column, or "" for none."""
     options = [_NONE, *header]
-    chosen = place.selectbox(
+    chosen = column.selectbox(
         label,
         options,
         index=options.index(guess) if guess in header else 0,
@@ -277,12 +259,12 @@ def _column(
 
 def _show_preview(preview: Preview) -> None:
     """The first documents as they would be stored, with their places and lengths."""
-    words = [] if preview.size_bytes is None else [format_bytes(preview.size_bytes)]
+    extent = [] if preview.size_bytes is None else [format_bytes(preview.size_bytes)]
     if preview.documents:
         noun = "row" if preview.is_table else "part"
         shown = format_count(len(preview.documents), noun)
-        words.append(f"all of it: {shown}" if preview.is_whole else f"the first {shown}")
-    st.caption(" · ".join(words))
+        extent.append(f"all of it: {shown}" if preview.is_whole else f"the first {shown}")
+    st.caption(" · ".join(extent))
     if preview.documents:
         _show_documents(preview)
     if preview.problems:
@@ -292,7 +274,7 @@ def _show_preview(preview: Preview) -> None:
 def _show_documents(preview: Preview) -> None:
     documents = preview.documents
     columns = {
-        "place": [place_of(document.metadata) for document in documents],
+        "place": [_place_of(document.metadata) for document in documents],
         "tokens": list(preview.tokens),
         "title": [document.title or "" for document in documents],
         "text": [document.content[:_SHOWN_CHARACTERS] for document in documents],
@@ -323,20 +305,20 @@ def _show_documents(preview: Preview) -> None:
         st.caption(
             f":orange[{format_count(len(long), 'document')} of these are longer than the model "
             "takes "
-            f"({preview.max_tokens:,} tokens)]: only their beginning is embedded; their words are "
-            "found all the same."
+            f"({preview.max_tokens:,} tokens)]: only their beginning is embedded; keyword search "
+            "finds all their words."
         )
 
 
 _PLACES = ("page", "slide", "sheet", "row", "chapter", "line")
 
 
-def place_of(metadata: Mapping[str, Any]) -> str:
+def _place_of(metadata: Mapping[str, Any]) -> str:
     """Where in its file a part stands: “page 3 · Guide › Install”."""
-    words = [f"{name} {metadata[name]}" for name in _PLACES if metadata.get(name) is not None]
+    places = [f"{name} {metadata[name]}" for name in _PLACES if metadata.get(name) is not None]
     if path := metadata.get("heading_path"):
-        words.append(" › ".join(map(str, path)))
-    return " · ".join(words)
+        places.append(" › ".join(map(str, path)))
+    return " · ".join(places)
 
 
 def _other_metadata(document: IncomingDocument) -> str:
@@ -348,15 +330,20 @@ def _other_metadata(document: IncomingDocument) -> str:
 
 
 def _show_first_problems(preview: Preview) -> None:
-    nothing = "Nothing of what was looked at can be stored. " * (not preview.documents)
-    lines = [
-        f"- {f'**{escape(problem.place)}**: ' * bool(problem.place)}{escape(problem.reason)} "
-        f"{escape(problem.hint)}{' It is stored all the same.' * problem.stored}"
-        for problem in preview.problems
-    ]
-    found = f"{nothing}{_problem_count(preview.problems)} at the beginning of this file:"
+    count = _problem_count(preview.problems)
+    if preview.documents:
+        heading = f"{count} at the beginning of this file:"
+    else:
+        heading = f"Nothing at the beginning of this file can be stored. {count}:"
+    lines = [f"- {_problem_line(problem)}" for problem in preview.problems]
     say = st.info if all(problem.stored for problem in preview.problems) else st.warning
-    say("\n".join([found, "", *lines]), icon=_REPORT)
+    say("\n".join([heading, "", *lines]), icon=_REPORT)
+
+
+def _problem_line(problem: IncomingProblem) -> str:
+    place = f"**{escape(problem.place)}**: " if problem.place else ""
+    line = f"{place}{escape(problem.reason)} {escape(problem.hint)}"
+    return f"{line} It is stored all the same." if problem.stored else line
 
 
 def _problem_count(problems: Sequence[IncomingProblem]) -> str:
@@ -368,7 +355,7 @@ def _problem_count(problems: Sequence[IncomingProblem]) -> str:
 # --- vectors that exist already -----------------------------------------------------------------
 
 
-def _texts_picker(texts: Texts, key: str) -> Dropped | None:
+def _texts_picker(texts: VectorTexts[DroppedFile], key: str) -> DroppedFile | None:
     """Which of the other files has the texts of a file of vectors."""
     if not texts.candidates:
         st.caption(
@@ -407,17 +394,17 @@ def _vectors_fit(
     )
 
 
-def _show_facts(facts: VectorFileFacts) -> None:
+def _show_vectors(facts: VectorFileFacts) -> None:
     rows = f"{facts.rows:,} vectors" if facts.rows is not None else "Vectors"
-    words = [f"**{rows} of {facts.dimensions:,} dimensions** ({escape(facts.dtype)})"]
+    properties = [f"**{rows} of {facts.dimensions:,} dimensions** ({escape(facts.dtype)})"]
     if facts.norm_min is not None and facts.norm_max is not None:
         low, high = f"{facts.norm_min:.3g}", f"{facts.norm_max:.3g}"
-        words.append(f"norm {low}" if low == high else f"norms {low} to {high}")
+        properties.append(f"norm {low}" if low == high else f"norms {low} to {high}")
     reason = escape(facts.distance_reason)
-    words.append(f"suggested distance: {facts.distance.label}, since {reason}")
+    properties.append(f"suggested distance: {facts.distance.label}, since {reason}")
     if facts.has_queries:
-        words.append("its test part becomes a query set")
-    st.markdown(" · ".join(words))
+        properties.append("its test part becomes a query set")
+    st.markdown(" · ".join(properties))
     unusable = {
         "without a vector": facts.without,
         "of another length": facts.other_dimensions,
@@ -425,10 +412,10 @@ def _show_facts(facts: VectorFileFacts) -> None:
         "with an infinite number": facts.infinite,
         "all zero": facts.zero,
     }
-    found = [f"{number:,} {name}" for name, number in unusable.items() if number]
-    if found:
+    counts = [f"{number:,} {name}" for name, number in unusable.items() if number]
+    if counts:
         st.warning(
-            f"Of the first {format_count(facts.inspected, 'row')}: {', '.join(found)}. What "
+            f"Of the first {format_count(facts.inspected, 'row')}: {', '.join(counts)}. What "
             "cannot be stored is refused row by row and listed; the rest is loaded.",
             icon=_REPORT,
         )
@@ -458,7 +445,7 @@ def _new_collection_for(
             max_chars=NAME_LENGTH,
             key=f"new_name_{key}",
             help=f"It has {facts.dimensions:,} dimensions, {facts.distance.label} and no model: "
-            "its vectors come with the files, and texts are found by their words.",
+            "its vectors come with the files, and keyword search finds the texts.",
         )
         pressed = st.button("Make it", key=f"new_{key}", icon=":material/add:")
     return NewCollection(name, facts.dimensions, facts.distance) if pressed else None
@@ -469,32 +456,34 @@ def switch_to(collection: Collection) -> None:
     st.query_params["c"] = collection.slug
 
 
-# --- what is remembered of the files ------------------------------------------------------------
+# --- previews and files of this session ---------------------------------------------------------
 
 
-def _looked_before(file: Dropped, options: ReadOptions, look: Callable[[], Preview]) -> Preview:
-    """The first look, which is taken once for each way to read the file."""
-    looks = st.session_state.setdefault(_LOOKS, {}).setdefault(file.id, {})
-    if options not in looks:
-        with st.spinner(f"Looking into {escape(file.name)} …"):
-            found = look()
-        while len(looks) >= _KEPT_LOOKS:
-            del looks[next(iter(looks))]
-        looks[options] = found
-    preview: Preview = looks[options]
+def _preview(model: UploadModel, file: DroppedFile, options: ReadOptions) -> Preview:
+    """The preview, which is made once for each way to read the file."""
+    previews = st.session_state.setdefault(_PREVIEWS, {}).setdefault(file.id, {})
+    if options not in previews:
+        with st.spinner(f"Reading the beginning of {escape(file.name)} …"):
+            made = model.preview(file, options)
+        while len(previews) >= _MAX_PREVIEWS_OF_FILE:
+            del previews[next(iter(previews))]
+        previews[options] = made
+    preview: Preview = previews[options]
     return preview
 
 
-def _on_disk(file: Dropped) -> str:
+def _path_of(file: DroppedFile) -> str:
     """A path with the file's content, while the file is in the drop zone."""
-    kept: dict[str, OnDisk] = st.session_state.setdefault(_ON_DISK, {})
-    if file.id not in kept:
-        kept[file.id] = OnDisk(file.name, file.content())
-    return str(kept[file.id].path)
+    on_disk: dict[str, OnDisk] = st.session_state.setdefault(_ON_DISK, {})
+    if file.id not in on_disk:
+        on_disk[file.id] = OnDisk(file.name, file.content())
+    return str(on_disk[file.id].path)
 
 
-def forget_others(ids: set[str]) -> None:
-    for name in (_LOOKS, _ON_DISK):
-        kept = st.session_state.get(name, {})
-        for gone in kept.keys() - ids:
-            del kept[gone]
+def forget_other_files(files: Sequence[DroppedFile]) -> None:
+    """Drops the previews of all but these files."""
+    ids = {file.id for file in files}
+    for name in (_PREVIEWS, _ON_DISK):
+        by_file = st.session_state.get(name, {})
+        for file_id in by_file.keys() - ids:
+            del by_file[file_id]
