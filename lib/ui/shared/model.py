@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lib.services import Services
-from lib.store.collections import Collection, CollectionSummary, list_collections, summarise
-from lib.store.jobs import Job
+from lib.store.collections import Collection, list_collections
 
 
 class PageModel:
@@ -24,11 +23,3 @@ class PageModel:
 
     def list_collections(self) -> Sequence[Collection]:
         return self.database.query(list_collections)
-
-    def summary(self, collection: Collection) -> CollectionSummary:
-        """How many documents, vectors and bytes it has; as it is now."""
-        return self.database.query(summarise, collection)
-
-    def recent_jobs(self, collection: Collection) -> list[Job]:
-        """The collection's jobs, the newest first."""
-        return self.database.run(self.jobs.recent(collection_id=collection.id))

@@ -24,7 +24,7 @@ from lib.ingest.upload_batch import (
 )
 from lib.services import make_collection
 from lib.settings import NO_MODEL
-from lib.store.collections import Collection, CollectionSummary
+from lib.store.collections import Collection, CollectionSummary, summarise
 from lib.store.jobs import Job
 from lib.ui.shared.model import PageModel
 from lib.ui.shared.session_cache import CacheKey, cached
@@ -44,6 +44,13 @@ class MissingKey(CacheKey[list[Missing]]):
 
 class UploadModel(PageModel):
     """The Upload page: previews of dropped files, the load, and what is still to be embedded."""
+
+    def summary(self, collection: Collection) -> CollectionSummary:
+        return self.database.query(summarise, collection)
+
+    def recent_jobs(self, collection: Collection) -> list[Job]:
+        """The newest first."""
+        return self.database.run(self.jobs.recent(collection_id=collection.id))
 
     def max_tokens(self, collection: Collection) -> int | None:
         """The most tokens of a text that its model takes, where that is known."""
