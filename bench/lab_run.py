@@ -22,12 +22,13 @@ from typing import Any
 
 from bench.search_overhead import DIMENSIONS, prepare
 from lib.lab.candidates import default_candidates
-from lib.lab.experiment import Experiment, ExperimentSpec, QuerySource
+from lib.lab.experiment import Experiment
 from lib.lab.measure import CLIENT_QUERIES
 from lib.lab.measurement import Measurement, Protocol
 from lib.lab.recommend import recommend
 from lib.lab.repository import get_experiment
 from lib.lab.run import start_experiment
+from lib.lab.spec import ExperimentSpec, QuerySource
 from lib.settings import Settings
 from lib.store.candidates import list_candidates
 from lib.store.database import Database

@@ -17,24 +17,15 @@ from lib.ingest.file_source import FileSource
 from lib.lab.artifacts import takeaway
 from lib.lab.candidates import default_candidates
 from lib.lab.diff import Compared, compare_experiments, measured_words
-from lib.lab.experiment import (
-    Experiment,
-    ExperimentSpec,
-    K,
-    Priority,
-    QueryKind,
-    QuerySource,
-    Target,
-    setting_words,
-)
-from lib.lab.measure import CLIENTS, ROUNDS
-from lib.lab.measurement import FIGURES, Protocol
+from lib.lab.experiment import Experiment, setting_words
+from lib.lab.measurement import CLIENTS, FIGURES, ROUNDS, Protocol
 from lib.lab.queries import QUERY_COUNT, QueryBatch, file_batch
 from lib.lab.recommend import recommend, scoreboard
 from lib.lab.report import experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page
 from lib.lab.repository import delete_experiment, get_experiment, list_experiments
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
+from lib.lab.spec import ExperimentSpec, K, Priority, QueryKind, QuerySource, Target
 from lib.search.filters import CATEGORY, Filter, FilterOp, parse_filter
 from lib.services import Services
 from lib.store.candidates import CandidateSpec, parse_candidate

@@ -29,7 +29,7 @@ from lib.lab.estimates import (
     estimate,
     look_at,
 )
-from lib.lab.experiment import ExperimentSpec
+from lib.lab.spec import ExperimentSpec
 from lib.progress import OnProgress, Step
 from lib.store.candidates import (
     Candidate,

@@ -157,7 +157,7 @@ def _asked(experiment: Experiment) -> dict[str, Any]:
         "protocol": spec.protocol.value,
         "k": spec.k,
         "queries": data.queries if data else spec.queries.count,
-        "where they come from": data.queries_described if data else spec.queries.words,
+        "where they come from": data.queries_described if data else spec.queries.label,
         "filter": " and ".join(map(str, spec.filters)) or "none",
         "rounds": spec.rounds,
         "clients": ", ".join(map(str, spec.clients)),

@@ -28,11 +28,19 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from lib.errors import InvalidInput
 from lib.lab import protocol as wire
 from lib.lab.clients import Clients, open_clients
-from lib.lab.measurement import LatencyFigures, Measurement, Protocol, RecallFigures, Setting
+from lib.lab.measurement import (
+    CLIENTS,
+    EXACT_NAME,
+    ROUNDS,
+    LatencyFigures,
+    Measurement,
+    Protocol,
+    RecallFigures,
+    Setting,
+)
 from lib.lab.queries import QueryBatch
 from lib.lab.recall import recall_figures, recalls_by_distance, recalls_by_id
 from lib.lab.truth import Truth, current_mark
-from lib.limits import IntRange
 from lib.progress import OnProgress, Step, ignore_progress
 from lib.search.filters import Filter, conditions
 from lib.store.candidates import Candidate
@@ -56,15 +64,12 @@ from lib.vectors.tuning import (
     pgvector_version,
 )
 
-EXACT_NAME = "Exact scan"
 WARM_UP_QUERIES = 10
 """Asked, untimed, before each round of a setting."""
 EXPLAINED_QUERIES = 20
 """So many plans, spread over the queries, certify a setting and give its buffers."""
 CLIENT_QUERIES = 50
 """The fewest that each of several clients asks in a round."""
-ROUNDS = IntRange(1, 20, 3)
-CLIENTS = IntRange(1, 64, 1)
 
 _VECTOR = "nearest_to"  # the query's parameter in candidate_statement
 _MOST_VECTORS = 5000  # read at once, to know the true distances of rows beside the truth

@@ -6,7 +6,10 @@ command line iterate it. A new metric is a field here, a line in the table, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import (
+    Iterable,
+    Mapping,
+)
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
@@ -17,8 +20,13 @@ import numpy.typing as npt
 
 from lib.errors import InvalidInput
 from lib.formats import format_count, format_ms, format_percent, format_rate
+from lib.limits import IntRange
 from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan
+from lib.vectors.tuning import (
+    EF_SEARCH,
+    PROBES,
+    IterativeScan,
+)
 
 
 class Protocol(StrEnum):
@@ -376,3 +384,12 @@ class RateFigure:
         """One for each number of clients that was measured, rising."""
         counts = {clients for measurement in measurements for clients in measurement.qps}
         return tuple(cls(clients) for clients in sorted(counts))
+
+
+EXACT_NAME = "Exact scan"
+
+
+ROUNDS = IntRange(1, 20, 3)
+
+
+CLIENTS = IntRange(1, 64, 1)

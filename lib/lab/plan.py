@@ -25,16 +25,14 @@ from lib.lab.estimates import (
     estimate,
     held_bytes,
 )
-from lib.lab.experiment import (
-    Experiment,
-    ExperimentSpec,
-)
+from lib.lab.experiment import Experiment
 from lib.lab.measure import (
     CLIENT_QUERIES,
     EXPLAINED_QUERIES,
     WARM_UP_QUERIES,
 )
 from lib.lab.measurement import Setting
+from lib.lab.spec import ExperimentSpec
 from lib.lab.sweep import settings_of
 from lib.limits import IntRange
 from lib.search.filters import Filter, conditions

@@ -7,11 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from lib.lab.candidates import BuildStep
-from lib.lab.experiment import (
-    Experiment,
-    ExperimentSpec,
-)
+from lib.lab.experiment import Experiment
 from lib.lab.plan import _VALUES_PER_SECOND, _passes, exact_queries
+from lib.lab.spec import ExperimentSpec
 from lib.progress import Step
 from lib.store.jobs import JobContext
 

@@ -16,17 +16,9 @@ from lib.formats import (
     format_percent,
     format_rate,
 )
-from lib.lab.experiment import (
-    RULES,
-    CandidateFacts,
-    Experiment,
-    Outcome,
-    Priority,
-    Target,
-    setting_words,
-)
-from lib.lab.measure import EXACT_NAME
-from lib.lab.measurement import Measurement, Protocol, RecallFigures
+from lib.lab.experiment import CandidateFacts, Experiment, Outcome, setting_words
+from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, RecallFigures
+from lib.lab.spec import RULES, Priority, Target
 from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import IterativeScan
 

@@ -12,9 +12,10 @@ from html import escape
 
 from lib.formats import format_bytes, format_duration, format_ms, format_percent, format_rate
 from lib.lab.diff import environment_words
-from lib.lab.experiment import RULES, Experiment, setting_words
+from lib.lab.experiment import Experiment, setting_words
 from lib.lab.measurement import FIGURES, Interval, Measurement
 from lib.lab.recommend import pareto, recommend, scoreboard
+from lib.lab.spec import RULES
 from lib.vectors.index_methods import IndexKind
 
 # Okabe–Ito, as on all pages (lib/ui/shared/charts.py).
@@ -95,7 +96,7 @@ def _advice(experiment: Experiment) -> list[str]:
 
 def _protocol(experiment: Experiment) -> str:
     protocol = experiment.spec.protocol
-    said = f"Protocol {protocol.value}: {RULES[protocol].words}. Only certified ones can win."
+    said = f"Protocol {protocol.value}: {RULES[protocol].description}. Only certified ones can win."
     return f"<p class='quiet'>{_text(said)}</p>"
 
 

@@ -23,12 +23,12 @@ from lib.lab.experiment import (
     CandidateFacts,
     DataFacts,
     Experiment,
-    ExperimentSpec,
     ExperimentState,
     Outcome,
 )
 from lib.lab.measurement import FIGURES, Figure, FigureValue, Measurement, Setting
 from lib.lab.queries import QueryBatch
+from lib.lab.spec import ExperimentSpec
 from lib.store.collections import Collection
 from lib.store.jobs import JobStatus
 from lib.store.records import CollectionRecord, ExperimentRecord, JobRecord, MeasurementRecord

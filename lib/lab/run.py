@@ -13,11 +13,7 @@ from sqlalchemy import select
 
 from lib.errors import InvalidInput
 from lib.lab.candidates import check_candidates, missing_candidates
-from lib.lab.experiment import (
-    Experiment,
-    ExperimentSpec,
-    QueryKind,
-)
+from lib.lab.experiment import Experiment
 from lib.lab.queries import QueryBatch, check_query_set
 from lib.lab.repository import (
     delete_experiment,
@@ -27,6 +23,7 @@ from lib.lab.repository import (
     note_queries,
 )
 from lib.lab.runner import _Run
+from lib.lab.spec import ExperimentSpec, QueryKind
 from lib.lab.sweep import settings_of
 from lib.search.filters import conditions
 from lib.settings import Settings

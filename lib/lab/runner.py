@@ -15,14 +15,7 @@ from lib.formats import format_bytes, format_duration, format_ms, format_percent
 from lib.lab.candidates import BuildStep, build_candidate, candidate_name, missing_candidates
 from lib.lab.environment import find_environment, load_average
 from lib.lab.estimates import estimate, look_at
-from lib.lab.experiment import (
-    CandidateFacts,
-    DataFacts,
-    Experiment,
-    Outcome,
-    QueryKind,
-    setting_words,
-)
+from lib.lab.experiment import CandidateFacts, DataFacts, Experiment, Outcome, setting_words
 from lib.lab.measure import Bench, Benches, measure_all, open_benches
 from lib.lab.measurement import Measurement, RecallFigures, Setting
 from lib.lab.plan import exact_queries
@@ -40,6 +33,7 @@ from lib.lab.repository import (
     note_outcomes,
     note_queries,
 )
+from lib.lab.spec import QueryKind
 from lib.lab.sweep import limits_of, scans_of, settings_of
 from lib.lab.truth import Truth, current_mark, find_truth
 from lib.progress import Step

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lib.errors import InvalidInput
-from lib.lab.experiment import ExperimentSpec
 from lib.lab.measurement import Setting
+from lib.lab.spec import ExperimentSpec
 from lib.limits import IntRange
 from lib.vectors.index_methods import IndexKind, IndexSpec, IVFFlat, recommended_probes
 from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan

@@ -53,7 +53,7 @@ FIRST_NUMBERS = 8
 
 # Fields and values of metadata are learnt from so many rows: any, since ids are random.
 _SAMPLE_ROWS = 1000
-_MOST_VALUES = 100
+_MAX_VALUES = 100
 
 
 class EmbeddingState(StrEnum):
@@ -361,7 +361,7 @@ async def _most_frequent(db: AsyncSession, values: ColumnElement[Any]) -> list[s
         .where(each.c.value.is_not(None))
         .group_by(each.c.value)
         .order_by(func.count().desc(), each.c.value)
-        .limit(_MOST_VALUES)
+        .limit(_MAX_VALUES)
     )
     return list(await db.scalars(statement))
 

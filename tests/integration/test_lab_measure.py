@@ -24,8 +24,8 @@ from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput, NotFo
 from lib.lab import protocol as wire
 from lib.lab.clients import open_clients
 from lib.lab.environment import find_environment
-from lib.lab.measure import EXACT_NAME, Bench, Benches, measure_all, open_bench, open_benches
-from lib.lab.measurement import Measurement, Protocol, Setting
+from lib.lab.measure import Bench, Benches, measure_all, open_bench, open_benches
+from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, Setting
 from lib.lab.queries import QueryBatch, given_batch, sample_queries
 from lib.lab.truth import Truth, find_truth
 from lib.progress import Step

@@ -15,16 +15,9 @@ import pytest
 from candidates_fixture import DIMENSIONS, Library, clustered
 
 from lib.errors import AlreadyExists, Busy, IndexRefused, InvalidInput, NotFound
-from lib.lab.experiment import (
-    Experiment,
-    ExperimentSpec,
-    ExperimentState,
-    QueryKind,
-    QuerySource,
-    Target,
-)
-from lib.lab.measure import EXACT_NAME, open_bench
-from lib.lab.measurement import Protocol, Setting
+from lib.lab.experiment import Experiment, ExperimentState
+from lib.lab.measure import open_bench
+from lib.lab.measurement import EXACT_NAME, Protocol, Setting
 from lib.lab.queries import given_batch
 from lib.lab.recommend import recommend
 from lib.lab.repository import (
@@ -35,6 +28,7 @@ from lib.lab.repository import (
     rename_experiment,
 )
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
+from lib.lab.spec import ExperimentSpec, QueryKind, QuerySource, Target
 from lib.lab.truth import find_truth
 from lib.search.filters import Filter
 from lib.settings import Settings

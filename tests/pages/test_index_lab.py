@@ -15,17 +15,10 @@ from lib.errors import InvalidInput
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
-from lib.lab.experiment import (
-    Experiment,
-    ExperimentSpec,
-    ExperimentState,
-    Priority,
-    QueryKind,
-    QuerySource,
-    Target,
-)
+from lib.lab.experiment import Experiment, ExperimentState
 from lib.lab.measurement import Protocol
 from lib.lab.repository import get_experiment, list_experiments, make_experiment
+from lib.lab.spec import ExperimentSpec, Priority, QueryKind, QuerySource, Target
 from lib.search.filters import parse_filter
 from lib.store.candidates import CandidateSpec, CandidateStorage, list_candidates
 from lib.store.collections import Collection

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from lib.lab.experiment import DataFacts, Experiment, Outcome, QueryKind, QuerySource
+from lib.lab.experiment import DataFacts, Experiment, Outcome
 from lib.lab.measurement import Measurement, Protocol
 from lib.lab.queries import QueryBatch, sample_queries
 from lib.lab.repository import (
@@ -24,6 +24,7 @@ from lib.lab.repository import (
     note_outcomes,
     note_queries,
 )
+from lib.lab.spec import QueryKind, QuerySource
 from lib.store.collections import Collection, get_collection
 from lib.ui.lab.measurement_rows import key_of
 from lib.vectors.catalog import list_indexes

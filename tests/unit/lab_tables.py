@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from lib.lab.experiment import (
-    CandidateFacts,
-    DataFacts,
-    Experiment,
-    ExperimentSpec,
-    ExperimentState,
-    Outcome,
+from lib.lab.experiment import CandidateFacts, DataFacts, Experiment, ExperimentState, Outcome
+from lib.lab.measurement import (
+    EXACT_NAME,
+    Interval,
+    LatencyFigures,
+    Measurement,
+    RecallFigures,
+    Setting,
 )
-from lib.lab.measure import EXACT_NAME
-from lib.lab.measurement import Interval, LatencyFigures, Measurement, RecallFigures, Setting
+from lib.lab.spec import ExperimentSpec
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
 

@@ -10,10 +10,9 @@ import plotly.graph_objects as go
 import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, IVF, IVF_FACTS, TABLE, measured
 
-from lib.lab.experiment import Target
-from lib.lab.measure import EXACT_NAME
-from lib.lab.measurement import Setting
+from lib.lab.measurement import EXACT_NAME, Setting
 from lib.lab.recommend import pareto
+from lib.lab.spec import Target
 from lib.ui.lab.figures.costs import costs
 from lib.ui.lab.figures.queries import latency_shares, recall_histogram
 from lib.ui.lab.figures.sweep import by_parameter

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lib.lab.experiment import ExperimentSpec, QuerySource
 from lib.lab.plan import exact_queries
 from lib.lab.progress import Phase, expected_seconds
+from lib.lab.spec import ExperimentSpec, QuerySource
 from lib.store.candidates import parse_candidate
 from lib.vectors.distance import Storage
 

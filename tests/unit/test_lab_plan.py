@@ -8,9 +8,9 @@ import pytest
 
 from lib.errors import IndexRefused
 from lib.lab.estimates import Facts, estimate
-from lib.lab.experiment import ExperimentSpec, QuerySource
 from lib.lab.measurement import Setting
 from lib.lab.plan import Plan, PlannedCandidate, exact_ms, experiment_seconds, query_ms
+from lib.lab.spec import ExperimentSpec, QuerySource
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat

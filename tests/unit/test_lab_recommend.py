@@ -18,10 +18,9 @@ from lab_tables import (
     outcome,
 )
 
-from lib.lab.experiment import Priority, Target
-from lib.lab.measure import EXACT_NAME
-from lib.lab.measurement import Protocol, Setting
+from lib.lab.measurement import EXACT_NAME, Protocol, Setting
 from lib.lab.recommend import judge, pareto, reaches, recommend, scoreboard
+from lib.lab.spec import Priority, Target
 from lib.vectors.index_methods import IndexKind
 
 

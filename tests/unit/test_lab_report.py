@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, TABLE, experiment, measured
 
-from lib.lab.experiment import ExperimentSpec, Target
 from lib.lab.measurement import Protocol
 from lib.lab.report import experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page, recall_figure
+from lib.lab.spec import ExperimentSpec, Target
 from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import IterativeScan
 
@@ -91,7 +91,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
-        self.stream(html)
+        self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

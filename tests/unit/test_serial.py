@@ -14,7 +14,8 @@ import pytest
 
 from lib.errors import InvalidInput
 from lib.ingest.jobs import _file
-from lib.lab.experiment import CandidateFacts, DataFacts, ExperimentSpec, Outcome
+from lib.lab.experiment import CandidateFacts, DataFacts, Outcome
+from lib.lab.spec import ExperimentSpec
 from lib.projection.settings import ClusterMethod, ClusterSettings, Method, ProjectionSettings
 from lib.search.export import (
     example_from_json,

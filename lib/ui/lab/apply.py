@@ -8,9 +8,10 @@ import streamlit as st
 from lib.errors import VecscopeError
 from lib.formats import format_ms, format_percent
 from lib.lab.artifacts import Takeaway
-from lib.lab.experiment import Experiment, Target
+from lib.lab.experiment import Experiment
 from lib.lab.measurement import Measurement
 from lib.lab.recommend import Recommendation
+from lib.lab.spec import Target
 from lib.store.collections import CollectionKind
 from lib.store.jobs import Job, JobKind, JobStatus
 from lib.ui.lab.measurement_rows import label_of, setting_words

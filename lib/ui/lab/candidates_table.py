@@ -11,8 +11,8 @@ import streamlit as st
 
 from lib.errors import VecscopeError
 from lib.formats import format_bytes, format_duration
-from lib.lab.experiment import MOST_CANDIDATES
 from lib.lab.plan import Plan, PlannedCandidate
+from lib.lab.spec import MAX_CANDIDATES
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import read_texts, write_texts
@@ -118,7 +118,7 @@ def read_candidates(defaults: Sequence[CandidateSpec], documents: int) -> Table:
     read_texts(KEY)
     rows = {text: Row.from_text(text) for text in st.session_state[KEY]}
     unread = tuple(text for text, row in rows.items() if row is None)
-    readable = [row for row in rows.values() if row is not None][:MOST_CANDIDATES]
+    readable = [row for row in rows.values() if row is not None][:MAX_CANDIDATES]
     if not readable:
         return Table(tuple(defaults), unread)
     return Table(tuple(_entry(row, documents) for row in readable), unread)
@@ -152,7 +152,7 @@ def edited(
         if number not in deleted
     ]
     for cells in changes["added_rows"]:
-        if len(remaining) < MOST_CANDIDATES:
+        if len(remaining) < MAX_CANDIDATES:
             remaining.append(_with_cells(_new_row(remaining, default_storage), cells, documents))
     return remaining
 

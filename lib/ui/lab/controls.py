@@ -12,19 +12,10 @@ from lib.errors import InvalidInput
 from lib.evaluation.query_sets import QuerySetSummary
 from lib.formats import format_count, format_percent
 from lib.ingest.file_source import FileSource
-from lib.lab.experiment import (
-    NAME_LENGTH,
-    RULES,
-    ExperimentSpec,
-    K,
-    Priority,
-    QueryKind,
-    QuerySource,
-    Target,
-)
-from lib.lab.measure import ROUNDS
-from lib.lab.measurement import Protocol
+from lib.lab.experiment import NAME_LENGTH
+from lib.lab.measurement import ROUNDS, Protocol
 from lib.lab.queries import QUERY_COUNT
+from lib.lab.spec import RULES, ExperimentSpec, K, Priority, QueryKind, QuerySource, Target
 from lib.search.filters import CATEGORY, Filter, FilterOp
 from lib.store.candidates import CandidateSpec
 from lib.ui.lab.model import CollectionLab
@@ -173,7 +164,7 @@ def experiment_controls(lab: CollectionLab) -> Draft:
 
 
 def _protocol() -> Protocol:
-    rules = [f"**{_PROTOCOLS[each]}**: {escape(rules.words)}." for each, rules in RULES.items()]
+    rules = [f"**{_PROTOCOLS[each]}**: {escape(rules.description)}." for each, rules in RULES.items()]
     return choice(
         "Rules to measure by (protocol)",
         by_value(list(Protocol)),

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from lib.formats import format_count
-from lib.lab.experiment import NAME_LENGTH, ExperimentState, Target
+from lib.lab.experiment import NAME_LENGTH, ExperimentState
 from lib.lab.repository import ExperimentSummary
+from lib.lab.spec import Target
 from lib.ui.lab import candidates_table, diff, results
 from lib.ui.lab.controls import experiment_params
 from lib.ui.lab.model import CollectionLab

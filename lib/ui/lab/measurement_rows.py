@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lib.lab.measure import EXACT_NAME
-from lib.lab.measurement import Measurement, RateFigure, Setting
+from lib.lab.measurement import EXACT_NAME, Measurement, RateFigure, Setting
 from lib.vectors.tuning import IterativeScan
 
 Row = Mapping[str, object]

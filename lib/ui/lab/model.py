@@ -20,7 +20,7 @@ from lib.lab.artifacts import Takeaway, check_applicable, start_applying, takeaw
 from lib.lab.candidates import default_candidates
 from lib.lab.diff import Compared, compare_experiments
 from lib.lab.estimates import look_at
-from lib.lab.experiment import Experiment, ExperimentSpec, ExperimentState, Target
+from lib.lab.experiment import Experiment, ExperimentState
 from lib.lab.measurement import Measurement
 from lib.lab.plan import Plan, count_matching, experiment_seconds, pace_of, plan_candidates
 from lib.lab.queries import QueryBatch, file_batch
@@ -36,6 +36,7 @@ from lib.lab.repository import (
     rename_experiment,
 )
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
+from lib.lab.spec import ExperimentSpec, Target
 from lib.search.filters import FieldFacts, Filter, list_fields
 from lib.services import Services
 from lib.store.candidates import Candidate, CandidateSpec, drop_candidate, list_candidates

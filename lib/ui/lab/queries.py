@@ -10,9 +10,10 @@ import numpy as np
 import streamlit as st
 
 from lib.formats import format_ms, format_percent, shorten
-from lib.lab.experiment import Experiment, QueryKind
+from lib.lab.experiment import Experiment
 from lib.lab.measurement import Measurement
 from lib.lab.queries import QueryBatch
+from lib.lab.spec import QueryKind
 from lib.search.compare import Preset
 from lib.search.filters import CATEGORY, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest

@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from lib.formats import format_bytes, format_duration, format_percent
-from lib.lab.experiment import RULES, Priority
 from lib.lab.measurement import Measurement
 from lib.lab.recommend import ScoreRow
+from lib.lab.spec import RULES, Priority
 from lib.ui.lab.figures.trade_off import recall_qps
 from lib.ui.lab.measurement import measurement_picker, pick_clicked_point, show_measurement
 from lib.ui.lab.measurement_rows import key_of, setting_words
@@ -70,7 +70,7 @@ def _show_scoreboard(results: ExperimentResults) -> None:
         alt="For each candidate and level of recall the smallest setting, its latency, size and "
         "build time",
     )
-    st.caption(f"Protocol **{protocol.value}**: {escape(RULES[protocol].words)}.")
+    st.caption(f"Protocol **{protocol.value}**: {escape(RULES[protocol].description)}.")
 
 
 def _cells(row: ScoreRow) -> dict[str, object]:

@@ -18,9 +18,10 @@ from lib.formats import (
     format_percent,
     format_rate,
 )
-from lib.lab.experiment import RULES, CandidateFacts, Experiment, ExperimentState, Target
+from lib.lab.experiment import CandidateFacts, Experiment, ExperimentState
 from lib.lab.measurement import Measurement, Protocol
 from lib.lab.recommend import Recommendation
+from lib.lab.spec import RULES, Target
 from lib.ui.lab.apply import show_export_and_apply
 from lib.ui.lab.by_setting import show_by_setting
 from lib.ui.lab.diff import show_compare_and_export
@@ -38,7 +39,7 @@ from lib.vectors.distance import Distance
 
 VIEW = "result"
 """In the URL: the view that is open."""
-_PROTOCOLS_HELP = "  \n".join(f"**{each.value}**: {RULES[each].words}." for each in Protocol)
+_PROTOCOLS_HELP = "  \n".join(f"**{each.value}**: {RULES[each].description}." for each in Protocol)
 
 
 class View(StrEnum):
@@ -119,7 +120,7 @@ def _view_picker() -> View:
 
 def _show_basis(experiment: Experiment) -> None:
     spec, data = experiment.spec, experiment.data
-    parts = [spec.queries.words if data is None else data.queries_described, f"k = {spec.k}"]
+    parts = [spec.queries.label if data is None else data.queries_described, f"k = {spec.k}"]
     if data is not None:
         parts.append(f"{data.rows:,} rows × {data.dimensions:,} ({data.storage})")
         parts.append(Distance(data.distance).label)

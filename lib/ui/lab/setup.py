@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from lib.formats import format_bytes, format_duration
-from lib.lab.experiment import QueryKind
 from lib.lab.plan import Plan
+from lib.lab.spec import QueryKind
 from lib.ui.lab.candidates_table import read_candidates, show_candidates
 from lib.ui.lab.controls import Draft, QueryDraft
 from lib.ui.lab.experiments import open_experiment
@@ -60,7 +60,7 @@ def _offer_to_run(lab: CollectionLab, draft: Draft, plan: Plan) -> None:
         "looks for the target. It can be cancelled and gone on with at any time; leaving this page "
         "changes nothing.",
     )
-    st.caption(f"{_describe_costs(plan, seconds)} · by {escape(spec.queries.words)}")
+    st.caption(f"{_describe_costs(plan, seconds)} · by {escape(spec.queries.label)}")
     if is_pressed:
         open_experiment(lab.start(spec, name=draft.advanced.name, source=draft.queries.file))
         refresh()

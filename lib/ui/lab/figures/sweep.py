@@ -9,8 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from lib.lab.experiment import Target
 from lib.lab.measurement import Measurement
+from lib.lab.spec import Target
 from lib.ui.lab.figures.series import (
     HOVER_TEMPLATE,
     LEGEND,

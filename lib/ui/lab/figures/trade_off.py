@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from lib.formats import format_percent, format_rate
-from lib.lab.experiment import Target
 from lib.lab.measurement import Measurement
+from lib.lab.spec import Target
 from lib.ui.lab.figures.series import (
     COLORS,
     HOVER_TEMPLATE,
