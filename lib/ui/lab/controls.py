@@ -164,7 +164,10 @@ def experiment_controls(lab: CollectionLab) -> Draft:
 
 
 def _protocol() -> Protocol:
-    rules = [f"**{_PROTOCOLS[each]}**: {escape(rules.description)}." for each, rules in RULES.items()]
+    rules = [
+        f"**{_PROTOCOLS[protocol]}**: {escape(rules.description)}."
+        for protocol, rules in RULES.items()
+    ]
     return choice(
         "Rules to measure by (protocol)",
         by_value(list(Protocol)),
