@@ -97,7 +97,7 @@ def show(
         no_word_index(collection)
     else:
         ask = partial(compare_with_misses, services.search, database, collection, query, columns)
-        key = (collection.id, collection.change_mark, summary.indexes, query, columns)
+        key = (collection.id, collection.revision, summary.indexes, query, columns)
         found, seen = cached_by_name("compared", key, lambda: database.run(ask()))
         comparison.show_comparison(slots, found, seen)
 

@@ -48,7 +48,7 @@ def body(model: PageModel) -> None:
         watch_jobs(running)
         for job in jobs[:1]:
             show_ended(job)
-        following = collection.as_next
+        following = collection.as_shadow
         if following is None:
             choose(services, collection, busy=bool(running))
         else:
@@ -64,7 +64,7 @@ def choose(services: Services, collection: Collection, *, busy: bool) -> None:
     run, documents = services.database.run, services.documents
     found = cached_by_name(
         "estimate",
-        (collection.id, collection.change_mark, model),
+        (collection.id, collection.revision, model),
         lambda: run(estimate_reembedding(documents, collection, model)),
     )
     if show_estimate(found, busy=busy):

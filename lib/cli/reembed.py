@@ -177,7 +177,7 @@ def discard(name: str, yes: bool, as_json: bool) -> None:
 
 
 def _state(services: Services, collection: Collection) -> NextState:
-    following = collection.as_next
+    following = collection.as_shadow
     if following is None:
         raise NotFound(f"“{collection.name}” is not being embedded again (any more).")
     return services.database.query(next_state, following)

@@ -455,7 +455,7 @@ async def store_embeddings(
 
     A row whose text was changed meanwhile is left as it is, to be embedded again.
     """
-    if collection.is_next:  # a load may go on beside it: one of the two would wait for the other
+    if collection.is_shadow:  # a load may go on beside it: one of the two would wait for the other
         relation = quoted_name(collection.documents)
         await db.execute(text(f"LOCK TABLE {relation} IN SHARE ROW EXCLUSIVE MODE"))
     await _copy(

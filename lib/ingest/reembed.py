@@ -1,6 +1,6 @@
 """A collection is embedded again by another model, beside its own vectors, and then switched.
 
-The new vectors grow in a column of their own (``next_embedding``); ``collection.as_next`` is the
+The new vectors grow in a column of their own (``next_embedding``); ``collection.as_shadow`` is the
 collection seen by them, and is searched, filled and indexed as any other. The switch is one
 transaction: the old column goes with its indexes, the new one takes its name, and the collection
 says the new model.
@@ -188,13 +188,13 @@ async def _fill(
 async def _begin(db: AsyncSession, collection: Collection, model: EmbeddingModel) -> Collection:
     """Makes the column, where it is not there yet."""
     fresh = await _locked(db, collection)
-    if fresh.as_next is not None:
-        return fresh.as_next
+    if fresh.as_shadow is not None:
+        return fresh.as_shadow
     assert model.dimensions is not None
     distance = collection.distance if collection.has_model else model.distance
     now: datetime = (await db.execute(select(func.now()))).scalar_one()
     begun = Reembedding(model.name, model.dimensions, distance, model.storage, now)
-    following = replace(fresh, reembedding=begun).as_next
+    following = replace(fresh, reembedding=begun).as_shadow
     assert following is not None
     relation = quoted_name(fresh.documents)
     kinds = {
@@ -232,7 +232,7 @@ class NextState:
 
 
 async def next_state(db: AsyncSession, following: Collection) -> NextState:
-    """following: the collection's ``as_next``."""
+    """following: the collection's ``as_shadow``."""
     rows = following.documents.c
     counts = await db.execute(
         select(func.count(), func.count(rows.embedding), func.count(rows.embedding_error))
@@ -253,7 +253,7 @@ async def start_switch(
     even_if_incomplete: also where the new model refused some documents, which are found by words
     only then. Raises NotFound where nothing is under way, Busy while the collection is loaded.
     """
-    following = collection.as_next
+    following = collection.as_shadow
     if following is None:
         raise NotFound(f"“{collection.name}” is not being embedded again.")
 
@@ -304,7 +304,7 @@ async def _switch(
 ) -> dict[str, Any] | None:
     """None where documents came in that are to be embedded first."""
     fresh = await _locked(db, collection)
-    following = fresh.as_next
+    following = fresh.as_shadow
     if following is None:
         raise NotFound(f"“{collection.name}” is not being embedded again (any more).")
     relation = quoted_name(fresh.documents)
@@ -337,7 +337,7 @@ async def _switch(
         reembedding=null(),
     )
     candidates = await drop_candidates(db, fresh)
-    await mark_changed(db, replace(following, is_next=False))
+    await mark_changed(db, replace(following, is_shadow=False))
     kind, reason = recommended_kind(state.embedded)
     return {
         "switched_from": fresh.model,

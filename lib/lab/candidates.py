@@ -401,14 +401,14 @@ async def _copy(
         async with database.session() as db:
             await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
             mark = await db.scalar(
-                select(CollectionRecord.change_mark).where(CollectionRecord.id == collection.id)
+                select(CollectionRecord.revision).where(CollectionRecord.id == collection.id)
             )
             if mark is None:
                 raise _gone(collection)
             connection = await db.connection()
             copied = await connection.exec_driver_sql(f"INSERT INTO {name} {vectors}")
             seconds = time.perf_counter() - started
-            values = {"rows": copied.rowcount, "change_mark": mark, "copy_seconds": seconds}
+            values = {"rows": copied.rowcount, "revision": mark, "copy_seconds": seconds}
             await _note(db, candidate_id, **values)
 
     filling = asyncio.ensure_future(fill())

@@ -38,6 +38,7 @@ class CandidateFacts:
     index_name: str
     rows: int
     change_mark: int
+    """The collection's revision then; the name is that of the stored key."""
     build_seconds: float
     index_bytes: int
     table_bytes: int
@@ -82,6 +83,7 @@ class DataFacts:
     distance: str
     storage: str
     change_mark: int
+    """The collection's revision then; the name is that of the stored key."""
     queries: int
     queries_described: str
     selectivity: float

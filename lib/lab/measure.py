@@ -140,11 +140,11 @@ class Benches:
                 mark: int | None = await current_mark(db, collection)
             else:
                 mark = await db.scalar(
-                    select(CandidateRecord.change_mark).where(CandidateRecord.id == candidate.id)
+                    select(CandidateRecord.revision).where(CandidateRecord.id == candidate.id)
                 )
             version = await pgvector_version(db)
         name = EXACT_NAME if candidate is None else candidate.name
-        if mark != truth.change_mark:
+        if mark != truth.revision:
             raise InvalidInput(
                 f"“{name}” cannot be measured by this truth: “{collection.name}” was written to "
                 "between the two.",
@@ -543,7 +543,7 @@ class _Run:
         if self.bench.index_name is None:
             async with self.bench.database.session() as db:
                 mark = await current_mark(db, self.bench.collection)
-            if mark != self.bench.truth.change_mark:
+            if mark != self.bench.truth.revision:
                 self.refused = self.refused or Certificate(
                     False, f"“{self.bench.collection.name}” was written to meanwhile."
                 )

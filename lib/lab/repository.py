@@ -349,7 +349,7 @@ def _of(collection: Collection, *columns: ColumnElement[Any]) -> Select[Any]:
             JobRecord.status.label("job_status"),
             JobRecord.error.label("job_error"),
             JobRecord.hint.label("job_hint"),
-            CollectionRecord.change_mark,
+            CollectionRecord.revision,
             *columns,
         )
         .join(CollectionRecord, CollectionRecord.id == ExperimentRecord.collection_id)
@@ -374,7 +374,7 @@ def _state(row: Row[Any]) -> ExperimentState:
 
 def _stale(row: Row[Any]) -> bool:
     data = row.ExperimentRecord.facts.get("data")
-    return data is not None and data["change_mark"] != row.change_mark
+    return data is not None and data["change_mark"] != row.revision
 
 
 async def _experiment(db: AsyncSession, row: Row[Any]) -> Experiment:

@@ -168,15 +168,15 @@ class _Run:
         for _ in range(_ATTEMPTS):
             truth = await self._truth(batch, mark)
             candidates = [
-                await _at_mark(self.database, self.collection, spec, truth.change_mark)
+                await _at_mark(self.database, self.collection, spec, truth.revision)
                 for spec in self.spec.candidates
             ]
             async with self.database.session() as db:
-                moved = await current_mark(db, self.collection) != truth.change_mark
+                moved = await current_mark(db, self.collection) != truth.revision
             if None in candidates and not moved:
                 await self._build(candidates)
                 candidates = [
-                    await _at_mark(self.database, self.collection, spec, truth.change_mark)
+                    await _at_mark(self.database, self.collection, spec, truth.revision)
                     for spec in self.spec.candidates
                 ]
             if None not in candidates:
@@ -200,7 +200,7 @@ class _Run:
                 batch,
                 self.spec.k,
                 self.spec.filters,
-                change_mark=mark,
+                revision=mark,
             )
         except InvalidInput:
             if mark is None:
@@ -257,7 +257,7 @@ class _Run:
         async with self.database.session() as db:
             environment = await find_environment(db, collection)
             facts = tuple(
-                _facts(each, truth.change_mark, reused=each.created_at < before.created_at)
+                _facts(each, truth.revision, reused=each.created_at < before.created_at)
                 for each in candidates
             )
             data = DataFacts(
@@ -265,7 +265,7 @@ class _Run:
                 dimensions=collection.dimensions,
                 distance=collection.distance.value,
                 storage=collection.storage.value,
-                change_mark=truth.change_mark,
+                change_mark=truth.revision,
                 queries=len(batch),
                 queries_described=batch.source,
                 selectivity=truth.selectivity,
@@ -303,7 +303,7 @@ class _Run:
     async def _exact(self, benches: Benches, batch: QueryBatch, truth: Truth) -> Bench | None:
         """The reference, on the collection's own table; None where that has moved on."""
         async with self.database.session() as db:
-            moved = await current_mark(db, self.collection) != truth.change_mark
+            moved = await current_mark(db, self.collection) != truth.revision
         if moved:
             await self.console.say("No exact scan: the collection was written to since.")
             return None
@@ -476,7 +476,7 @@ class _Run:
     async def _end(self, truth: Truth) -> dict[str, Any]:
         async with self.database.session() as db:
             mark = await current_mark(db, self.collection)
-            if mark != truth.change_mark:
+            if mark != truth.revision:
                 await note_changed(
                     db,
                     self.experiment.id,
@@ -509,7 +509,7 @@ async def _at_mark(
             await db.scalars(
                 select(CandidateRecord.id).where(
                     CandidateRecord.collection_id == collection.id,
-                    CandidateRecord.change_mark == mark,
+                    CandidateRecord.revision == mark,
                 )
             )
         )
@@ -519,7 +519,7 @@ async def _at_mark(
     return None
 
 
-def _facts(candidate: Candidate, change_mark: int, *, reused: bool) -> CandidateFacts:
+def _facts(candidate: Candidate, revision: int, *, reused: bool) -> CandidateFacts:
     assert candidate.index_name is not None
     return CandidateFacts(
         id=candidate.id,
@@ -530,7 +530,7 @@ def _facts(candidate: Candidate, change_mark: int, *, reused: bool) -> Candidate
         storage=candidate.storage.value,
         index_name=candidate.index_name,
         rows=candidate.rows or 0,
-        change_mark=change_mark,
+        change_mark=revision,
         build_seconds=candidate.build_seconds or 0.0,
         index_bytes=candidate.index_bytes or 0,
         table_bytes=candidate.table_bytes or 0,

@@ -44,7 +44,7 @@ class Truth:
 
     ids: object array (q, k), nearest first, None where there are fewer. distances: float64 (q, k),
     ascending, infinite there. tied: bool (q,), whether a row that is not among the k is as near as
-    the last of them. fingerprint: of all that they depend on. change_mark: the collection's, when
+    the last of them. fingerprint: of all that they depend on. revision: the collection's, when
     its vectors were read. rows: that pass the filter and have an embedding, of ``total`` with one.
     seconds: what the computing took, be it now or when it was kept; from_cache: it was kept.
     """
@@ -53,7 +53,7 @@ class Truth:
     distances: npt.NDArray[np.float64]
     tied: npt.NDArray[np.bool_]
     fingerprint: str
-    change_mark: int
+    revision: int
     rows: int
     total: int
     seconds: float
@@ -107,15 +107,15 @@ async def find_truth(
     k: int,
     filters: Sequence[Filter] = (),
     *,
-    change_mark: int | None = None,
+    revision: int | None = None,
 ) -> Truth:
     """The k nearest rows of each query among those that pass the filters: from what is kept, else
     computed, and kept.
 
-    change_mark: of which state of the collection, by default the present one; of an earlier one
+    revision: of which state of the collection, by default the present one; of an earlier one
     only what was kept can be had.
     Raises LimitExceeded, DimensionMismatch, InvalidInput (no row passes the filter or has a
-    distance; the collection has moved on from ``change_mark``), NotFound where it is gone.
+    distance; the collection has moved on from ``revision``), NotFound where it is gone.
     """
     RESULT_LIMIT.check(k, "k")
     if batch.vectors.shape[1] != collection.dimensions:
@@ -129,10 +129,10 @@ async def find_truth(
         # The mark and the vectors out of one snapshot.
         await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         now = await current_mark(db, collection)
-        mark = now if change_mark is None else change_mark
+        mark = now if revision is None else revision
         fingerprint = fingerprint_of(collection, batch, filters, mark)
         # Vectors that grow beside the collection's own do not move its mark: never kept.
-        kept = None if collection.is_next else await _kept(db, fingerprint, k)
+        kept = None if collection.is_shadow else await _kept(db, fingerprint, k)
         if kept is None and mark != now:
             raise InvalidInput(
                 f"“{collection.name}” was written to since, and the truth of that state was not "
@@ -142,7 +142,7 @@ async def find_truth(
         found = kept or await _compute(db, collection, batch, k, filters, mark, fingerprint)
     if kept is not None:
         await _note_use(database, fingerprint)
-    elif not collection.is_next:
+    elif not collection.is_shadow:
         await _keep(database, collection, found)
     return found.nearest(k)
 
@@ -150,7 +150,7 @@ async def find_truth(
 async def current_mark(db: AsyncSession, collection: Collection) -> int:
     """The collection's change mark. Raises NotFound."""
     mark = await db.scalar(
-        select(CollectionRecord.change_mark).where(CollectionRecord.id == collection.id)
+        select(CollectionRecord.revision).where(CollectionRecord.id == collection.id)
     )
     if mark is None:
         raise NotFound(f"The collection “{collection.name}” is gone.")
@@ -158,13 +158,13 @@ async def current_mark(db: AsyncSession, collection: Collection) -> int:
 
 
 def fingerprint_of(
-    collection: Collection, batch: QueryBatch, filters: Sequence[Filter], change_mark: int
+    collection: Collection, batch: QueryBatch, filters: Sequence[Filter], revision: int
 ) -> str:
     """SHA-256, as hexadecimal digits, of all that the truth depends on but k."""
     facts = {
         "form": _FORM,
         "collection": str(collection.id),
-        "change_mark": change_mark,
+        "change_mark": revision,
         "embedding": collection.table.embedding,
         "distance": collection.distance.value,
         "storage": collection.storage.value,
@@ -218,7 +218,7 @@ async def _compute(
         distances=neighbours.distances,
         tied=neighbours.tied,
         fingerprint=fingerprint,
-        change_mark=mark,
+        revision=mark,
         rows=rows,
         total=total,
         seconds=time.perf_counter() - started,
@@ -262,7 +262,7 @@ async def _kept(db: AsyncSession, fingerprint: str, k: int) -> Truth | None:
         distances=distances,
         tied=np.frombuffer(record.tied, dtype=np.bool_),
         fingerprint=record.fingerprint,
-        change_mark=record.change_mark,
+        revision=record.revision,
         rows=record.rows,
         total=record.total,
         seconds=record.seconds,
@@ -288,7 +288,7 @@ async def _keep(database: Database, collection: Collection, truth: Truth) -> Non
     id_kind, ids = written
     values = {
         "collection_id": collection.id,
-        "change_mark": truth.change_mark,
+        "revision": truth.revision,
         "k": truth.k,
         "queries": len(truth),
         "id_kind": id_kind,
@@ -301,8 +301,8 @@ async def _keep(database: Database, collection: Collection, truth: Truth) -> Non
         "used_at": func.now(),
     }
     of_collection = TruthRecord.collection_id == collection.id
-    marks = select(CandidateRecord.change_mark).where(
-        CandidateRecord.collection_id == collection.id, CandidateRecord.change_mark.is_not(None)
+    marks = select(CandidateRecord.revision).where(
+        CandidateRecord.collection_id == collection.id, CandidateRecord.revision.is_not(None)
     )
     newest = (
         select(TruthRecord.fingerprint)
@@ -323,12 +323,12 @@ async def _keep(database: Database, collection: Collection, truth: Truth) -> Non
                 where=TruthRecord.k < truth.k,
             )
         )
-        current = select(CollectionRecord.change_mark).where(CollectionRecord.id == collection.id)
+        current = select(CollectionRecord.revision).where(CollectionRecord.id == collection.id)
         await db.execute(
             delete(TruthRecord).where(
                 of_collection,
-                TruthRecord.change_mark.not_in(marks)
-                & (TruthRecord.change_mark != current.scalar_subquery())
+                TruthRecord.revision.not_in(marks)
+                & (TruthRecord.revision != current.scalar_subquery())
                 | TruthRecord.fingerprint.not_in(newest),
             )
         )

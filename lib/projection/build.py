@@ -78,7 +78,7 @@ async def start_projection(
     """
     settings = settings or ProjectionSettings()
     name = settings.label if name is None else _checked_name(name)
-    if collection.is_next:
+    if collection.is_shadow:
         raise InvalidInput(
             f"“{collection.name}” is being re-embedded; a map shows its own vectors.",
             hint="Switch to the new vectors first, or map the old ones.",
@@ -198,7 +198,7 @@ async def _build(
             "distance": collection.distance.value,
             "documents": selection.documents,
             "left_out": len(selection.ids) - len(layout.points.ids),
-            "change_mark": selection.revision,
+            "revision": selection.revision,
             "fidelity": layout.fidelity,
             "versions": layout.versions,
             "build_seconds": time.monotonic() - started,

@@ -149,7 +149,7 @@ async def _place(
     )
     remaining = len(missing) - len(new_ids)
     if not remaining:
-        values["change_mark"] = revision  # nothing that was written before it is missing any more
+        values["revision"] = revision  # nothing that was written before it is missing any more
     async with database.session() as db:
         await lock_collection(db, collection)
         updated = await db.execute(

@@ -152,7 +152,7 @@ def point_columns(points: Points, labels: IntArray) -> dict[str, Any]:
 
 async def list_projections(db: AsyncSession, collection: Collection) -> list[ProjectionSummary]:
     """All of the collection's, the newest first."""
-    if collection.is_next:
+    if collection.is_shadow:
         return []  # maps belong to the collection's own vectors
     rows = await db.execute(_summary_query(collection).order_by(ProjectionRecord.created_at.desc()))
     return [ProjectionSummary(**_summary_fields(row)) for row in rows]
@@ -258,7 +258,7 @@ def _summary_query(collection: Collection) -> Select[Any]:
             r.documents,
             r.left_out,
             # Compared with the row as it is now: the caller's Collection may be older.
-            (r.change_mark != CollectionRecord.change_mark).label("stale"),
+            (r.revision != CollectionRecord.revision).label("stale"),
             r.fidelity,
             r.versions,
             r.build_seconds,

@@ -77,7 +77,7 @@ async def lock_collection(db: AsyncSession, collection: Collection) -> int:
     """
     record = CollectionRecord
     revision = await db.scalar(
-        select(record.change_mark)
+        select(record.revision)
         .where(record.id == collection.id, record.model == collection.model)
         .with_for_update(read=True, key_share=True)
     )

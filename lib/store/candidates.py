@@ -176,11 +176,11 @@ def candidate_table(
 
 async def list_candidates(db: AsyncSession, collection: Collection) -> list[Candidate]:
     """All of the collection's, in whatever state, the newest first."""
-    if collection.is_next:
+    if collection.is_shadow:
         return []  # they are copies of its own vectors
     # The mark is the row's of now: the caller's Collection may be older.
     rows = await db.execute(
-        select(CandidateRecord, CollectionRecord.change_mark)
+        select(CandidateRecord, CollectionRecord.revision)
         .join_from(CandidateRecord, CollectionRecord)
         .where(CandidateRecord.collection_id == collection.id)
         .order_by(CandidateRecord.created_at.desc(), CandidateRecord.id)
@@ -203,7 +203,7 @@ def _candidate(record: CandidateRecord, collection: Collection, mark: int) -> Ca
         state=CandidateState(record.state),
         error=record.error,
         rows=record.rows,
-        stale=record.change_mark is not None and record.change_mark != mark,
+        stale=record.revision is not None and record.revision != mark,
         copy_seconds=record.copy_seconds,
         build_seconds=record.build_seconds,
         index_bytes=record.index_bytes,

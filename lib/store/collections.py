@@ -66,12 +66,7 @@ class Reembedding:
 
 @dataclass(frozen=True)
 class Collection:
-    """A named set of documents in one table with one vector column.
-
-    reembedding: where it is being embedded again. is_next: it is seen by those vectors
-    (:attr:`as_next`). indexed_by_expression: a vector index of the table was on halves or bits when
-    this was read, so a search looks whether it is to go by those; others need not look.
-    """
+    """A named set of documents in one table with one vector column."""
 
     id: uuid.UUID
     slug: str
@@ -83,14 +78,19 @@ class Collection:
     distance: Distance
     storage: Storage
     text_config: str
-    change_mark: int
+    revision: int
+    """Raised by every write to its documents, so that copies can tell that they are stale."""
     created_at: datetime
     reembedding: Reembedding | None = None
-    is_next: bool = False
+    """Where it is being re-embedded."""
+    is_shadow: bool = False
+    """It is seen by the vectors of its re-embedding (:attr:`as_shadow`)."""
     indexed_by_expression: bool = False
+    """A vector index of the table was on an expression (halfvec or bit) when this was read, so a
+    search asks whether it is to use that one; others need not ask."""
 
     @property
-    def as_next(self) -> Collection | None:
+    def as_shadow(self) -> Collection | None:
         """The same documents by the vectors that are growing beside its own: to be searched,
         filled and indexed like any collection. None where there are none."""
         found = self.reembedding
@@ -103,13 +103,13 @@ class Collection:
             distance=found.distance,
             storage=found.storage,
             reembedding=None,
-            is_next=True,
+            is_shadow=True,
         )
 
     @property
     def address(self) -> str:
         """What stands for it in a link: :func:`get_searchable` finds it by that."""
-        return self.slug + NEXT_SUFFIX if self.is_next else self.slug
+        return self.slug + NEXT_SUFFIX if self.is_shadow else self.slug
 
     @property
     def has_model(self) -> bool:
@@ -129,7 +129,7 @@ class Collection:
 
     @property
     def _embedding(self) -> str:
-        return NEXT_EMBEDDING if self.is_next else EMBEDDING
+        return NEXT_EMBEDDING if self.is_shadow else EMBEDDING
 
     @cached_property
     def documents(self) -> Table:
@@ -204,7 +204,7 @@ def _collection(record: CollectionRecord) -> Collection:
         distance=Distance(record.distance),
         storage=Storage(record.storage),
         text_config=record.text_config,
-        change_mark=record.change_mark,
+        revision=record.revision,
         created_at=record.created_at,
         reembedding=None
         if record.reembedding is None
@@ -329,7 +329,7 @@ async def get_searchable(db: AsyncSession, name: str) -> Collection:
     Raises NotFound.
     """
     collection = await get_collection(db, name.removesuffix(NEXT_SUFFIX))
-    found = collection.as_next if name.endswith(NEXT_SUFFIX) else collection
+    found = collection.as_shadow if name.endswith(NEXT_SUFFIX) else collection
     if found is None:
         raise NotFound(f"“{collection.name}” is not being embedded again.", field="collection")
     return found
@@ -339,7 +339,7 @@ async def list_searchable(db: AsyncSession) -> list[Collection]:
     """As :func:`list_collections`, each followed by what it is being embedded again to."""
     found = []
     for collection in await list_collections(db):
-        found += [collection, *filter(None, [collection.as_next])]
+        found += [collection, *filter(None, [collection.as_shadow])]
     return found
 
 
@@ -446,14 +446,14 @@ async def mark_changed(db: AsyncSession, collection: Collection) -> None:
     (its table may be a new one's now), or where these vectors are not its own any more.
     """
     record = CollectionRecord
-    if collection.is_next:
+    if collection.is_shadow:
         ours = record.reembedding["model"].astext == collection.model
         found = await db.execute(select(record.id).where(record.id == collection.id, ours))
     else:
         found = await db.execute(
             update(record)
             .where(record.id == collection.id, record.model == collection.model)
-            .values(change_mark=record.change_mark + 1, updated_at=func.now())
+            .values(revision=record.revision + 1, updated_at=func.now())
             .returning(record.id)
         )
     if found.first() is None:

@@ -75,7 +75,9 @@ class CollectionRecord(Record):
     text_config: Mapped[str] = mapped_column(server_default="english")
     columns: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     """An attached collection's schema, table and column names; empty for a managed one."""
-    change_mark: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    revision: Mapped[int] = mapped_column(
+        "change_mark", BigInteger, key="revision", server_default="0"
+    )
     """Raised by every write to its documents, so that copies can tell that they are stale."""
     reembedding: Mapped[dict[str, Any] | None]
     """The model that it is being embedded by again, and what its vectors are like."""
@@ -259,7 +261,7 @@ class CandidateRecord(Record):
     state: Mapped[str] = mapped_column(server_default="building")
     error: Mapped[str | None]
     rows: Mapped[int | None] = mapped_column(BigInteger)
-    change_mark: Mapped[int | None] = mapped_column(BigInteger)
+    revision: Mapped[int | None] = mapped_column("change_mark", BigInteger, key="revision")
     """The collection's when it was copied."""
     copy_seconds: Mapped[float | None] = mapped_column(Double)
     build_seconds: Mapped[float | None] = mapped_column(Double)
@@ -310,7 +312,7 @@ class TruthRecord(Record):
     collection_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey(CollectionRecord.id, ondelete="CASCADE")
     )
-    change_mark: Mapped[int] = mapped_column(BigInteger)
+    revision: Mapped[int] = mapped_column("change_mark", BigInteger, key="revision")
     """The collection's when its vectors were read."""
     k: Mapped[int]
     queries: Mapped[int]
@@ -449,7 +451,7 @@ class ProjectionRecord(Record):
     """How many had an embedding when it was built."""
     left_out: Mapped[int]
     """Of those that were chosen, how many have no distance to anything."""
-    change_mark: Mapped[int] = mapped_column(BigInteger)
+    revision: Mapped[int] = mapped_column("change_mark", BigInteger, key="revision")
     """The collection's when its vectors were read."""
     fidelity: Mapped[dict[str, Any]]
     versions: Mapped[dict[str, Any]]

@@ -272,13 +272,13 @@ def test_what_has_no_embedding_has_no_neighbours(shelf: Shelf) -> None:
 def test_documents_go_with_all_their_parts(shelf: Shelf) -> None:
     where = DocumentFilter(words="part-2.")
     gone = {row.external_id for row in shelf.rows if row.part == 2}
-    mark = shelf.collection.change_mark
+    mark = shelf.collection.revision
     expected = Removal(documents=3 * len(gone), external_ids=len(gone))
     assert shelf.query(count_removal, where) == expected
     assert shelf.query(delete_documents, where, at_most=expected.documents) == expected
     left = shelf.query(list_documents, limit=1000).documents
     assert keys(left) == sorted(keys([row for row in shelf.rows if row.external_id not in gone]))
-    assert shelf.database.query(get_collection, "Mine").change_mark > mark
+    assert shelf.database.query(get_collection, "Mine").revision > mark
 
 
 def test_more_than_was_said_yes_to_is_not_deleted(shelf: Shelf) -> None:
@@ -294,6 +294,6 @@ def test_more_than_was_said_yes_to_is_not_deleted(shelf: Shelf) -> None:
 
 
 def test_deleting_nothing_changes_nothing(shelf: Shelf) -> None:
-    before = shelf.database.query(get_collection, "Mine").change_mark
+    before = shelf.database.query(get_collection, "Mine").revision
     assert shelf.query(delete_documents, DocumentFilter(words="nowhere")) == Removal(0, 0)
-    assert shelf.database.query(get_collection, "Mine").change_mark == before
+    assert shelf.database.query(get_collection, "Mine").revision == before

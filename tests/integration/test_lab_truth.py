@@ -114,7 +114,7 @@ def test_it_is_computed_once(database: Database) -> None:
     assert again.distances.tolist() == first.distances.tolist()
     assert again.tied.tolist() == first.tied.tolist()
     assert (again.rows, again.total, again.seconds) == (200, 200, first.seconds)
-    assert again.change_mark == first.change_mark
+    assert again.revision == first.revision
 
     fewer = truth_of(library, batch, 4)
     assert fewer.from_cache
@@ -140,12 +140,12 @@ def test_a_changed_collection_has_another_truth(database: Database) -> None:
     library.add(batch.vectors[:1], first=200)
     after = truth_of(library, batch, 10)
     assert not after.from_cache
-    assert after.change_mark == before.change_mark + 1
+    assert after.revision == before.revision + 1
     assert after.ids[0, 0] == uuid.UUID(int=200)
     # Nothing is a copy of the earlier state, so that nothing can ask for its truth.
-    assert library.ask("SELECT change_mark FROM vecscope.truths") == [(after.change_mark,)]
+    assert library.ask("SELECT change_mark FROM vecscope.truths") == [(after.revision,)]
     with pytest.raises(InvalidInput, match="written to since"):
-        truth_of(library, batch, 10, change_mark=before.change_mark)
+        truth_of(library, batch, 10, revision=before.revision)
 
 
 def test_an_earlier_state_that_a_candidate_is_of_is_kept(database: Database) -> None:
@@ -155,7 +155,7 @@ def test_an_earlier_state_that_a_candidate_is_of_is_kept(database: Database) -> 
     before = truth_of(library, batch, 10)
     library.add(batch.vectors[:1], first=200)
     truth_of(library, batch, 10)
-    kept = truth_of(library, batch, 10, change_mark=before.change_mark)
+    kept = truth_of(library, batch, 10, revision=before.revision)
     assert kept.from_cache
     assert kept.ids.tolist() == before.ids.tolist()
 
@@ -256,7 +256,7 @@ def test_every_write_that_is_marked_makes_it_stale(database: Database) -> None:
 def test_vectors_that_still_grow_have_a_truth_that_is_not_kept(database: Database) -> None:
     """The collection's change mark says nothing of them."""
     library = Library(database, clustered(60))
-    library.collection = replace(library.collection, is_next=True)
+    library.collection = replace(library.collection, is_shadow=True)
     # By the column it has: what matters is that nothing is remembered.
     library.collection.__dict__["table"] = replace(library.collection.table, embedding="embedding")
     batch = sampled(library, 5)

@@ -86,7 +86,7 @@ class Shelf:
 
     @property
     def following(self) -> Collection:
-        found = self.collection.as_next
+        found = self.collection.as_shadow
         assert found is not None
         return found
 
@@ -155,13 +155,13 @@ BOTH = {*OLD, "next_embedding", "next_embedding_error"}
 def test_both_models_are_searched_and_then_it_is_the_second(shelf: Shelf) -> None:
     shelf.store(TEXTS)
     old = shelf.rows("embedding")
-    mark = shelf.collection.change_mark
+    mark = shelf.collection.revision
 
     job = shelf.fill()
     assert (job.status, job.result["embedded"]["embedded"]) == (JobStatus.DONE, 1200)
     assert_embedded_by_second(shelf.rows("content, next_embedding"))
     assert shelf.rows("embedding") == old
-    assert shelf.collection.change_mark == mark  # what was there is as it was
+    assert shelf.collection.revision == mark  # what was there is as it was
     assert [found.address for found in shelf.query(list_searchable)] == ["mine", "mine~next"]
     by_second = shelf.search(shelf.query(get_searchable, "mine~next"), TEXTS[77])
     assert by_second[0] == "00077"
@@ -173,8 +173,8 @@ def test_both_models_are_searched_and_then_it_is_the_second(shelf: Shelf) -> Non
     assert (switched.result["switched_from"], switched.result["missing"]) == (LOCAL_MODEL, 0)
     now = shelf.collection
     assert (now.model, now.dimensions, now.storage) == (SECOND, DIMENSIONS, Storage.VECTOR)
-    assert (now.as_next, now.distance) == (None, Distance.COSINE)
-    assert now.change_mark > mark
+    assert (now.as_shadow, now.distance) == (None, Distance.COSINE)
+    assert now.revision > mark
     assert shelf.columns() == OLD
     assert_embedded_by_second(shelf.rows("content, embedding"))
     assert shelf.search(now, TEXTS[77]) == by_second
@@ -248,7 +248,7 @@ def test_a_discarded_one_leaves_nothing(shelf: Shelf) -> None:
     shelf.store(TEXTS[:20])
     shelf.fill()
     shelf.run(discard_reembedding(shelf.jobs, shelf.documents, shelf.collection))
-    assert (shelf.collection.as_next, shelf.columns()) == (None, OLD)
+    assert (shelf.collection.as_shadow, shelf.columns()) == (None, OLD)
     shelf.store(["changed"])  # no trigger looks for the columns that are gone
     for again in (discard_reembedding, start_switch):
         with pytest.raises(NotFound, match="not being embedded again"):
@@ -360,7 +360,7 @@ def test_the_migration_goes_down_and_up_in_the_middle_of_it(shelf: Shelf) -> Non
     assert shelf.columns() == OLD
     execute(shelf.url, "UPDATE vecscope.documents_mine SET content_hash = 'x'")  # no trigger left
     migrations.migrate(shelf.url)
-    assert (shelf.collection.as_next, shelf.rows("content, embedding")) == (None, old)
+    assert (shelf.collection.as_shadow, shelf.rows("content, embedding")) == (None, old)
     assert shelf.fill().status is JobStatus.DONE
     assert_embedded_by_second(shelf.rows("content, next_embedding"))
 

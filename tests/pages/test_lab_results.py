@@ -63,7 +63,7 @@ def keep(
         dimensions=collection.dimensions,
         distance=collection.distance.value,
         storage=collection.storage.value,
-        change_mark=collection.change_mark,
+        change_mark=collection.revision,
         queries=4,
         queries_described=batch.source,
         selectivity=1.0,

@@ -147,7 +147,7 @@ class CollectionLab(PageModel):
 
     @cached_property
     def summary(self) -> CollectionSummary:
-        key = SummaryKey(self.collection.id, self.collection.change_mark)
+        key = SummaryKey(self.collection.id, self.collection.revision)
         return cached(key, lambda: self.database.query(summarise, self.collection))
 
     @property
@@ -156,12 +156,12 @@ class CollectionLab(PageModel):
 
     def categories(self) -> Sequence[tuple[str, int]]:
         """Each category with its number of documents."""
-        key = CategoriesKey(self.collection.id, self.collection.change_mark)
+        key = CategoriesKey(self.collection.id, self.collection.revision)
         return cached(key, lambda: self.database.query(list_categories, self.collection))
 
     def fields(self) -> Sequence[FieldFacts]:
         """The metadata fields that a filter can name."""
-        key = FieldsKey(self.collection.id, self.collection.change_mark)
+        key = FieldsKey(self.collection.id, self.collection.revision)
         return cached(key, lambda: self.database.query(list_fields, self.collection))
 
     def query_sets(self) -> Sequence[QuerySetSummary]:
@@ -250,7 +250,7 @@ class CollectionLab(PageModel):
         collection = self.collection
         return PlanKey(
             collection.id,
-            collection.change_mark,
+            collection.revision,
             self.embedded_rows,
             tuple(specs),
             len(self.candidates),

@@ -159,7 +159,7 @@ def number_field(
 
 
 def _label(collection: Collection) -> str:
-    if not collection.is_next:
+    if not collection.is_shadow:
         return collection.name
     return f"{collection.name} · by {collection.model} (not switched)"
 
