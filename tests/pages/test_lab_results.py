@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from lib.lab.repository import (
     note_basis,
     note_changed,
     note_end,
+    note_job,
     note_measurement,
     note_outcomes,
     note_queries,
@@ -27,9 +29,10 @@ from lib.lab.repository import (
 from lib.lab.spec import QueryKind, QuerySource
 from lib.store.collections import Collection, get_collection
 from lib.ui.lab.measurement_rows import key_of
+from lib.ui.lab.model import CollectionLab
 from lib.vectors.catalog import list_indexes
 from lib.vectors.index_methods import IndexKind
-from tests.pages.conftest import Library, words
+from tests.pages.conftest import Library, endless, words
 from tests.unit.lab_tables import GRAPH, IVF, TABLE, experiment, outcome
 
 Visit = Callable[..., AppTest]
@@ -341,3 +344,48 @@ def test_two_experiments_are_compared(visit: Visit, library: Library) -> None:
     assert "Not the same was asked, or not of the same data" in shown
     labels = [each.proto.label for each in app.get("download_button")]
     assert labels[:3] == ["JSON", "Measurements (csv)", "One page (HTML)"]
+
+
+def test_two_that_are_ticked_are_compared_by_one_click(visit: Visit, library: Library) -> None:
+    collection = films(library)
+    keep(library, collection, name="Before")
+    keep(library, collection, name="After", rows=5)
+    app = visit("index_lab", c="films", part="all")
+    for box in [box for box in app.checkbox if box.label.startswith("Compare")]:
+        app = box.check().run()
+    [link] = [each.proto for each in app.get("page_link") if "Compare" in each.proto.label]
+    assert link.label == "Compare **Before** with **After**"
+    address = {name: values[-1] for name, values in parse_qs(link.query_string).items()}
+    assert "Not the same was asked, or not of the same data" in words(visit("index_lab", **address))
+
+
+def test_what_a_running_experiment_writes_is_known(library: Library) -> None:
+    """By that the page draws its results again."""
+    collection = films(library)
+    job = library.start(collection, endless)
+    services = library.services
+
+    async def begin(db: Any) -> uuid.UUID:
+        id_, _ = await make_experiment(db, collection, experiment().spec, "Running")
+        await note_job(db, id_, job.id)
+        return id_
+
+    async def measure(db: Any) -> None:
+        await note_measurement(db, id_, TABLE[0])
+
+    async def judge(db: Any) -> None:
+        await note_outcomes(db, id_, [outcome(IVF, IndexKind.IVFFLAT, 30)])
+
+    lab = CollectionLab(services, collection)
+    assert lab.progress_of_running() == ()
+    id_ = services.database.query(begin)
+    written = [lab.progress_of_running()]
+    for write in (measure, judge):
+        services.database.query(write)
+        written.append(lab.progress_of_running())
+    assert written[0] == ((id_, 0, 0, 0),)
+    assert len(set(written)) == 3
+    assert lab.progress_of_running() == written[-1]
+    services.database.run(services.jobs.cancel(job.id))
+    library.wait()
+    assert lab.progress_of_running() == ()

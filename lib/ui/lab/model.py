@@ -40,13 +40,7 @@ from lib.lab.spec import ExperimentSpec, Target
 from lib.search.filters import FieldFacts, Filter, list_fields
 from lib.services import Services
 from lib.store.candidates import Candidate, CandidateSpec, drop_candidate, list_candidates
-from lib.store.collections import (
-    Collection,
-    CollectionSummary,
-    list_categories,
-    list_collections,
-    summarise,
-)
+from lib.store.collections import Collection, CollectionSummary, list_categories, summarise
 from lib.store.jobs import Job, JobKind
 from lib.ui.shared.model import PageModel
 from lib.ui.shared.session_cache import COSTLY_SECONDS, CacheKey, cached
@@ -127,9 +121,6 @@ class ExperimentResults:
 
 class LabModel(PageModel):
     """Index Lab before a collection is chosen."""
-
-    def list_collections(self) -> list[Collection]:
-        return self.database.query(list_collections)
 
     def open_collection(self, collection: Collection) -> CollectionLab:
         return CollectionLab(self.services, collection)
