@@ -21,7 +21,8 @@ import plotly.io
 
 from lib.projection.coloring import Coloring, NumericColoring, categorical_coloring
 from lib.projection.document_details import DocumentDetails
-from lib.ui.map.figures import MapPoints, map_points, picture
+from lib.ui.map.figures import map_figure
+from lib.ui.map.points import MapPoints, map_points
 
 AIM_SECONDS = 1.0
 
@@ -41,7 +42,7 @@ def made_up(points: int) -> tuple[np.ndarray, DocumentDetails]:
 
 def drawn(points: MapPoints, coloring: Coloring) -> int:
     """The length of the figure as JSON."""
-    figure = picture(points, coloring, (), np.arange(0), zoom=False, revision="1")
+    figure = map_figure(points, coloring, (), np.arange(0), zoom=False, revision="1")
     return len(plotly.io.to_json(figure, validate=False))
 
 

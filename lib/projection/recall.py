@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -64,9 +64,8 @@ async def measure_recall(
     database: Database,
     projection: Projection,
     candidate: Candidate,
+    settings: SearchSettings,
     *,
-    probes: int | None = None,
-    ef_search: int | None = None,
     k: int = K.default,
     queries: int = QUERIES.default,
     seed: int = 0,
@@ -80,7 +79,7 @@ async def measure_recall(
     """
     K.check(k, "k")
     QUERIES.check(queries, "queries")
-    settings = SearchSettings(probes=probes, ef_search=ef_search, scan=Scan.INDEX)
+    settings = replace(settings, scan=Scan.INDEX)
     if not candidate.ready:
         raise InvalidInput(
             f"The candidate “{candidate.name}” is not ready.", hint="Wait until it is built."

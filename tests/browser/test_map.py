@@ -112,7 +112,7 @@ def test_a_map_is_drawn_selected_on_asked_and_shared(
     expect(page.get_by_role("heading", name="Collections")).to_be_visible(timeout=SLOW_MS)
     load_sample(app, 800)
     page.goto(f"{app.url}/map")
-    page.get_by_role("button", name="Draw the map of 800 documents").click(timeout=SLOW_MS)
+    page.get_by_role("button", name="Build the map of 800 documents").click(timeout=SLOW_MS)
     expect(page.get_by_text("Mapping Python documentation by UMAP")).to_be_visible()
     expect(page.get_by_text("Mapping Python documentation by UMAP")).to_have_count(
         0, timeout=DRAWN_MS
@@ -124,7 +124,7 @@ def test_a_map_is_drawn_selected_on_asked_and_shared(
     selected = page.get_by_text(SELECTED)
     expect(selected).to_be_visible(timeout=SLOW_MS)
     first = selected.inner_text()
-    expect(page.get_by_text("What sets them apart")).to_be_visible()
+    expect(page.get_by_text("Distinctive terms")).to_be_visible()
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_text("Select points to see what they are")).to_be_visible()
     assert first.split()[0] != "0"
@@ -142,8 +142,8 @@ def test_a_map_is_drawn_selected_on_asked_and_shared(
     expect(page.locator(".hoverlayer .hovertext")).to_be_visible()
     zoom_in_and_move(page)
 
-    page.get_by_text("Finds", exact=True).click()
-    page.get_by_text("Far from all", exact=True).click()
+    page.get_by_text("Data issues", exact=True).click()
+    page.get_by_text("Outliers", exact=True).click()
     expect(page.get_by_text("100 rows")).to_be_visible(timeout=SLOW_MS)
     pick_first_row(page)
     expect(page).to_have_url(re.compile("sel="))

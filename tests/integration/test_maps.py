@@ -39,6 +39,7 @@ from lib.store.database import Database
 from lib.store.jobs import SHARE_UNITS, Job, JobContext, JobStatus
 from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.tuning import SearchSettings
 
 PCA = ProjectionSettings(Method.PCA)
 
@@ -472,7 +473,9 @@ def test_what_an_index_misses_is_what_numpy_misses(database: Database) -> None:
     atlas = Atlas(database, vectors)
     drawn = atlas.map()
     flat = atlas.build(IVFFlat(lists=20))
-    found = database.run(measure_recall(database, drawn, flat, probes=1, k=5, queries=400))
+    found = database.run(
+        measure_recall(database, drawn, flat, SearchSettings(probes=1), k=5, queries=400)
+    )
     assert (found.queries, found.k, found.certified) == (400, 5, True)
     truth = nearest_by_numpy(vectors, 5)
     expected = Counter(number for near in truth for number in near)
@@ -483,11 +486,13 @@ def test_what_an_index_misses_is_what_numpy_misses(database: Database) -> None:
     never_due = found.expected == 0
     assert np.isnan(found.missed_share[never_due]).all()
 
-    every = database.run(measure_recall(database, drawn, flat, probes=20, k=5, queries=50))
+    every = database.run(
+        measure_recall(database, drawn, flat, SearchSettings(probes=20), k=5, queries=50)
+    )
     assert (every.recall, every.missed.sum(), every.queries) == (1.0, 0, 50)
     assert np.isfinite(every.query_recall).sum() == 50
     with pytest.raises(InvalidInput, match="k is 0"):
-        database.run(measure_recall(database, drawn, flat, k=0))
+        database.run(measure_recall(database, drawn, flat, SearchSettings(), k=0))
 
 
 def test_too_many_rows_ask_the_graph_of_a_candidate(

@@ -54,14 +54,14 @@ def test_the_first_map_is_one_button_away(visit: Visit, library: Library) -> Non
     library.many_films()
     app = visit("map")
     assert "no map of this collection yet" in words(app)
-    [button] = [button for button in app.button if button.label.startswith("Draw the map of 120")]
+    [button] = [button for button in app.button if button.label.startswith("Build the map of 120")]
     assert "about" in button.label
 
 
 def test_too_few_documents_are_a_sentence(visit: Visit, library: Library) -> None:
     library.films()
     app = visit("map")
-    [button] = [button for button in app.button if button.label.startswith("Draw the map of 4")]
+    [button] = [button for button in app.button if button.label.startswith("Build the map of 4")]
     button.click().run()
     assert "fewer than 5" in words(app) or "at least 5" in words(app)
     assert not app.exception
@@ -84,12 +84,12 @@ def test_points_colours_and_a_question(visit: Visit, library: Library) -> None:
     assert "The axes have no unit" in words(app)
 
 
-def test_groups_of_the_vectors_take_the_place_of_crowds(visit: Visit, library: Library) -> None:
+def test_clusters_of_the_vectors_replace_density_clusters(visit: Visit, library: Library) -> None:
     collection = library.many_films()
     draw(library, collection)
     app = visit("map", clusters="kmeans", groups="4")
     names = [trace["name"] for trace in figure(app)["data"]]
-    assert len(names) == 4  # and none is in no group
+    assert len(names) == 4  # and none is in no cluster
     assert "none" not in names
 
 
@@ -100,7 +100,7 @@ def test_a_link_opens_the_selection(visit: Visit, library: Library) -> None:
     assert "2 documents selected" in words(app)
     true, drawn_apart = app.metric
     assert true.label.startswith("True distance")
-    assert drawn_apart.label == "Drawn distance"
+    assert drawn_apart.label == "Distance on the map"
     assert "selectedpoints" in json.dumps(figure(app))
     [like] = [each for each in app.get("page_link") if "more like these" in each.proto.label]
     assert like.proto.query_string.count("%2C") == 1  # two ids
@@ -110,7 +110,7 @@ def test_a_link_opens_the_selection(visit: Visit, library: Library) -> None:
     assert "sel" not in app.query_params
 
 
-def test_what_stands_out_and_how_far_to_trust(visit: Visit, library: Library) -> None:
+def test_data_issues_and_projection_quality(visit: Visit, library: Library) -> None:
     collection = library.many_films()  # each film thirty times, with a number
     draw(library, collection)
     app = visit("map", view="finds")
@@ -124,7 +124,7 @@ def test_what_stands_out_and_how_far_to_trust(visit: Visit, library: Library) ->
     assert {metric.label for metric in app.metric} == {
         "Trustworthiness",
         "Continuity",
-        "Neighbours kept",
+        "Neighbourhood preservation",
     }
 
 
@@ -159,7 +159,7 @@ def test_an_address_that_cannot_be_is_left_alone(
     assert len(figure(app)["data"]) >= 1
 
 
-def test_documents_that_came_later_are_put_in(visit: Visit, library: Library) -> None:
+def test_documents_that_came_later_are_placed(visit: Visit, library: Library) -> None:
     collection = library.many_films()
     draw(library, collection)
     many = [(f"{film[0]} {n}", *film[1:]) for n in range(31) for film in FILMS]
@@ -167,8 +167,8 @@ def test_documents_that_came_later_are_put_in(visit: Visit, library: Library) ->
     library.embed(collection)
     app = visit("map")
     assert "has changed since" in words(app)
-    [put] = [button for button in app.button if button.label == "Put new documents in"]
-    put.click().run()
+    [place] = [button for button in app.button if button.label == "Place new documents"]
+    place.click().run()
     library.wait()
     [drawn] = library.services.database.query(list_projections, collection)
     assert (drawn.placed_points, drawn.points, drawn.stale) == (4, 124, False)

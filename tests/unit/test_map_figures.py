@@ -17,17 +17,16 @@ from lib.projection.coloring import (
 )
 from lib.projection.document_details import DocumentDetails
 from lib.projection.placing import QueryPlacement
-from lib.ui.map.figures import (
-    MOST_HOVER_BYTES,
-    MOST_LEGENDS,
-    MOST_SNIPPETS,
+from lib.ui.map.figures import MAX_LEGEND_ENTRIES, map_figure
+from lib.ui.map.map_layer import layer_data
+from lib.ui.map.model import ClusterName, Question
+from lib.ui.map.points import (
+    MAX_HOVER_BYTES,
+    MAX_SNIPPET_POINTS,
     MapPoints,
     frame_of,
     map_points,
-    picture,
 )
-from lib.ui.map.map_layer import layer_data
-from lib.ui.map.model import ClusterName, Question
 from lib.vectors.search import SearchResult
 
 COUNT = 50
@@ -46,13 +45,13 @@ def details(count: int) -> DocumentDetails:
 
 
 def question(at: tuple[float, ...] | None, hits: tuple[int, ...]) -> Question:
-    place = None
+    placement = None
     if at is not None:
-        place = QueryPlacement(
+        placement = QueryPlacement(
             np.array(at, np.float32), np.array(hits), np.ones(1, np.float32), 0.0
         )
     nothing = SearchResult(hits=(), statement=None, asked=0)  # type: ignore[arg-type]
-    return Question("what?", None, nothing, place, "", hits, 0)
+    return Question("what?", None, nothing, placement, "", hits, 0)
 
 
 def draw(
@@ -60,8 +59,8 @@ def draw(
     points: MapPoints | None = None,
     **given: object,
 ) -> list[dict]:
-    options = {"asked": (), "chosen": np.arange(0), "zoom": False}
-    figure = picture(
+    options = {"questions": (), "selected": np.arange(0), "zoom": False}
+    figure = map_figure(
         points or map_points(AT, details(COUNT)), coloring, revision="1", **{**options, **given}
     )
     return [trace.to_plotly_json() for trace in figure.data]
@@ -72,13 +71,13 @@ def kinds() -> CategoricalColoring:
     return CategoricalColoring("Category", codes, ("x", "y", "z"))
 
 
-def drawn_places(traces: list[dict]) -> list[int]:
+def drawn_points(traces: list[dict]) -> list[int]:
     return [int(place) for trace in traces for place in trace["customdata"]]
 
 
 def test_each_point_is_drawn_once_where_it_lies() -> None:
     traces = draw(kinds())
-    assert sorted(drawn_places(traces)) == list(range(COUNT))
+    assert sorted(drawn_points(traces)) == list(range(COUNT))
     for trace in traces:
         places = np.asarray(trace["customdata"])
         np.testing.assert_array_equal(np.stack([trace["x"], trace["y"]], axis=1), AT[places])
@@ -100,7 +99,7 @@ def test_selected_points_stand_out_in_every_trace() -> None:
     chosen = np.array([1, 2, 30])
     found = [
         int(trace["customdata"][n])
-        for trace in draw(kinds(), chosen=chosen)
+        for trace in draw(kinds(), selected=chosen)
         for n in trace["selectedpoints"]
     ]
     assert sorted(found) == chosen.tolist()
@@ -111,8 +110,8 @@ def test_a_flat_picture_is_the_same_whatever_is_asked() -> None:
     """So it is not sent again: the questions lie in a layer above it."""
     options = {"zoom": False, "revision": "1"}
     points, nothing = map_points(AT, details(COUNT)), np.arange(0)
-    asked = picture(points, kinds(), [question((0.0, 0.0), (1,))], nothing, **options)
-    assert asked.to_json() == picture(points, kinds(), (), nothing, **options).to_json()
+    asked = map_figure(points, kinds(), [question((0.0, 0.0), (1,))], nothing, **options)
+    assert asked.to_json() == map_figure(points, kinds(), (), nothing, **options).to_json()
 
 
 def test_the_layer_has_the_questions_and_the_hits_of_the_last_one() -> None:
@@ -140,15 +139,15 @@ def test_the_layer_has_all_names_the_largest_first() -> None:
 
 @pytest.mark.parametrize("is_3d", [False, True])
 def test_kinds_beyond_the_legend_are_one_trace_in_their_own_looks(is_3d: bool) -> None:
-    count = (MOST_LEGENDS + 13) * 3
-    codes = np.arange(count, dtype=np.int32) % (MOST_LEGENDS + 13)
+    count = (MAX_LEGEND_ENTRIES + 13) * 3
+    codes = np.arange(count, dtype=np.int32) % (MAX_LEGEND_ENTRIES + 13)
     coloring = CategoricalColoring(
-        "Cluster", codes, tuple(f"c{n}" for n in range(MOST_LEGENDS + 13))
+        "Cluster", codes, tuple(f"c{n}" for n in range(MAX_LEGEND_ENTRIES + 13))
     )
     at = RNG.standard_normal((count, 3 if is_3d else 2)).astype(np.float32)
     traces = draw(coloring, map_points(at, details(count)))
-    assert sorted(drawn_places(traces)) == list(range(count))
-    assert len(traces) == MOST_LEGENDS + 1
+    assert sorted(drawn_points(traces)) == list(range(count))
+    assert len(traces) == MAX_LEGEND_ENTRIES + 1
     rest = traces[-1]
     assert rest["name"] == "13 more"
     scale = rest["marker"]["colorscale"]
@@ -159,24 +158,24 @@ def test_kinds_beyond_the_legend_are_one_trace_in_their_own_looks(is_3d: bool) -
     for place, color, sign in zip(
         rest["customdata"], rest["marker"]["color"], rest["marker"]["symbol"], strict=True
     ):
-        like = first[f"c{codes[place] - MOST_LEGENDS}"]
+        like = first[f"c{codes[place] - MAX_LEGEND_ENTRIES}"]
         assert (scale[2 * color][1], sign) == (like["color"], like["symbol"])
 
 
 def test_texts_are_shown_as_they_are_and_left_out_where_they_are_too_many() -> None:
     few = map_points(AT, details(COUNT))
-    assert few.text(3) == "<b>Title &lt;3&gt;</b><br>a<br>It begins"
+    assert few.hover_text(3) == "<b>Title &lt;3&gt;</b><br>a<br>It begins"
     (trace,) = draw(NumericColoring("Year", np.arange(COUNT, dtype=np.float64)), few)
     assert (trace["hovertext"][3], trace["text"][3]) == ("Title &lt;3&gt;", "a<br>It begins")
     assert trace["hovertemplate"] == "<b>%{hovertext}</b><br>%{text}<extra></extra>"
     alone = replace(details(COUNT), categories=(None,) * COUNT, snippets=("",) * COUNT)
-    assert map_points(AT, alone).text(3) == "<b>Title &lt;3&gt;</b>"
+    assert map_points(AT, alone).hover_text(3) == "<b>Title &lt;3&gt;</b>"
     (trace,) = draw(
         NumericColoring("Year", np.arange(COUNT, dtype=np.float64)), map_points(AT, alone)
     )
     assert trace["hovertemplate"] == "<b>%{hovertext}</b><extra></extra>"
-    many = MOST_SNIPPETS + 1
-    assert map_points(np.zeros((many, 2), np.float32), details(many)).below[0] == "a"
+    many = MAX_SNIPPET_POINTS + 1
+    assert map_points(np.zeros((many, 2), np.float32), details(many)).subtitles[0] == "a"
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "宇", "\U0001f52d", "x宇"])
@@ -189,9 +188,9 @@ def test_what_the_points_say_is_bounded_in_bytes(letter: str) -> None:
         snippets=("",) * many,
     )
     points = map_points(np.zeros((many, 2), np.float32), long)
-    assert points.below is not None
-    one = len(json.dumps(points.titles[0])) + len(json.dumps(points.below[0]))
-    assert one * many < MOST_HOVER_BYTES * 1.15  # what tells that a text goes on comes on top
+    assert points.subtitles is not None
+    one = len(json.dumps(points.titles[0])) + len(json.dumps(points.subtitles[0]))
+    assert one * many < MAX_HOVER_BYTES * 1.15  # what tells that a text goes on comes on top
     assert len(points.titles[0]) >= 8
     few = map_points(AT, replace(details(COUNT), titles=(letter * 500,) * COUNT))
     assert len(few.titles[0]) == 70
@@ -199,9 +198,9 @@ def test_what_the_points_say_is_bounded_in_bytes(letter: str) -> None:
 
 def test_three_dimensions() -> None:
     is_3d = map_points(RNG.standard_normal((COUNT, 3)).astype(np.float32), details(COUNT))
-    traces = draw(kinds(), is_3d, asked=[question((0.0, 0.0, 0.0), (1, 2))])
+    traces = draw(kinds(), is_3d, questions=[question((0.0, 0.0, 0.0), (1, 2))])
     assert {trace["type"] for trace in traces} == {"scatter3d"}
-    assert sorted(drawn_places(traces[:4])) == list(range(COUNT))
+    assert sorted(drawn_points(traces[:4])) == list(range(COUNT))
 
 
 def test_in_three_dimensions_a_question_has_lines_to_its_hits_and_a_path_to_the_one_before() -> (
@@ -210,7 +209,7 @@ def test_in_three_dimensions_a_question_has_lines_to_its_hits_and_a_path_to_the_
     at = RNG.standard_normal((COUNT, 3)).astype(np.float32)
     first, second = question((0.0, 0.0, 0.0), (1,)), question((1.0, 1.0, 1.0), (3, 5))
     path, spokes, hits, stars = draw(
-        kinds(), map_points(at, details(COUNT)), asked=[first, second]
+        kinds(), map_points(at, details(COUNT)), questions=[first, second]
     )[4:]
     rows = list(zip(spokes["x"], spokes["y"], spokes["z"], strict=True))
     assert list(zip(path["x"], path["y"], strict=True)) == [(0.0, 0.0), (1.0, 1.0)]

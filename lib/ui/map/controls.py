@@ -1,24 +1,22 @@
-"""The map page: its settings, the picture and what is selected on it.
-
-What was selected is kept with the map that it is on, and in the address as long as it is short.
-"""
+"""The settings column of the map page: which map, its clusters and colours, the questions, and the
+form that builds another map."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import assert_never
 
-import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from lib.formats import format_count, format_duration
 from lib.projection.coloring import FIELD_PREFIX, ColorBy
 from lib.projection.repository import ProjectionSummary
 from lib.projection.settings import (
     CLUSTERS,
+    FIRST_MAPS,
+    MIN_DIST,
     NEIGHBOURS,
     SAMPLE,
     SEED,
@@ -27,117 +25,102 @@ from lib.projection.settings import (
     Method,
     ProjectionSettings,
 )
-from lib.ui.map.figures import SOLID
-from lib.ui.map.map_layer import show_layer
-from lib.ui.map.model import Question
-from lib.ui.shared.markdown import escape
-from lib.ui.shared.url_state import by_value, read_choice, write_choice
+from lib.store.collections import CollectionSummary
+from lib.ui.map.model import MapModel
+from lib.ui.shared.page import refresh
+from lib.ui.shared.url_state import by_value
+from lib.ui.shared.widgets import choice, number_slider, optional_choice
 
-MOST_IN_ADDRESS = 20
-MOST_QUESTIONS = 20
-MOST_NAMES, USUAL_NAMES = 60, 14
-_CHART = "map_chart"
-_CHOSEN = "map:chosen"
-_ZOOM = "zoom"
-_ADDRESS = "sel"
-# Of the nearest documents around a question, in widths of the map (lib.projection.placing).
-FAR_SPREAD = 0.1
+MAX_QUESTIONS = 20
+MAX_NAMES, DEFAULT_NAMES = 60, 14
+MAX_NEIGHBOURS_ON_SLIDER = 100
 
 
-Place = Any  # of Streamlit's: what is drawn in it
+# --- maps ---------------------------------------------------------------------------------------
 
 
-# --- settings -----------------------------------------------------------------------------------
-
-
-def map_pickers(maps: Sequence[ProjectionSummary]) -> list[ProjectionSummary]:
-    """The map that is looked at, and perhaps another one beside it; their ids are in the
-    address."""
-    ids = {str(each.id): each for each in maps}
-    names, usual = by_value(list(ids)), str(maps[0].id)
-    read_choice("map", names, usual)
-    current = st.selectbox(
+def map_pickers(
+    maps: Sequence[ProjectionSummary],
+) -> tuple[ProjectionSummary, ProjectionSummary | None]:
+    """The map that is looked at, and perhaps another one to compare with; their ids are in the
+    URL."""
+    by_id = {str(summary.id): summary for summary in maps}
+    current = choice(
         "Map",
-        list(ids),
-        format_func=lambda each: ids[each].name,
+        by_value(list(by_id)),
+        lambda id_: by_id[id_].name,
         key="map",
-        help="The newest comes first.",
+        default=str(maps[0].id),
+        help_text="The newest comes first.",
     )
-    write_choice("map", names, current, usual)
-    others = [each for each in ids if each != current]
+    others = [id_ for id_ in by_id if id_ != current]
     if not others:
-        return [ids[current]]
-    read_choice("beside", by_value(others), None)
-    beside = st.selectbox(
-        "Beside it",
-        others,
-        index=None,
-        format_func=lambda each: ids[each].name,
-        placeholder="No other map",
+        return by_id[current], None
+    other = optional_choice(
+        "Compare with",
+        by_value(others),
+        lambda id_: by_id[id_].name,
         key="beside",
-        help="A second map of the same collection, with the same selection. What two maps show "
-        "alike is more than chance; what only one shows may be the layout's.",
+        placeholder="No other map",
+        help_text="A second map of the same collection, with the same selection. What both maps "
+        "show is more than chance; what only one shows may come from its layout.",
     )
-    write_choice("beside", by_value(others), beside, None)
-    return [ids[current]] + ([ids[beside]] if beside is not None else [])
-
-
-def places(answer: Any, views: Sequence[object]) -> list[Any]:
-    """Where each map is drawn."""
-    with answer:
-        return list(st.columns(len(views)))
+    return by_id[current], None if other is None else by_id[other]
 
 
 def cluster_picker() -> ClusterSettings | None:
-    """Other clusters than the map was drawn with; None leaves those."""
-    named = by_value(list(ClusterMethod))
-    read_choice("clusters", named, ClusterMethod.HDBSCAN)
-    method = st.selectbox(
+    """Other clusters than the map was built with; None leaves those."""
+    method = choice(
         "Clusters",
-        list(ClusterMethod),
-        format_func=lambda each: _CLUSTER_LABELS[each],
+        by_value(list(ClusterMethod)),
+        _cluster_label,
         key="clusters",
-        help="**Crowds on the map** (HDBSCAN): as many as there are, and what lies between them is "
-        "in none.  \n**Groups of the vectors** (k-means): a number that you choose; every document "
-        "is in one, and the layout has no say in it.",
+        default=ClusterMethod.HDBSCAN,
+        help_text="**Density clusters** (HDBSCAN): dense regions of the map, as many as there are; "
+        "what lies between them is in none.  \n**Clusters of the vectors** (k-means): a number "
+        "that you choose; every document is in one, and the layout has no influence.",
     )
-    write_choice("clusters", named, method, ClusterMethod.HDBSCAN)
-    if method is not ClusterMethod.KMEANS:
-        return None
-    kmeans_clusters = st.slider(
-        "Groups (k)",
-        CLUSTERS.low,
-        CLUSTERS.high,
-        CLUSTERS.default,
-        key="groups",
-        bind="query-params",
-        help="How many groups k-means makes.",
-    )
-    return ClusterSettings(ClusterMethod.KMEANS, count=kmeans_clusters)
+    match method:
+        case ClusterMethod.HDBSCAN:
+            return None
+        case ClusterMethod.KMEANS:
+            count = number_slider(
+                "Number of clusters (k)",
+                CLUSTERS.low,
+                CLUSTERS.high,
+                CLUSTERS.default,
+                1,
+                key="groups",
+                help_text="How many clusters k-means makes.",
+            )
+            return ClusterSettings(ClusterMethod.KMEANS, count=count)
+        case _:
+            assert_never(method)
 
 
-_CLUSTER_LABELS = {
-    ClusterMethod.HDBSCAN: "Crowds on the map (HDBSCAN)",
-    ClusterMethod.KMEANS: "Groups of the vectors (k-means)",
-}
+def _cluster_label(method: ClusterMethod) -> str:
+    match method:
+        case ClusterMethod.HDBSCAN:
+            return "Density clusters (HDBSCAN)"
+        case ClusterMethod.KMEANS:
+            return "Clusters of the vectors (k-means)"
+        case _:
+            assert_never(method)
 
 
 def color_picker(options: Sequence[str]) -> str:
-    """What the colours say."""
-    named = by_value(options)
-    read_choice("color", named, options[0])
-    chosen = st.selectbox(
+    """What the colours show."""
+    return choice(
         "Colour by",
-        list(options),
-        format_func=_color_label,
+        by_value(options),
+        _color_label,
         key="color",
-        help="**Cluster**: crowds on the map (HDBSCAN), named after the words that set them "
-        "apart.  \n**Neighbours kept**: which points stand among their true neighbours, and which "
-        "only seem to.  \n**Distance to the question** and **Lost by the index** come when there "
-        "is a question, or an index was tried.",
+        default=options[0],
+        help_text="**Cluster**: named by its distinctive terms.  \n**Neighbourhood preservation**: "
+        "which points lie among their true neighbours, and which only seem to.  \n**Distance to "
+        "the question** and **Missed by the index** come when there is a question, or an index was "
+        "measured.",
     )
-    write_choice("color", named, chosen, options[0])
-    return str(chosen)
 
 
 def _color_label(option: str) -> str:
@@ -146,55 +129,44 @@ def _color_label(option: str) -> str:
     return ColorBy(option).label
 
 
-def search_menu() -> Any:
-    """Where the settings of the search are; to be drawn in."""
-    return st.popover("How to search", icon=":material/tune:", width="stretch")
-
-
-def zoomed() -> bool:
-    """Whether the map shows the selection alone."""
-    return bool(st.session_state.get(_ZOOM, st.query_params.get(_ZOOM) == "true"))
-
-
-def zoom_toggle() -> None:
-    """Whether to show the selection alone."""
-    st.toggle("Zoom to them", key=_ZOOM, bind="query-params", width="content")
-
-
 def names_slider() -> int:
-    """How many clusters are named on the map."""
-    return st.slider(
+    """How many clusters are named on the map at a time."""
+    return number_slider(
         "Names on the map",
         0,
-        MOST_NAMES,
-        USUAL_NAMES,
+        MAX_NAMES,
+        DEFAULT_NAMES,
+        1,
         key="names",
-        bind="query-params",
-        help="At most so many at a time, of the largest clusters in sight. Zoom in with the mouse "
-        "wheel, and smaller ones have their turn; nearer still, the documents' own titles.",
+        help_text="At most so many at a time, of the largest clusters in sight. Zoom in with the "
+        "mouse wheel to see the names of smaller ones, and then the documents' own titles.",
     )
 
 
+# --- questions ----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Questions:
-    """The questions of a demo. step: which one is asked now, from 0."""
+class QuestionSeries:
+    """The questions of a demo, shown one step at a time."""
 
     texts: tuple[str, ...]
     step: int
+    """Which one is the current one, from 0."""
 
     @property
-    def asked(self) -> tuple[str, ...]:
-        """Up to the one that is asked now, which is the last."""
+    def shown(self) -> tuple[str, ...]:
+        """Up to the current one, which is the last."""
         return self.texts[: self.step + 1]
 
     @property
-    def now(self) -> str:
-        """Empty where nothing is asked."""
+    def current(self) -> str:
+        """Empty where there is no question."""
         return self.texts[self.step] if self.texts else ""
 
 
-def questions_field() -> Questions:
-    """One question a line; with several, a step at a time."""
+def questions_field() -> QuestionSeries:
+    """One question a line; with several, a slider for the step."""
     text = st.text_area(
         "Questions",
         key="q",
@@ -202,230 +174,128 @@ def questions_field() -> Questions:
         height=86,
         placeholder="Ask something, and press Ctrl+Enter. One question a line makes a path.",
         help="A question is placed on the map by the weighted mean of its nearest documents, and "
-        "its answers light up. It was not laid out with the map: its place says where its "
-        "answers are, not more.",
+        "its hits are marked. It was not laid out with the map: its position shows where its hits "
+        "are, not more.",
     )
-    texts = tuple(line.strip() for line in (text or "").splitlines() if line.strip())
-    texts = texts[:MOST_QUESTIONS]
+    lines = [line.strip() for line in (text or "").splitlines()]
+    texts = tuple(line for line in lines if line)[:MAX_QUESTIONS]
     if len(texts) < 2:
-        return Questions(texts, 0)
-    step = st.slider(
+        return QuestionSeries(texts, 0)
+    step = number_slider(
         "Step",
         1,
         len(texts),
         1,
+        1,
         key="step",
-        bind="query-params",
-        help="Which question is asked; the dotted line is the path so far.",
+        help_text="Which question is the current one; the dotted line is the path so far.",
     )
-    return Questions(texts, step - 1)
+    return QuestionSeries(texts, step - 1)
+
+
+def search_menu() -> DeltaGenerator:
+    """The popover with the settings of the search; to be drawn in."""
+    return st.popover("Search settings", icon=":material/tune:", width="stretch")
 
 
 # --- building -----------------------------------------------------------------------------------
 
 
-def offer_map(documents: int, seconds: float, *, busy: bool) -> bool:
-    """There is no map yet; true where one is to be drawn. busy: one is being drawn."""
-    if busy:
+def offer_first_map(model: MapModel, summary: CollectionSummary, *, is_building: bool) -> None:
+    """Offers to build the first map, and starts it when the button is pressed."""
+    if is_building:
         st.caption(
-            "The first map is being drawn. It is shown as soon as it is there; you can leave the "
+            "The first map is being built. It is shown as soon as it is ready; you can leave the "
             "page meanwhile."
         )
-        return False
+        return
     st.info(
-        "There is no map of this collection yet. A map puts each document near those that are "
-        "like it: you see what the collection is about, what is there twice, and where a "
-        "question lands.",
+        "There is no map of this collection yet. A map places each document near those that are "
+        "like it: you see what the collection is about, which documents are there twice, and where "
+        "a question lands.",
         icon=":material/map:",
     )
-    return st.button(
-        f"Draw the map of {format_count(documents, 'document')} (about {format_duration(seconds)})",
+    documents = format_count(summary.embedded, "document")
+    duration = format_duration(model.estimated_seconds(summary, FIRST_MAPS))
+    if st.button(
+        f"Build the map of {documents} (about {duration})",
         type="primary",
         icon=":material/draw:",
-        help="A quick picture (PCA) comes first, then the map itself (UMAP), as a job: you can "
-        "leave the page meanwhile.",
+        help="A quick map (PCA) comes first, then the map itself (UMAP), as a job: you can leave "
+        "the page meanwhile.",
+    ):
+        model.build(summary.collection, FIRST_MAPS)
+        refresh()
+
+
+def build_form(model: MapModel, summary: CollectionSummary) -> ProjectionSettings | None:
+    """Settings for another map, in a popover; None until the button is pressed."""
+    with st.popover("Build another map", icon=":material/draw:"):
+        settings = _projection_settings()
+        duration = format_duration(model.estimated_seconds(summary, [settings]))
+        is_pressed = st.button(
+            f"Build (about {duration})", type="primary", key="new_map", icon=":material/draw:"
+        )
+    return settings if is_pressed else None
+
+
+def _projection_settings() -> ProjectionSettings:
+    method = st.segmented_control(
+        "Method",
+        list(Method),
+        format_func=lambda method: method.label,
+        default=Method.UMAP,
+        required=True,
+        key="new_map_method",
+        help="**UMAP** keeps neighbours together and separates clusters.  \n**PCA** turns the "
+        "vectors so that most of their variance is seen; it is quick and preserves large distances "
+        "better than small ones.",
     )
-
-
-def build_form(
-    seconds: Callable[[ProjectionSettings], float],
-) -> tuple[ProjectionSettings, ...]:
-    """Another map with settings of one's own, in a popover; none until the button is pressed."""
-    with st.popover("Draw another map", icon=":material/draw:"):
-        method = st.segmented_control(
-            "Method",
-            list(Method),
-            format_func=lambda each: each.label,
-            default=Method.UMAP,
-            required=True,
-            key="new_map_method",
-            help="**UMAP** keeps neighbours together and draws crowds apart.  \n**PCA** turns the "
-            "vectors so that most of their spread is seen; it is quick and keeps the large "
-            "distances better than the small ones.",
+    n_neighbors, min_dist = NEIGHBOURS.default, MIN_DIST
+    if method is Method.UMAP:
+        n_neighbors = st.slider(
+            "Neighbours that stay together (n_neighbors)",
+            NEIGHBOURS.low,
+            MAX_NEIGHBOURS_ON_SLIDER,
+            NEIGHBOURS.default,
+            key="new_map_neighbours",
+            help="Few show local structure, many the global one.",
         )
-        neighbours, min_dist = NEIGHBOURS.default, 0.1
-        if method is Method.UMAP:
-            neighbours = st.slider(
-                "Neighbours that stay together (n_neighbors)",
-                NEIGHBOURS.low,
-                100,
-                NEIGHBOURS.default,
-                key="new_map_neighbours",
-                help="Few show fine structure, many the whole.",
-            )
-            min_dist = st.slider(
-                "How close points may lie (min_dist)",
-                0.0,
-                1.0,
-                0.1,
-                0.05,
-                key="new_map_min_dist",
-                help="Small values draw dense crowds, large ones spread them.",
-            )
-        is_3d = st.checkbox(
-            "Three dimensions",
-            key="new_map_solid",
-            help="Keeps a little more, and is harder to read: it can be turned, not selected in.",
+        min_dist = st.slider(
+            "How close points may lie (min_dist)",
+            0.0,
+            1.0,
+            MIN_DIST,
+            0.05,
+            key="new_map_min_dist",
+            help="Small values make dense clusters, large ones spread them.",
         )
-        limit = st.number_input(
-            "At most so many documents",
-            SAMPLE.low,
-            SAMPLE.high,
-            SAMPLE.default,
-            key="new_map_limit",
-            help="A larger collection is sampled, each category by its share.",
-        )
-        seed = st.number_input(
-            "Seed", SEED.low, SEED.high, SEED.default, key="new_map_seed",
-            help="The same seed and data give the same map; another one shows what is chance.",
-        )  # fmt: skip
-        settings = ProjectionSettings(
-            method=method or Method.UMAP,
-            dimensions=3 if is_3d else 2,
-            seed=int(seed),
-            limit=int(limit),
-            n_neighbors=neighbours,
-            min_dist=min_dist,
-        )
-        pressed = st.button(
-            f"Draw (about {format_duration(seconds(settings))})",
-            type="primary",
-            key="new_map",
-            icon=":material/draw:",
-        )
-    return (settings,) if pressed else ()
-
-
-# --- the picture --------------------------------------------------------------------------------
-
-
-def chosen_ids(projection: uuid.UUID) -> list[str]:
-    """Of the selected documents, as the address has them; those of another map are forgotten."""
-    kept = st.session_state.get(_CHOSEN)
-    if kept is not None and kept[0] == projection:
-        return list(kept[1])
-    given = st.query_params.get(_ADDRESS, "")
-    return [each for each in given.split(",") if each]
-
-
-def show_chart(
-    figure: go.Figure,
-    over: dict[str, Any],
-    summary: ProjectionSummary,
-    to_ids: Callable[[Sequence[int]], list[str]] | None,
-) -> None:
-    """The map, with what lies over it; a click, a box or a lasso on it selects. to_ids: places →
-    ids; None for a map that is only looked at."""
-    flat, key, on_select = summary.dimensions != SOLID, f"{_CHART}:{summary.id}", None
-    if flat and to_ids is not None:
-        key, on_select = _CHART, partial(_take_selection, summary.id, to_ids)
-    holder = f"{_CHART}_{'beside' if to_ids is None else 'first'}"
-    with st.container(key=holder, gap=None):
-        st.plotly_chart(
-            figure,
-            key=key,
-            on_select=on_select or "ignore",
-            selection_mode=("points", "box", "lasso"),
-            config={"scrollZoom": True, "displaylogo": False},
-            alt=f"{escape(summary.name)}: documents as points; those that are alike lie near each "
-            "other",
-        )
-        if flat:
-            show_layer(over, holder=holder)
-
-
-def _take_selection(projection: uuid.UUID, to_ids: Callable[[Sequence[int]], list[str]]) -> None:
-    event: Any = st.session_state.get(_CHART)
-    points = event["selection"]["points"] if event else []
-    places = dict.fromkeys(_place(point) for point in points if "customdata" in point)
-    choose(projection, to_ids(list(places)))
-
-
-def _place(point: Any) -> int:
-    data = point["customdata"]
-    return int(data[0] if isinstance(data, list | tuple) else data)
-
-
-def choose(projection: uuid.UUID, ids: Sequence[str]) -> None:
-    """Selects these documents in place of what was selected; in the address too, if not too
-    many."""
-    st.session_state[_CHOSEN] = (projection, list(ids))
-    if 0 < len(ids) <= MOST_IN_ADDRESS:
-        st.query_params[_ADDRESS] = ",".join(ids)
-    else:
-        st.query_params.pop(_ADDRESS, None)
-
-
-def caption(summary: ProjectionSummary, describe_coloring: str, outside: int) -> None:
-    """How to read the picture, in one line under it. outside: points beyond its edges."""
-    words = [describe_coloring, "The axes have no unit: near means alike, far apart says little."]
-    if outside:
-        words.append(
-            f"{format_count(outside, 'document')} far from the rest: zoom out to see them."
-        )
-    if summary.sampled:
-        words.append(
-            f"A sample: {summary.points:,} of {format_count(summary.documents, 'document')}."
-        )
-    if summary.left_out:
-        words.append(
-            f"{format_count(summary.left_out, 'document')} had no distance to anything and are "
-            "left out."
-        )
-    st.caption(" ".join(escape(each) for each in words))
-
-
-def show_stale(summary: ProjectionSummary, *, busy: bool) -> bool:
-    """Says that documents were written since; true where they are to be put in."""
-    if not summary.stale:
-        return False
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.warning(
-            "The collection has changed since this map was drawn.",
-            icon=":material/history:",
-            width="stretch",
-        )
-        return st.button(
-            "Put new documents in",
-            icon=":material/add_location:",
-            disabled=busy,
-            help="Each is placed by the weighted mean of its nearest neighbours on the map, in the "
-            "cluster that most of them are in, and marked as put in later. Documents that are gone "
-            "stay until a new map is drawn.",
-        )
-
-
-def show_question(asked: Sequence[Question]) -> None:
-    """What became of the last question, in one line."""
-    for question in asked[-1:]:
-        words = [f"**{escape(question.text)}**: {format_count(len(question.result), 'answer')}"]
-        if question.missing:
-            words.append(f"{question.missing:,} of them are not on this map")
-        if question.place is None:
-            words.append(escape(question.why_not))
-        elif question.place.spread > FAR_SPREAD:
-            words.append(
-                "its nearest documents lie far apart on the map, so that its place between them "
-                "says little"
-            )
-        st.markdown(" · ".join(words))
+    is_3d = st.checkbox(
+        "Three dimensions",
+        key="new_map_solid",
+        help="Preserves a little more, and is harder to read: it can be turned, not selected in.",
+    )
+    limit = st.number_input(
+        "Maximum number of documents",
+        SAMPLE.low,
+        SAMPLE.high,
+        SAMPLE.default,
+        key="new_map_limit",
+        help="A larger collection is sampled, each category by its share.",
+    )
+    seed = st.number_input(
+        "Random seed",
+        SEED.low,
+        SEED.high,
+        SEED.default,
+        key="new_map_seed",
+        help="The same seed and data give the same map; another one shows what is chance.",
+    )
+    return ProjectionSettings(
+        method=method or Method.UMAP,
+        dimensions=3 if is_3d else 2,
+        seed=int(seed),
+        limit=int(limit),
+        n_neighbors=n_neighbors,
+        min_dist=min_dist,
+    )

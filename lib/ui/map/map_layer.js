@@ -9,7 +9,7 @@
 // data: holder, the class of the element that the map is in; names, the largest first, as
 // [x, y, text]; most, how many of them at a time; questions in their order, the last one is asked
 // now, as [x, y, text]; placed, whether the last one is among them; hits of the last one, the best
-// first, as [x, y]; color of the questions.
+// first, as [x, y]; color of the questions; nameColor and nameBackground of the names.
 
 const MOST_TITLES = 40; // documents in sight, above which their titles are not shown
 const MOST_CHARACTERS = 34;
@@ -39,7 +39,7 @@ export default function ({ data, parentElement }) {
     const above = topOf(chart);
     if (layer.nextSibling !== above) above.before(layer);
     over(layer, chart._fullLayout);
-    paint(layer);
+    paint(layer, data);
     follow(chart);
     place();
   };
@@ -48,7 +48,8 @@ export default function ({ data, parentElement }) {
     if (!event.target.closest('.modebar-btn[data-title^="Download"]')) return;
     const { layout } = chart;
     const before = layout.annotations;
-    layout.annotations = [...(before ?? []), ...shown.map(written), ...asked(data)];
+    const labels = shown.map((label) => annotation(label, data));
+    layout.annotations = [...(before ?? []), ...labels, ...questionAnnotations(data)];
     setTimeout(() => (layout.annotations = before));
   };
   const detach = () => {
@@ -116,11 +117,13 @@ function over(element, { xaxis, yaxis }) {
 }
 
 // By day or by night, in the font of the page.
-function paint(layer) {
+function paint(layer, { nameColor, nameBackground }) {
   const { color, backgroundColor, fontFamily } = appStyle();
   layer.style.setProperty('--vecscope-font', fontFamily);
   layer.style.setProperty('--vecscope-ink', color);
   layer.style.setProperty('--vecscope-paper', backgroundColor);
+  layer.style.setProperty('--vecscope-name', nameColor);
+  layer.style.setProperty('--vecscope-name-ground', nameBackground);
 }
 
 const appStyle = () => getComputedStyle(document.querySelector('.stApp') ?? document.body);
@@ -204,13 +207,13 @@ function showLabels(layer, all) {
   });
 }
 
-// As an annotation of Plotly's.
-function written({ kind, text, side, gap, shift, at: [x, y] }) {
+// A label as an annotation of Plotly's.
+function annotation({ kind, text, side, gap, shift, at: [x, y] }, { nameColor, nameBackground }) {
   const common = { x, y, text: escaped(text), showarrow: false, borderpad: 2 };
   if (kind === 'name') {
     const [xshift, yshift] = shift;
-    const font = { size: 12, color: 'white' };
-    return { ...common, font, bgcolor: 'rgba(45,45,55,0.78)', xshift, yshift };
+    const font = { size: 12, color: nameColor };
+    return { ...common, font, bgcolor: nameBackground, xshift, yshift };
   }
   const xanchor = side > 0 ? 'left' : 'right';
   const font = { size: 11, color: appStyle().color };
@@ -290,8 +293,8 @@ function element(name, attributes, text = '') {
   return made;
 }
 
-// The same as annotations of Plotly's.
-function asked({ questions, placed, hits, color }) {
+// The questions as annotations of Plotly's.
+function questionAnnotations({ questions, placed, hits, color }) {
   const arrow = ([ax, ay], [x, y], arrowhead) => ({
     text: '', x, y, ax, ay, axref: 'x', ayref: 'y', arrowhead, arrowcolor: color, arrowwidth: 1.5,
     opacity: 0.8,
@@ -301,11 +304,11 @@ function asked({ questions, placed, hits, color }) {
   });
   const now = placed ? questions.at(-1) : null;
   return [
-    ...questions.slice(1).map((each, n) => arrow(questions[n], each, 2)),
+    ...questions.slice(1).map((question, n) => arrow(questions[n], question, 2)),
     ...(now ? hits.map((hit) => arrow(now, hit, 6)) : []),
     ...hits.map((hit) => sign(hit, '○', 20)),
     ...hits.map((hit, n) => sign(hit, `${n + 1}`, 11, 13)),
-    ...questions.map((each) => sign(each, '★', 22)),
+    ...questions.map((question) => sign(question, '★', 22)),
   ];
 }
 

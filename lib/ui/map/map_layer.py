@@ -1,4 +1,4 @@
-"""What lies over a map's picture, drawn in the browser: names, and questions with their hits."""
+"""The layer over a map, drawn in the browser: cluster names, and questions with their hits."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import streamlit as st
 
-from lib.ui.map.figures import MapPoints
 from lib.ui.map.model import ClusterName, Question
+from lib.ui.map.points import MapPoints
 from lib.ui.shared.charts import FUSED
+
+NAME_COLOR, NAME_BACKGROUND = "white", "rgba(45, 45, 55, 0.78)"
+"""Of a cluster's name, over the map and in the downloaded picture."""
 
 _CSS = """
 .vecscope-layer span {
@@ -19,7 +22,8 @@ _CSS = """
 .vecscope-layer span, .vecscope-layer text { font-family: var(--vecscope-font); }
 .vecscope-layer svg { position: absolute; inset: 0; }
 .vecscope-name {
-  padding: 3px 4px; font-size: 12px; color: white; background: rgba(45, 45, 55, 0.78);
+  padding: 3px 4px; font-size: 12px;
+  color: var(--vecscope-name); background: var(--vecscope-name-ground);
 }
 .vecscope-title, .vecscope-question, .vecscope-layer .rank {
   font-size: 11px; color: var(--vecscope-ink); fill: var(--vecscope-ink);
@@ -45,23 +49,35 @@ _mount = st.components.v2.component(
 def layer_data(
     points: MapPoints,
     names: Sequence[ClusterName],
-    most: int,
-    asked: Sequence[Question],
+    max_names: int,
+    questions: Sequence[Question],
 ) -> dict[str, Any]:
-    """What map_layer.js draws over a flat map. most: how many names at a time, of the largest
-    clusters in sight; asked: questions in their order, the last one is asked now."""
-    number_by_size = sorted(names, key=lambda each: -each.points)
-    now = asked[-1] if asked else None
+    """What map_layer.js draws over a flat map.
+
+    max_names: how many names at a time, of the largest clusters in sight. questions: in their
+    order, the last one is the current one.
+    """
+    current = questions[-1] if questions else None
     return {
-        "names": [[*name.at, name.text] for name in number_by_size],
-        "most": most,
-        "questions": [[*each.at, each.text] for each in asked if each.at is not None],
-        "placed": now is not None and now.at is not None,
-        "hits": points.coordinates[list(now.hits)].tolist() if now is not None else [],
+        "names": [
+            [*name.position, name.text]
+            for name in sorted(names, key=lambda name: name.points, reverse=True)
+        ],
+        "most": max_names,
+        "questions": [
+            [*question.position, question.text]
+            for question in questions
+            if question.position is not None
+        ],
+        "placed": current is not None and current.position is not None,
+        "hits": [] if current is None else points.coordinates[list(current.hits)].tolist(),
         "color": FUSED,
+        "nameColor": NAME_COLOR,
+        "nameBackground": NAME_BACKGROUND,
     }
 
 
 def show_layer(data: dict[str, Any], *, holder: str) -> None:
-    """Over the map in the container with the key ``holder``, in which this is called."""
+    """Draws the layer over the map in the container with the key ``holder``, in which this is
+    called."""
     _mount(key=f"{holder}_layer", data={"holder": f"st-key-{holder}", **data})
