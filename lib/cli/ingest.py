@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +10,23 @@ from typing import Any
 import click
 
 from lib.cli.collections import CollectionOptions
-from lib.cli.given import (
-    GivenVectors,
-    find_or_make,
-    look_for_vectors,
-    queries_of,
-    read_options,
-    save_queries,
-)
+from lib.cli.files import find_files, split_beir_folders
 from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.precomputed_vectors import (
+    PrecomputedVectors,
+    find_or_create,
+    find_precomputed_vectors,
+    with_embedding_column,
+)
+from lib.cli.query_file import save_query_sets
 from lib.cli.query_sets import print_saved, saved_json, summaries_of
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import InvalidInput, NotFound
 from lib.evaluation.query_sets import QuerySetSummary, SavedQuerySet
-from lib.ingest.beir import JudgedFolder, find_judged
+from lib.formats import format_duration
+from lib.ingest.beir import JudgedFolder
 from lib.ingest.columns import ColumnChoice
-from lib.ingest.document_stream import file_stream
-from lib.ingest.file_source import FileSource
+from lib.ingest.document_stream import DocumentStream, file_stream
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.jobs import (
     can_resume,
@@ -39,14 +38,15 @@ from lib.ingest.jobs import (
 from lib.ingest.missing import Missing
 from lib.ingest.pipeline import LoadOptions
 from lib.ingest.problems import problems_path
+from lib.ingest.queries import QueryStream
 from lib.ingest.read_options import MAX_PART_TOKENS, MIN_PART_TOKENS, ReadOptions
-from lib.ingest.readers.registry import EXTENSIONS, reader_for
+from lib.ingest.readers.registry import EXTENSIONS
+from lib.ingest.sample import SAMPLE_NAME
 from lib.services import Services
 from lib.store.collections import Collection, list_collections
 from lib.store.jobs import Job
 from lib.vectors.distance import Distance, Storage
 
-SAMPLE_COLLECTION = "Python documentation"
 SHOWN_PROBLEMS = 20
 _RECENT_JOBS = 200
 _GO_ON = "What was done is kept. Run the same command again to go on from there."
@@ -180,45 +180,75 @@ def ingest(
         texts=texts,
         dataset=dataset,
     )
-    judged, others = _part_judged([Path(path) for path in paths])
-    found = _find_files(others)
-    vectors = look_for_vectors(found.sources, options)
-    problems = [*found.problems, *vectors.problems]
-    unreadable = [problem.source for problem in (*found.unreadable, *vectors.problems)]
+    load_input = _find_input(paths, options, replace_all=replace_all)
+    with open_session() as services:
+        collection = find_or_create(
+            services,
+            name,
+            CollectionOptions(model, distance, storage, "english"),
+            load_input.vectors,
+            embedding_column,
+        )
+        options = with_embedding_column(options, collection, load_input.vectors, embedding_column)
+        queries = load_input.query_streams(collection, splits)
+        saved, unread = save_query_sets(services, collection, queries)
+        job = services.database.run(
+            start_load(
+                services.jobs,
+                services.documents,
+                collection,
+                load_input.document_streams(options),
+                LoadOptions(embed=not no_embed, replace_all=replace_all),
+            )
+        )
+        job = follow(services, job, if_stopped=_go_on(job))
+        summaries = summaries_of(services, collection, saved)
+    unread = [*load_input.problems, *unread]
+    if not _print_load(services, collection, job, unread, saved, summaries, as_json=as_json):
+        ctx.exit(1)
+
+
+@dataclass(frozen=True)
+class _LoadInput:
+    """What the paths of the command name."""
+
+    beir_folders: list[JudgedFolder]
+    vectors: PrecomputedVectors
+    """With all other files among its sources."""
+    problems: list[IncomingProblem]
+
+    def document_streams(self, options: ReadOptions) -> list[DocumentStream]:
+        return [
+            *(file_stream(source, options) for source in self.vectors.sources),
+            *(folder.documents() for folder in self.beir_folders),
+        ]
+
+    def query_streams(self, collection: Collection, splits: Sequence[str]) -> list[QueryStream]:
+        return [
+            *(stream for folder in self.beir_folders for stream in folder.query_streams(splits)),
+            *self.vectors.query_streams(collection),
+        ]
+
+
+def _find_input(paths: Sequence[str], options: ReadOptions, *, replace_all: bool) -> _LoadInput:
+    """Raises InvalidInput where nothing can be read, or where --replace-all would delete the
+    documents of a file that cannot be read."""
+    beir_folders, others = split_beir_folders([Path(path) for path in paths])
+    files = find_files(others)
+    vectors = find_precomputed_vectors(files.sources, options)
+    unreadable = [problem.source for problem in (*files.unreadable, *vectors.problems)]
     if replace_all and unreadable:
         raise InvalidInput(
             f"{unreadable[0]} cannot be read, so its documents would be taken for gone.",
             hint="Leave --replace-all out, or make the file readable.",
             field="replace_all",
         )
-    if not vectors.sources and not judged:
+    if not vectors.sources and not beir_folders:
         raise InvalidInput(
             vectors.problems[0].reason if vectors.problems else "None of these files can be read.",
             hint=f"What can be read: {', '.join(EXTENSIONS)}.",
         )
-    with open_session() as services:
-        wanted = CollectionOptions(model, distance, storage, "english")
-        collection = find_or_make(services, name, wanted, vectors, embedding_column)
-        options = read_options(options, collection, vectors, embedding_column)
-        streams = [file_stream(source, options) for source in vectors.sources]
-        streams += [folder.documents() for folder in judged]
-        queries = [stream for folder in judged for stream in folder.query_streams(splits)]
-        queries += queries_of(vectors, collection)
-        saved, unread = save_queries(services, collection, queries)
-        job = services.database.run(
-            start_load(
-                services.jobs,
-                services.documents,
-                collection,
-                streams,
-                LoadOptions(embed=not no_embed, replace_all=replace_all),
-            )
-        )
-        job = follow(services, job, if_stopped=_go_on(job))
-        summaries = summaries_of(services, collection, saved)
-    unread = [*problems, *unread]
-    if not _print_load(services, collection, job, unread, saved, summaries, as_json=as_json):
-        ctx.exit(1)
+    return _LoadInput(beir_folders, vectors, [*files.problems, *vectors.problems])
 
 
 def _resume(job_id: str, *, as_json: bool) -> bool:
@@ -255,7 +285,7 @@ def _find_job(services: Services, job_id: str) -> Job:
 @click.option(
     "--collection",
     "name",
-    default=SAMPLE_COLLECTION,
+    default=SAMPLE_NAME,
     show_default=True,
     help="Where to; made if it is not there.",
 )
@@ -267,8 +297,8 @@ def sample(name: str, limit: int | None, as_json: bool) -> None:
     It is read from this machine; nothing comes from the network.
     """
     with open_session() as services:
-        wanted = CollectionOptions(None, None, None, "english")
-        collection = find_or_make(services, name, wanted, GivenVectors())
+        options = CollectionOptions(None, None, None, "english")
+        collection = find_or_create(services, name, options, PrecomputedVectors())
         job = services.database.run(
             start_sample_load(services.jobs, services.documents, collection, limit)
         )
@@ -313,88 +343,6 @@ def _print_missing(collection: Collection, missing: Sequence[Missing], *, as_jso
         )
 
 
-# --- files --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Found:
-    """unreadable: those of the problems that are no matter of the file's kind."""
-
-    sources: list[FileSource]
-    problems: list[IncomingProblem]
-    unreadable: list[IncomingProblem]
-
-
-def _part_judged(paths: Sequence[Path]) -> tuple[list[JudgedFolder], list[Path]]:
-    """The folder in BEIR form, if there is one, and the other paths.
-
-    Raises InvalidInput where there are two: their ids are numbers mostly, the same ones in each.
-    """
-    judged = {
-        path: folder
-        for path in paths
-        if path.is_dir() and (folder := find_judged(path)) is not None and folder.corpus is not None
-    }
-    if len(judged) > 1:
-        raise InvalidInput(
-            f"{' and '.join(map(str, judged))} are judged collections, whose ids may be the same.",
-            hint="Load each into a collection of its own.",
-        )
-    return list(judged.values()), [path for path in paths if path not in judged]
-
-
-def _find_files(paths: Sequence[Path]) -> _Found:
-    """Raises InvalidInput where two files would have the same name, and so the same ids."""
-    sources: list[FileSource] = []
-    problems: list[IncomingProblem] = []
-    unreadable: list[IncomingProblem] = []
-    places: dict[str, Path] = {}
-    for path, name in _walk(paths, unreadable):
-        try:
-            if not path.is_file():
-                raise InvalidInput("It is no ordinary file.")
-            reader_for(name)
-            source = FileSource.from_path(path, name=name)
-        except InvalidInput as exc:
-            problems.append(IncomingProblem(name, "", exc.message, exc.hint))
-        except OSError as exc:
-            unreadable.append(IncomingProblem(name, "", f"It cannot be read: {exc.strerror}."))
-        else:
-            other = places.setdefault(source.name, path)
-            if other != path:
-                raise InvalidInput(
-                    f"{other} and {path} would both be called {source.name}, and one would replace "
-                    "the other.",
-                    hint="Name the folder above them instead.",
-                )
-            sources.append(source)
-    return _Found(sources, [*problems, *unreadable], unreadable)
-
-
-def _walk(paths: Sequence[Path], problems: list[IncomingProblem]) -> Iterator[tuple[Path, str]]:
-    """(file, its name: its path inside the folder that was named), each file once, by name."""
-    seen: set[Path] = set()
-
-    def not_listed(exc: OSError) -> None:
-        problems.append(IncomingProblem(str(exc.filename), "", f"{exc.strerror}."))
-
-    for path in paths:
-        if not path.is_dir():
-            found = [(path, path.name)]
-        else:
-            found = []
-            for folder, folders, files in os.walk(path, onerror=not_listed):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                for name in sorted(files):
-                    if not name.startswith("."):
-                        file = Path(folder, name)
-                        found.append((file, file.relative_to(path).as_posix()))
-        for file, name in found:
-            if file.resolve() not in seen:
-                seen.add(file.resolve())
-                yield file, name
-
-
 # --- what became of it --------------------------------------------------------------------------
 
 
@@ -430,7 +378,8 @@ def _print_load(
     removed = f", {gone:,} removed" if gone else ""
     click.echo(
         f"{collection.name}: {stored['new']:,} new, {stored['changed']:,} changed, "
-        f"{stored['unchanged']:,} unchanged{repeated}{removed}, in {result['seconds']:.1f} s."
+        f"{stored['unchanged']:,} unchanged{repeated}{removed}, in "
+        f"{format_duration(result['seconds'])}."
     )
     if result["kept_because"]:
         click.echo(result["kept_because"])

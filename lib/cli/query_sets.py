@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.given import save_queries, source_again
 from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.query_file import save_query_sets
 from lib.cli.session import find_collection, open_session
 from lib.errors import InvalidInput
 from lib.evaluation.query_sets import (
@@ -155,14 +155,14 @@ def import_(
     """
     with open_session() as services:
         collection = find_collection(services, name)
-        streams = _feeds(path, collection, splits, truth, base)
+        streams = _query_streams(path, collection, splits, truth, base)
         if set_name is not None and len(streams) > 1:
             raise InvalidInput(
                 f"There are {len(streams)} splits, and each becomes a query set.",
                 hint="Choose one by --split, or leave --as out.",
                 field="as",
             )
-        saved, problems = save_queries(services, collection, streams, set_name)
+        saved, problems = save_query_sets(services, collection, streams, set_name)
         if not saved:
             raise InvalidInput(problems[0].reason, hint=problems[0].hint)
         summaries = summaries_of(services, collection, saved)
@@ -176,7 +176,7 @@ def import_(
             note(f"{problem.source}, {problem.place}: {one_line(problem.reason)}")
 
 
-def _feeds(
+def _query_streams(
     path: Path, collection: Collection, splits: Sequence[str], truth: Path | None, base: str | None
 ) -> list[QueryStream]:
     if path.is_dir():
@@ -207,7 +207,7 @@ def _feeds(
             dimensions=collection.dimensions,
             distance=collection.distance,
             dataset=TEST if in_one else None,
-            truth=source_again(source) if in_one else answers,
+            truth=source.reopened() if in_one else answers,
             truth_dataset=NEIGHBOURS if in_one else None,
             base=base or source.name,
             name=path.stem,

@@ -14,7 +14,7 @@ import click
 from lib.cli.compare import print_comparison
 from lib.cli.output import json_option, note, one_line, print_json
 from lib.cli.session import find_searchable, open_session
-from lib.cli.trec_run import write_run
+from lib.cli.trec_run import ask_query_file
 from lib.errors import InvalidInput, NotFound
 from lib.search.bm25 import BM25
 from lib.search.example import Example, find_ids, parse_vector
@@ -219,7 +219,7 @@ def search(
             request = replace(request, mode=words)
             note("The vectors of this collection came without a model: searching by words.")
         if queries_path is not None and run_path is not None:
-            write_run(services, collection, request, queries_path, run_path, as_json=as_json)
+            ask_query_file(services, collection, request, queries_path, run_path, as_json=as_json)
             return
         if compares:
             print_comparison(services, collection, request, as_json=as_json)

@@ -83,6 +83,11 @@ class FileSource:
         """A file in memory, such as an uploaded one."""
         return cls(name, lambda: io.BytesIO(content), size_bytes=len(content))
 
+    def reopened(self) -> FileSource:
+        """The same file on disk, of which nothing has been read yet."""
+        assert self.path is not None
+        return FileSource.from_path(self.path, name=self.name)
+
     @property
     def outermost(self) -> FileSource:
         """The file that a person chose: the archive around all archives, or this."""

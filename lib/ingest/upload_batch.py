@@ -19,7 +19,6 @@ from typing import Generic, TypeVar
 from lib.errors import InvalidInput, VecscopeError
 from lib.ingest.beir import JudgedFolder, find_judged
 from lib.ingest.document_stream import DocumentStream, file_stream, unreadable_stream
-from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.jobs import start_load
 from lib.ingest.pipeline import LoadOptions
@@ -31,7 +30,7 @@ from lib.ingest.readers.row_texts import STEMS as TEXTS_STEMS
 from lib.ingest.readers.vectors import is_vector_file
 from lib.ingest.service import DocumentService
 from lib.ingest.uploads import Upload, delete_uploads, save_upload_folder, save_uploads
-from lib.ingest.vectors import NEIGHBOURS, TEST, VectorFileFacts, vector_queries
+from lib.ingest.vectors import VectorFileFacts, queries_of_vector_file
 from lib.store.collections import Collection
 from lib.store.jobs import Job, Jobs
 
@@ -190,7 +189,14 @@ def save_batch(
             options = replace(options, texts=str(next(texts_sources).path))
         saved.streams.append(file_stream(source, options))
         if file.vectors is not None and file.vectors.has_queries:
-            saved.query_streams.append(_queries(source, file.vectors, collection))
+            saved.query_streams.append(
+                queries_of_vector_file(
+                    source,
+                    file.vectors,
+                    dimensions=collection.dimensions,
+                    distance=collection.distance,
+                )
+            )
     if batch.beir_files:
         folder = replace(_saved_beir_folder(home, batch.beir_files), folder=Path(beir_name))
         if folder.corpus is not None:
@@ -247,19 +253,3 @@ def _saved_beir_folder(home: Path, files: Mapping[str, Upload]) -> JudgedFolder:
     folder = find_judged(save_upload_folder(home, files))
     assert folder is not None  # find_beir_paths looks for no less
     return folder
-
-
-def _queries(source: FileSource, facts: VectorFileFacts, collection: Collection) -> QueryStream:
-    assert source.path is not None
-    return vector_queries(
-        FileSource.from_path(source.path, name=source.name),
-        dimensions=collection.dimensions,
-        distance=collection.distance,
-        dataset=TEST,
-        truth=FileSource.from_path(source.path, name=source.name)
-        if NEIGHBOURS in facts.datasets
-        else None,
-        truth_dataset=NEIGHBOURS,
-        base=source.name,
-        name=PurePosixPath(source.name).stem,
-    )

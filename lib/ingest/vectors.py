@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, cast
 
 import numpy as np
@@ -187,6 +188,22 @@ def vector_queries(
         yield from (item for item in answers if isinstance(item, IncomingProblem))
 
     return QueryStream(name or source.name, QueryKind.VECTOR, queries)
+
+
+def queries_of_vector_file(
+    source: FileSource, facts: VectorFileFacts, *, dimensions: int, distance: Distance
+) -> QueryStream:
+    """The queries, with their true neighbours, of a file in ann-benchmarks' form on disk."""
+    return vector_queries(
+        source.reopened(),
+        dimensions=dimensions,
+        distance=distance,
+        dataset=TEST,
+        truth=source.reopened() if NEIGHBOURS in facts.datasets else None,
+        truth_dataset=NEIGHBOURS,
+        base=source.name,
+        name=PurePosixPath(source.name).stem,
+    )
 
 
 def _checked(document: IncomingDocument, dimensions: int, distance: Distance) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What a load may bring besides texts: vectors that exist already, and judged queries."""
+"""Precomputed vectors among the files of a load, and the collection that they fit."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from lib.cli.collections import CollectionOptions
 from lib.cli.output import note, one_line
 from lib.cli.session import find_collection
 from lib.errors import DimensionMismatch, InvalidInput, NotFound, ReadProblem
-from lib.evaluation.query_sets import SavedQuerySet, save_query_set
 from lib.ingest.file_source import FileSource
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.queries import QueryStream
 from lib.ingest.read_options import ReadOptions
 from lib.ingest.vectors import (
-    NEIGHBOURS,
-    TEST,
     VectorFileFacts,
     inspect_vectors,
     is_vector_file,
-    vector_queries,
+    queries_of_vector_file,
 )
 from lib.services import Services, make_collection
 from lib.settings import NO_MODEL
@@ -30,24 +27,45 @@ from lib.vectors.distance import Distance, Storage
 
 
 @dataclass(frozen=True)
-class GivenVectors:
-    """The vectors among the sources of a load.
-
-    files, tables: what was found out about files of vectors, and about tables with a column of
-    them. sources: all that is to be loaded: without the texts that belong to a file of vectors, and
-    without what cannot be read, which is in ``problems``.
-    """
+class PrecomputedVectors:
+    """The vectors among the sources of a load."""
 
     files: tuple[VectorFileFacts, ...] = ()
+    """Facts about files of vectors."""
+
     tables: tuple[VectorFileFacts, ...] = ()
+    """Facts about tables with a column of vectors."""
+
     sources: tuple[FileSource, ...] = ()
+    """All that is to be loaded: without the texts that belong to a file of vectors, and without
+    the files in ``problems``."""
+
     problems: tuple[IncomingProblem, ...] = ()
+    """Files that cannot be read."""
 
     def first(self, *, with_tables: bool) -> VectorFileFacts | None:
-        return next(iter((*self.files, *(self.tables if with_tables else ()))), None)
+        """The facts that a new collection is made by."""
+        vectors = (*self.files, *self.tables) if with_tables else self.files
+        return vectors[0] if vectors else None
+
+    def query_streams(self, collection: Collection) -> list[QueryStream]:
+        """The queries in the files that are in ann-benchmarks' form."""
+        sources = {source.name: source for source in self.sources}
+        return [
+            queries_of_vector_file(
+                sources[facts.name],
+                facts,
+                dimensions=collection.dimensions,
+                distance=collection.distance,
+            )
+            for facts in self.files
+            if facts.has_queries
+        ]
 
 
-def look_for_vectors(sources: Sequence[FileSource], options: ReadOptions) -> GivenVectors:
+def find_precomputed_vectors(
+    sources: Sequence[FileSource], options: ReadOptions
+) -> PrecomputedVectors:
     """Raises InvalidInput where two files of vectors have the same texts: one would hide the
     other's model."""
     files: list[VectorFileFacts] = []
@@ -74,20 +92,20 @@ def look_for_vectors(sources: Sequence[FileSource], options: ReadOptions) -> Giv
             texts[path] = source.name
     # Labels in an npy are no vectors, which is no problem where they are another file's texts.
     left = [source for source in sources if source.path and source.path.resolve() not in texts]
-    return GivenVectors(
+    return PrecomputedVectors(
         tuple(files),
         tuple(tables),
-        # Opened anew: how far these were read was the look's progress, not the load's.
-        tuple(source_again(source) for source in left if source.name not in problems),
+        # Reopened: how far these were read here is not the load's progress.
+        tuple(source.reopened() for source in left if source.name not in problems),
         tuple(problems[source.name] for source in left if source.name in problems),
     )
 
 
-def find_or_make(
+def find_or_create(
     services: Services,
     name: str,
-    wanted: CollectionOptions,
-    vectors: GivenVectors,
+    options: CollectionOptions,
+    vectors: PrecomputedVectors,
     embedding_column: str | None = None,
 ) -> Collection:
     """The collection to load into; a new one is made as the vectors ask for, without a model
@@ -99,44 +117,48 @@ def find_or_make(
         collection = find_collection(services, name)
     except NotFound:
         # A table's vectors that nobody asked for give way to a model that somebody named.
-        named = wanted.model not in {None, NO_MODEL}
+        named = options.model not in {None, NO_MODEL}
         with_tables = not named if embedding_column is None else bool(embedding_column)
         facts = vectors.first(with_tables=with_tables)
-        made = _make(services, name, wanted, facts)
-        model = made.model if made.has_model else f"no model, {made.dimensions:,} dimensions"
-        note(f"Made the collection “{one_line(made.name)}” ({model}).")
-        return made
-    _check_fits(collection, wanted, vectors)
+        created = _create(services, name, options, facts)
+        model = (
+            created.model if created.has_model else f"no model, {created.dimensions:,} dimensions"
+        )
+        note(f"Made the collection “{one_line(created.name)}” ({model}).")
+        return created
+    _check_fits(collection, options, vectors)
     return collection
 
 
-def _make(
-    services: Services, name: str, wanted: CollectionOptions, facts: VectorFileFacts | None
+def _create(
+    services: Services, name: str, options: CollectionOptions, facts: VectorFileFacts | None
 ) -> Collection:
     if facts is None:
-        return wanted.make(services, name)
-    distance = None if wanted.distance is None else Distance(wanted.distance)
-    if wanted.model is None:
+        return options.make(services, name)
+    distance = None if options.distance is None else Distance(options.distance)
+    if options.model is None:
         distance = distance or facts.distance
         note(f"Taking the {distance.label}: {facts.distance_reason}.")
     return services.database.run(
         make_collection(
             services,
             name,
-            model=wanted.model or NO_MODEL,
+            model=options.model or NO_MODEL,
             dimensions=facts.dimensions,
             distance=distance,
-            storage=None if wanted.storage is None else Storage(wanted.storage),
-            text_config=wanted.text_config,
+            storage=None if options.storage is None else Storage(options.storage),
+            text_config=options.text_config,
         )
     )
 
 
-def _check_fits(collection: Collection, wanted: CollectionOptions, vectors: GivenVectors) -> None:
+def _check_fits(
+    collection: Collection, options: CollectionOptions, vectors: PrecomputedVectors
+) -> None:
     for setting, asked, is_now in (
-        ("model", wanted.model, collection.model),
-        ("distance", wanted.distance, collection.distance.value),
-        ("storage", wanted.storage, collection.storage.value),
+        ("model", options.model, collection.model),
+        ("distance", options.distance, collection.distance.value),
+        ("storage", options.storage, collection.storage.value),
     ):
         if asked is not None and asked != is_now:
             verb = "is embedded by" if setting == "model" else f"has the {setting}"
@@ -154,7 +176,7 @@ def _check_fits(collection: Collection, wanted: CollectionOptions, vectors: Give
             f"“{collection.name}” {collection.dimensions:,}.",
             hint="Load them into another collection.",
         )
-    if collection.has_model and wanted.model is None:
+    if collection.has_model and options.model is None:
         raise InvalidInput(
             f"“{collection.name}” is embedded by {collection.model}, and {facts.name} does not "
             "tell what made its vectors.",
@@ -163,10 +185,10 @@ def _check_fits(collection: Collection, wanted: CollectionOptions, vectors: Give
         )
 
 
-def read_options(
+def with_embedding_column(
     options: ReadOptions,
     collection: Collection,
-    vectors: GivenVectors,
+    vectors: PrecomputedVectors,
     embedding_column: str | None,
 ) -> ReadOptions:
     """With the column of the embeddings: the one that was named, or a guess where the collection
@@ -183,51 +205,3 @@ def read_options(
                 "are, name the column: --embedding-column."
             )
     return replace(options, columns=columns)
-
-
-# --- queries ------------------------------------------------------------------------------------
-
-
-def queries_of(vectors: GivenVectors, collection: Collection) -> list[QueryStream]:
-    """The queries in the files that are in ann-benchmarks' form."""
-    sources = {source.name: source for source in vectors.sources}
-    return [
-        vector_queries(
-            source_again(sources[facts.name]),
-            dimensions=collection.dimensions,
-            distance=collection.distance,
-            dataset=TEST,
-            truth=source_again(sources[facts.name]) if NEIGHBOURS in facts.datasets else None,
-            truth_dataset=NEIGHBOURS,
-            base=facts.name,
-            name=Path(facts.name).stem,
-        )
-        for facts in vectors.files
-        if facts.has_queries
-    ]
-
-
-def source_again(source: FileSource) -> FileSource:
-    """The same file on disk, with a progress of its own."""
-    assert source.path is not None
-    return FileSource.from_path(source.path, name=source.name)
-
-
-def save_queries(
-    services: Services,
-    collection: Collection,
-    streams: Sequence[QueryStream],
-    name: str | None = None,
-) -> tuple[list[SavedQuerySet], list[IncomingProblem]]:
-    """What was saved, and what could not be read."""
-    saved: list[SavedQuerySet] = []
-    problems: list[IncomingProblem] = []
-    for stream in streams:
-        try:
-            found = services.database.query(save_query_set, collection, stream, name=name)
-        except InvalidInput as exc:
-            problems.append(IncomingProblem(stream.name, "", exc.message, exc.hint))
-            continue
-        saved.append(found)
-        problems.extend(found.problems)
-    return saved, problems
