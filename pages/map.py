@@ -20,6 +20,7 @@ from lib.ui.map.index_recall import measured_recall
 from lib.ui.map.model import MapModel, MapSlot
 from lib.ui.map.panels import show_panel
 from lib.ui.search.controls import search_controls
+from lib.ui.search.options import SearchOptions
 from lib.ui.shared.empty_states import nothing_embedded
 from lib.ui.shared.page import MAP, refresh, start_page, watch_jobs
 from lib.ui.shared.widgets import page_head
@@ -74,10 +75,13 @@ def show_maps(
         color_by = color_picker(options)
         max_names = names_slider()
         with search_menu():
-            categories = model.categories(collection)
-            fields = model.fields(collection)
-            candidates = model.candidates(collection)
-            request = search_controls(summary, categories, fields, questions.current, candidates)
+            search_options = SearchOptions(
+                summary,
+                model.categories(collection),
+                model.fields(collection),
+                model.candidates(collection),
+            )
+            request = search_controls(search_options, questions.current)
     display = MapDisplay(color_by, max_names, request, questions.shown)
     with answer:
         if other is None:

@@ -1,116 +1,91 @@
 """What are the answers, and why these?"""
 
-from functools import partial
-
-from lib.search import saved
-from lib.search.example import document_labels
-from lib.search.filters import list_fields
-from lib.search.service import answering_index, asks_an_index, can_rerank, rerank
-from lib.services import first_questions
-from lib.store import collections as store
-from lib.store.candidates import list_candidates
-from lib.ui.search import example, history, results
-from lib.ui.search import saved as menu
-from lib.ui.search import views as workbench
+from lib.search.request import SearchRequest
+from lib.store.collections import Collection
+from lib.ui.search import history, results, saved, views
 from lib.ui.search.controls import question_field, search_controls
-from lib.ui.search.model import SearchModel, threshold_preview
-from lib.ui.search.views import WEIGHTS, View
-from lib.ui.shared import links
+from lib.ui.search.example import (
+    ExampleInput,
+    example_menu,
+    example_title,
+    read_example,
+    show_example,
+)
+from lib.ui.search.model import Search, SearchModel
+from lib.ui.search.views import View
 from lib.ui.shared.empty_states import nothing_embedded
-from lib.ui.shared.model import PageModel
+from lib.ui.shared.links import compare_link
 from lib.ui.shared.page import SEARCH, guarded, start_page
-from lib.ui.shared.session_cache import CHANGING_SECONDS, cached_by_name
 from lib.ui.shared.widgets import page_head
-from lib.vectors.catalog import IndexDescription
 
 
-def body(model: PageModel) -> None:
-    services = model.services
-    ask = services.database.query
-    head = page_head(ask(store.list_searchable))
+def body(model: SearchModel) -> None:
+    head = page_head(model.collections())
     if head is None:
         return
     collection, settings, answer = head
-    look = partial(ask, store.summarise, collection)
-    summary = cached_by_name("summary", collection, look, most_seconds=CHANGING_SECONDS)
+    summary = model.summary(collection)
     with answer:
-        guarded(menu.open_link)(partial(ask, saved.get_saved, collection), collection.address)
+        guarded(saved.open_link)(model, collection)
         query = question_field()
-        given = example.given_example(query, partial(ask, saved.list_saved, collection))
+        example = read_example(query, model, collection)
         nothing_embedded(summary)
     if not summary.documents:
         return
     with settings:
-        kinds = partial(ask, store.list_categories, collection)
-        categories = cached_by_name("categories", collection, kinds)
-        fields = cached_by_name("fields", collection, partial(ask, list_fields, collection))
-        find = partial(ask, list_candidates, collection)
-        candidates = cached_by_name("candidates", collection, find, most_seconds=CHANGING_SECONDS)
-        request = search_controls(summary, categories, fields, query, candidates)
-    index = answering_index(request, summary.index, candidates)
-    asking = SearchModel(services.database, services.search, collection, request)
+        request = search_controls(model.options(summary), query)
     with answer:
-        show_menus(asking, given)
-        if given is not None:
-            show_like(asking, given, index)
+        show_menus(model, collection, request, example)
+        if example is not None:
+            show_search_by_example(model, collection, request, example)
         elif query.strip():
-            history.note_asked(query)
-            show_answer(asking, index, None)
+            history.note_search(query)
+            show_search(model.search(collection, request), None)
         else:
-            results.show_examples(ask(first_questions, collection))
+            results.show_first_questions(model.first_questions(collection))
 
 
-def show_menus(asking: SearchModel, given: example.Given | None) -> None:
-    ask, collection = asking.database.query, asking.collection
-    with results.row():
-        example.example_menu(collection.dimensions, has_model=collection.has_model)
-        read = given and partial(given.example, collection)
-        kept = (saved.list_saved, saved.save_search, saved.delete_saved)
-        doors = (partial(ask, each, collection) for each in kept)
-        guarded(menu.saved_menu)(asking.request, read, *doors)
-        history.show_history()
-        links.compare_link(collection.address, asking.request)
-
-
-def show_like(asking: SearchModel, given: example.Given, index: IndexDescription | None) -> None:
-    collection = asking.collection
-    labels = asking.database.query(document_labels, collection, given.documents)
-    example.show_example(given, labels)
-    wanted = given.example(collection)
-    history.note_asked(example.example_title(given, labels))
-    embedding = cached_by_name("like", (collection, wanted), partial(asking.embed, wanted))
-    show_answer(asking.like(wanted, embedding), index, given)
-
-
-def show_answer(
-    asking: SearchModel, index: IndexDescription | None, given: example.Given | None
+def show_menus(
+    model: SearchModel,
+    collection: Collection,
+    request: SearchRequest,
+    example: ExampleInput | None,
 ) -> None:
-    request, state = asking.request, (asking.collection, index)
-    asked = (*state, asking.pool_key)
-    pool = cached_by_name("pool", asked, asking.pool)
-    result, plan = rerank(pool, request), None
-    if asks_an_index(request, has_index=index is not None):
-        plan = cached_by_name("plan", (*state, asking.shape_key), lambda: asking.plan(pool))
-    results.show_summary(result, plan, request, index)
-    if results.lacks_words(result, request):
-        results.offer_any(result, request, cached_by_name("any", asked, asking.matches_with_any))
-    if request.max_distance is not None:
-        distances = cached_by_name("distances", (*state, asking.distances_key), asking.distances)
-        workbench.show_strip(threshold_preview(distances, request.max_distance))
     with results.row():
-        view = workbench.view_picker(can_weigh=can_rerank(request))
+        example_menu(collection.dimensions, has_model=collection.has_model)
+        guarded(saved.saved_menu)(model, collection, request, example)
+        history.show_history()
+        compare_link(collection.address, request)
+
+
+def show_search_by_example(
+    model: SearchModel, collection: Collection, request: SearchRequest, example: ExampleInput
+) -> None:
+    labels = model.document_labels(collection, example.documents)
+    show_example(example, labels)
+    parsed = example.example(collection)
+    history.note_search(example_title(example, labels))
+    show_search(model.search(collection, request, parsed), example)
+
+
+def show_search(search: Search, example: ExampleInput | None) -> None:
+    results.show_summary(search)
+    results.offer_any_word(search)
+    if search.request.max_distance is not None:
+        views.show_threshold(search.threshold_preview(search.request.max_distance))
+    with results.row():
+        view = views.view_picker(search)
         layout = results.layout_picker() if view is View.RESULTS else None
-        results.export_menu(asking.csv, asking.jsonl)
+        results.export_menu(search)
     match view:
         case View.RESULTS:
-            results.show_answers(asking.answers(pool, result), result, layout, request, given)
+            results.show_answers(search, layout, example)
         case View.WEIGHT:
-            workbench.show_weight(pool.hits, asking.weighing(pool, WEIGHTS), request)
+            views.show_weight(search)
         case View.PLAN:
-            why = cached_by_name("diagnosis", (*state, request, asking.example), asking.diagnosis)
-            workbench.show_diagnosis(why, result.settings)
+            views.show_diagnosis(search.diagnosis(), search.result.settings)
         case View.SQL:
-            workbench.show_code(asking.taken_along())
+            views.show_code(search.export())
 
 
-start_page(SEARCH, PageModel, body)
+start_page(SEARCH, SearchModel, body)

@@ -1,4 +1,4 @@
-"""A search to take along: as SQL, as SQLAlchemy code, as JSON and as a command line.
+"""The export of a search: as SQL, as SQLAlchemy code, as JSON and as a command line.
 
 There is no HTTP API, so there is nothing for ``curl``; the command line takes its place.
 """
@@ -27,10 +27,12 @@ _WIDTH = 88
 
 @dataclass(frozen=True, slots=True)
 class CodeText:
-    """whole: to be copied, it runs as it is. folded: to be read, with each vector cut short."""
+    """Code that holds vectors, to be copied and to be read."""
 
-    whole: str
-    folded: str
+    full: str
+    """It runs as it is."""
+    abbreviated: str
+    """With each vector cut short."""
 
 
 # --- SQL and Python -----------------------------------------------------------------------------
@@ -38,10 +40,12 @@ class CodeText:
 
 def sql_text(result: SearchResult) -> CodeText:
     """The whole transaction for psql: its settings, and the statement with its parameters in it."""
-    whole = folded = result.sql
+    full = abbreviated = result.sql
     for vector in statement_code(result.statement).vectors.values():
-        folded = folded.replace(f"'{vector_text(vector)}'", f"'{_folded(vector, ',')}'")
-    return CodeText(whole, folded)
+        abbreviated = abbreviated.replace(
+            f"'{vector_text(vector)}'", f"'{_abbreviated(vector, ',')}'"
+        )
+    return CodeText(full, abbreviated)
 
 
 def python_text(result: SearchResult) -> CodeText:
@@ -70,8 +74,8 @@ def python_text(result: SearchResult) -> CodeText:
         return "\n".join(parts) + "\n"
 
     return CodeText(
-        whole=program({name: f"[\n{_lines(v)}\n]" for name, v in code.vectors.items()}),
-        folded=program({name: _folded(v, ", ") for name, v in code.vectors.items()}),
+        full=program({name: f"[\n{_lines(v)}\n]" for name, v in code.vectors.items()}),
+        abbreviated=program({name: _abbreviated(v, ", ") for name, v in code.vectors.items()}),
     )
 
 
@@ -82,7 +86,7 @@ _SETTING = (
 )
 
 
-def _folded(vector: FloatArray, between: str) -> str:
+def _abbreviated(vector: FloatArray, between: str) -> str:
     """Such as ``[0.1,0.2,… 256 numbers]``."""
     numbers = _written(vector)
     if len(numbers) <= _SHOWN_NUMBERS + 1:

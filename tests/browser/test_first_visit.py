@@ -42,12 +42,12 @@ def test_from_an_empty_home_to_a_shared_link(app: App, page: Page) -> None:
 
     move(page, "Meaning against words", "Home")
     expect(page).to_have_url(re.compile(r"w=0\b"))
-    expect(page.get_by_text("rank 1 by words")).to_be_visible()
+    expect(page.get_by_text("rank 1 by keywords")).to_be_visible()
     expect(cards(page)).not_to_have_text(by_both)
 
     page.get_by_role("radio", name="Meaning", exact=True).click()
     expect(page).to_have_url(re.compile("mode=similarity"))
-    expect(page.get_by_text("by words")).to_have_count(0)
+    expect(page.get_by_text("by keywords")).to_have_count(0)
     expect(cards(page)).to_have_count(10)
     by_meaning = cards(page).all_inner_texts()
 

@@ -151,13 +151,13 @@ def test_the_printed_search_finds_the_same(
     result = ask(database, collection, REQUESTS[name])
     expected = [str(hit.document.id) for hit in result]
     sql, program = sql_text(result), python_text(result)
-    assert ids_of_sql(database, sql.whole) == expected
-    assert ids_of_python(database, program.whole, tmp_path) == expected
-    assert 'literal_column("(' not in program.whole  # nothing had to be left as SQL
+    assert ids_of_sql(database, sql.full) == expected
+    assert ids_of_python(database, program.full, tmp_path) == expected
+    assert 'literal_column("(' not in program.full  # nothing had to be left as SQL
     if REQUESTS[name].mode.uses_vectors:
         for printed in (sql, program):
-            assert "… 256 numbers]" in printed.folded
-            assert "…" not in printed.whole.replace(QUESTION, "")
+            assert "… 256 numbers]" in printed.abbreviated
+            assert "…" not in printed.full.replace(QUESTION, "")
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -180,5 +180,5 @@ def test_a_users_own_table_under_awkward_names(
     result = fixture.run(search_similar_documents, fixture.vectors[3], 5)
     expected = [str(hit.document.id) for hit in result]
     assert expected[0] == "3"
-    assert ids_of_sql(database, sql_text(result).whole) == expected
-    assert ids_of_python(database, python_text(result).whole, tmp_path) == expected
+    assert ids_of_sql(database, sql_text(result).full) == expected
+    assert ids_of_python(database, python_text(result).full, tmp_path) == expected

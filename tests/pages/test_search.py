@@ -57,8 +57,8 @@ def test_without_a_question_there_are_three_to_try(visit: Visit, library: Librar
     ("mode", "first", "figures"),
     [
         ("similarity", "London Heist", "similarity"),
-        ("text", "London Heist", "match of the words"),
-        ("hybrid", "London Heist", "rank 1 by words"),
+        ("text", "London Heist", "keyword match"),
+        ("hybrid", "London Heist", "rank 1 by keywords"),
     ],
 )
 def test_each_mode_answers_and_says_why(

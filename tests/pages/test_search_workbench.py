@@ -102,7 +102,7 @@ def test_more_like_a_text_or_a_vector(visit: Visit, library: Library) -> None:
     app.text_area(key="example_vector").set_value("[1, 2]")
     press(app, "Find more like it")
     assert "256" in app.error[0].value
-    assert links(app, "Back to asking by words")
+    assert links(app, "Back to asking a question")
 
 
 def test_an_example_that_is_not_there_is_said(visit: Visit, library: Library) -> None:
@@ -253,8 +253,10 @@ def test_a_table_shows_what_each_side_adds(visit: Visit, library: Library) -> No
     app = visit("search", q="criminal heist", w="0.25", show="table")
     table = app.dataframe[0].value
     assert table["title"].iloc[0] == "London Heist"
-    assert (table["meaning"] + table["words"]).tolist() == pytest.approx(table["fused"].tolist())
-    assert table["words"].iloc[0] == pytest.approx(0.75)  # the best of its side, by its weight
+    assert (table["vector_part"] + table["text_part"]).tolist() == pytest.approx(
+        table["fused"].tolist()
+    )
+    assert table["text_part"].iloc[0] == pytest.approx(0.75)  # the best of its side, by its weight
     assert table["fused"].is_monotonic_decreasing
     cards = go(app, "search", q="criminal heist", w="0.25")
     assert titles(cards) == [escape(title) for title in table["title"]]
@@ -274,7 +276,7 @@ def test_all_words_that_find_little_offer_any_of_them(visit: Visit, library: Lib
     [any_word] = links(app, "Match any word")
     assert any_word["text_hybrid"] == "any"
     go(app, "search", **any_word)
-    assert "3 match the words" in words(app)
+    assert "3 match the keywords" in words(app)
     assert not links(app, "Match any word")
 
 
@@ -344,8 +346,8 @@ def test_a_search_is_taken_along_in_four_languages(visit: Visit, library: Librar
         settings=SearchSettings(ef_search=99, iterative_scan=IterativeScan.OFF, scan=Scan.INDEX),
     )
     assert "--vector-weight 0.2" in code["bash"]
-    folded = [element.value for element in app.code if "… 256 numbers" in element.value]
-    assert len(folded) == 2
+    abbreviated = [element.value for element in app.code if "… 256 numbers" in element.value]
+    assert len(abbreviated) == 2
 
 
 # --- what it costs ------------------------------------------------------------------------------

@@ -48,4 +48,4 @@ def test_it_is_searched_by_words_whatever_the_address_asks(
     [mode] = [control for control in app.get("button_group") if control.key == "mode"]
     assert [option.content for option in mode.proto.options] == ["Words"]
     assert "came without a model" in words(app)
-    assert "1 matches the words" in words(app)
+    assert "1 matches the keywords" in words(app)

@@ -157,10 +157,10 @@ def test_a_vector_is_folded_for_reading_alone() -> None:
     statement = nearest_statement(VectorTable("t", dimensions=256), vector)
     printed = sql_text(SearchResult((), statement, 10, settings={"hnsw.ef_search": "9"}))
     start = f"'[{vector[0]:.9g},{vector[1]:.9g},… 256 numbers]'"
-    assert printed.folded.count(start) == 2
-    assert len(printed.folded) < 500
-    assert printed.folded.startswith("BEGIN;\nSET LOCAL hnsw.ef_search = '9';\n")
-    assert printed.whole.count(f"{vector[255]:.9g}]'") == 2
+    assert printed.abbreviated.count(start) == 2
+    assert len(printed.abbreviated) < 500
+    assert printed.abbreviated.startswith("BEGIN;\nSET LOCAL hnsw.ef_search = '9';\n")
+    assert printed.full.count(f"{vector[255]:.9g}]'") == 2
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
 from lib.store.candidates import Candidate
 from lib.store.collections import Collection, CollectionSummary
+from lib.ui.search.options import SearchOptions
 from lib.ui.shared.links import candidate_mark
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import (
@@ -141,27 +142,20 @@ def question_field() -> str:
     return question
 
 
-def search_controls(
-    summary: CollectionSummary,
-    categories: Sequence[tuple[str, int]],
-    fields: Sequence[FieldFacts],
-    query: str,
-    candidates: Sequence[Candidate] = (),
-) -> SearchRequest:
-    """The settings column of Search: what, how, and more. fields: of the metadata, to filter by.
-    candidates: whose indexes can be asked in place of the collection's own.
+def search_controls(options: SearchOptions, query: str) -> SearchRequest:
+    """The settings column of Search: what, how, and more.
 
     Raises InvalidInput for a filter that was typed and cannot be read.
     """
     st.markdown("**What**")
-    mode = _mode(PAGE_SCOPE, has_model=summary.collection.has_model)
-    category = _category(PAGE_SCOPE, categories)
-    filters = _filters(PAGE_SCOPE, fields)
+    mode = _mode(PAGE_SCOPE, has_model=options.collection.has_model)
+    category = _category(PAGE_SCOPE, options.categories)
+    filters = _filters(PAGE_SCOPE, options.fields)
     st.markdown("**How**")
     limit = results_slider(MOST_RESULTS)
     weight = _weight(PAGE_SCOPE) if mode is Mode.HYBRID else DEFAULTS.vector_weight
     max_distance = (
-        _max_distance(PAGE_SCOPE, summary.collection.distance) if mode.uses_vectors else None
+        _max_distance(PAGE_SCOPE, options.collection.distance) if mode.uses_vectors else None
     )
     chosen = SearchRequest(
         query,
@@ -173,33 +167,29 @@ def search_controls(
         filters=filters,
     )
     with st.expander("More", icon=":material/tune:"):
-        return _finer(PAGE_SCOPE, chosen, summary, candidates)
+        return _finer(PAGE_SCOPE, chosen, options)
 
 
 def column_controls(
-    scope: WidgetScope,
-    summary: CollectionSummary,
-    categories: Sequence[tuple[str, int]],
-    fields: Sequence[FieldFacts],
-    candidates: Sequence[Candidate],
-    asked: SearchRequest,
+    scope: WidgetScope, options: SearchOptions, common: SearchRequest
 ) -> SearchRequest:
-    """All settings of one column of a comparison; asked: the question and the limit of all.
+    """All settings of one column of a comparison. common: the question and the limit of all.
 
     Raises InvalidInput as :func:`search_controls`.
     """
-    mode = _mode(scope, has_model=summary.collection.has_model)
+    mode = _mode(scope, has_model=options.collection.has_model)
+    category, filters = _category(scope, options.categories), _filters(scope, options.fields)
+    weight = _weight(scope) if mode is Mode.HYBRID else DEFAULTS.vector_weight
+    max_distance = _max_distance(scope, options.collection.distance) if mode.uses_vectors else None
     chosen = replace(
-        asked,
+        common,
         mode=mode,
-        category=_category(scope, categories),
-        filters=_filters(scope, fields),
-        vector_weight=_weight(scope) if mode is Mode.HYBRID else DEFAULTS.vector_weight,
-        max_distance=_max_distance(scope, summary.collection.distance)
-        if mode.uses_vectors
-        else None,
+        category=category,
+        filters=filters,
+        vector_weight=weight,
+        max_distance=max_distance,
     )
-    return _finer(scope, chosen, summary, candidates)
+    return _finer(scope, chosen, options)
 
 
 def narrowing_controls(
@@ -337,12 +327,7 @@ def _max_distance(scope: WidgetScope, distance: Distance) -> float | None:
 # --- the finer settings -------------------------------------------------------------------------
 
 
-def _finer(
-    scope: WidgetScope,
-    chosen: SearchRequest,
-    summary: CollectionSummary,
-    candidates: Sequence[Candidate],
-) -> SearchRequest:
+def _finer(scope: WidgetScope, chosen: SearchRequest, options: SearchOptions) -> SearchRequest:
     """What is chosen already, with what its mode leaves to be chosen."""
     if chosen.mode is Mode.HYBRID:
         fusion, pool = _fusion(scope)
@@ -351,10 +336,12 @@ def _finer(
         text_query = _text_query(scope, chosen.mode)
         method, bm25 = _text_method(scope)
         chosen = replace(chosen, text_query=text_query, text_method=method, bm25=bm25)
-        if method is TextMethod.BM25 and not summary.has_word_index:
-            no_word_index(summary.collection)
+        if method is TextMethod.BM25 and not options.summary.has_word_index:
+            no_word_index(options.collection)
     if chosen.mode.uses_vectors:
-        candidate_id, settings = _index_settings(scope, summary, candidates, chosen.filtered)
+        candidate_id, settings = _index_settings(
+            scope, options.summary, options.candidates, chosen.filtered
+        )
         chosen = replace(chosen, candidate_id=candidate_id, settings=settings)
     return chosen
 

@@ -1,14 +1,14 @@
 """Asking by example: more like these documents, this text or this vector, and less like those.
 
-Documents stand in the address. A text or a vector is too long for one: the address has a short
-token for it, and what it stands for is kept by the browser session, or with a saved search.
+Documents stand in the URL. A text or a vector is too long for that: the URL has a short token for
+it, and what it stands for is in the browser session, or in a saved search.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -19,30 +19,32 @@ from lib.formats import format_count, shorten
 from lib.search.example import MOST_CHARACTERS, Example
 from lib.search.saved import SavedSearch
 from lib.store.collections import Collection
+from lib.ui.search.model import SearchModel
 from lib.ui.shared.links import LinkParams, current_params
 from lib.ui.shared.markdown import escape
 
 LIKE, UNLIKE, PASTED = "like", "unlike", "pasted"
-_TEXT, _VECTOR, _KEPT = "example_text", "example_vector", "example:pasted"
-_MOST_LABEL = 48
+_TEXT, _VECTOR, _PASTED = "example_text", "example_vector", "example:pasted"
+_MAX_LABEL_CHARACTERS = 48
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the answers are to be like. vector: as JSON, as it was pasted."""
+class ExampleInput:
+    """An example as it stands in the URL and in what was pasted, not yet checked."""
 
     like: tuple[uuid.UUID, ...] = ()
     unlike: tuple[uuid.UUID, ...] = ()
     text: str = ""
     vector: str = ""
+    """JSON."""
 
     @property
     def documents(self) -> tuple[uuid.UUID, ...]:
         return (*self.like, *self.unlike)
 
     @classmethod
-    def of(cls, example: Example) -> Given:
-        """One that was saved, as it could have been given."""
+    def of(cls, example: Example) -> ExampleInput:
+        """One that was saved, as it could have been entered."""
         vector = "" if example.vector is None else json.dumps(example.vector)
         return cls(example.like, example.unlike, example.text, vector)
 
@@ -59,74 +61,76 @@ class Given:
         return blake2b(pasted, digest_size=6).hexdigest()
 
     @property
-    def address(self) -> dict[str, str]:
-        """The part of the address that asks by it."""
-        found = {
+    def params(self) -> dict[str, str]:
+        """The part of the URL that asks by it."""
+        parameters = {
             LIKE: ",".join(map(str, self.like)),
             UNLIKE: ",".join(map(str, self.unlike)),
             PASTED: self.token or "",
         }
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in parameters.items() if value}
 
 
-def given_example(query: str, list_saved: Callable[[], Sequence[SavedSearch]]) -> Given | None:
-    """The example that the address asks by; None where it is a question: who types one asks by
-    words again. list_saved: called where this session knows nothing of what was pasted."""
+def read_example(query: str, model: SearchModel, collection: Collection) -> ExampleInput | None:
+    """The example that the URL asks by; None where it is a question: who types one asks by it
+    again. The saved searches are looked through where this session does not know what was
+    pasted."""
     if query.strip():
         for name in (LIKE, UNLIKE, PASTED):
             st.query_params.pop(name, None)
         return None
     like, unlike = _ids(LIKE), _ids(UNLIKE)
-    text, vector = _pasted(list_saved)
-    return Given(like, unlike, text, vector) if like or unlike or text or vector else None
+    text, vector = _pasted(model, collection)
+    return ExampleInput(like, unlike, text, vector) if like or unlike or text or vector else None
 
 
 def _ids(name: str) -> tuple[uuid.UUID, ...]:
-    found, odd = [], []
+    ids, unreadable = [], []
     for typed in filter(None, st.query_params.get(name, "").split(",")):
         try:
-            found.append(uuid.UUID(typed))
+            ids.append(uuid.UUID(typed))
         except ValueError:
-            odd.append(typed)
-    if odd:
+            unreadable.append(typed)
+    if unreadable:
         st.warning(
-            f"The address asks for an example that is no document's id: {escape(odd[0][:80])}.",
+            f"The link asks for an example that is no document's id: {escape(unreadable[0][:80])}.",
             icon=":material/help:",
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(ids))
 
 
-def _pasted(list_saved: Callable[[], Sequence[SavedSearch]]) -> tuple[str, str]:
+def _pasted(model: SearchModel, collection: Collection) -> tuple[str, str]:
     token = st.query_params.get(PASTED)
     if token is None:
         return "", ""
-    kept = st.session_state.get(_KEPT, {})
-    if token not in kept:
-        for given in filter(None, map(saved_example, list_saved())):
-            _keep(given)
-        kept = st.session_state.get(_KEPT, {})
-    if token not in kept:
+    if token not in st.session_state.get(_PASTED, {}):
+        for saved in model.saved_searches(collection):
+            example = saved_example(saved)
+            if example is not None:
+                _keep(example)
+    pasted = st.session_state.get(_PASTED, {})
+    if token not in pasted:
         st.warning(
             "The pasted example of this link stays in the browser tab that it was pasted in. "
             "Paste it again under **By example**, and save the search to share it.",
             icon=":material/help:",
         )
-    text, vector = kept.get(token, ("", ""))
+    text, vector = pasted.get(token, ("", ""))
     return text, vector
 
 
-def _keep(given: Given) -> None:
-    """What was pasted, so that the address can ask by its token."""
-    if given.token is not None:
-        kept = st.session_state.get(_KEPT, {})
-        st.session_state[_KEPT] = {**kept, given.token: (given.text, given.vector)}
+def _keep(example: ExampleInput) -> None:
+    """Keeps what was pasted in the session, so that the URL can ask by its token."""
+    if example.token is not None:
+        pasted = st.session_state.get(_PASTED, {})
+        st.session_state[_PASTED] = {**pasted, example.token: (example.text, example.vector)}
 
 
-def saved_example(saved: SavedSearch) -> Given | None:
-    """What a saved search asks by in place of a question; None too where its settings are those
-    of another version, which opening it says."""
+def saved_example(saved: SavedSearch) -> ExampleInput | None:
+    """The example of a saved search; None where it asks a question, and where its settings are
+    those of another version, which opening it says."""
     try:
-        return None if saved.example is None else Given.of(saved.example)
+        return None if saved.example is None else ExampleInput.of(saved.example)
     except InvalidInput:
         return None
 
@@ -165,34 +169,34 @@ def example_menu(dimensions: int, *, has_model: bool) -> None:
 def _ask_by_pasted() -> None:
     text = str(st.session_state.get(_TEXT) or "").strip()
     vector = str(st.session_state.get(_VECTOR) or "").strip()
-    given = Given(text=text, vector=vector)
-    if given.token is None:
+    example = ExampleInput(text=text, vector=vector)
+    if example.token is None:
         return
-    _keep(given)
+    _keep(example)
     for name in (LIKE, UNLIKE):
         st.query_params.pop(name, None)
-    st.query_params[PASTED] = given.token
+    st.query_params[PASTED] = example.token
     st.session_state["q"] = ""
 
 
-def show_example(given: Given, labels: Mapping[uuid.UUID, str]) -> None:
+def show_example(example: ExampleInput, labels: Mapping[uuid.UUID, str]) -> None:
     """What the answers are like, each part with a link that leaves it out, and the way back."""
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown("**Asked by example**", width="content")
             st.page_link(
                 "pages/search.py",
-                label="Back to asking by words",
+                label="Back to asking a question",
                 icon=":material/keyboard_return:",
                 query_params=current_params(**{LIKE: None, UNLIKE: None, PASTED: None}),
             )
-        _part("More like", LIKE, given.like, labels, _pasted_words(given))
-        _part("Less like", UNLIKE, given.unlike, labels, None)
-        st.caption("Compared by meaning alone: settings for words have no effect here.")
+        _part("More like", LIKE, example.like, labels, _pasted_summary(example))
+        _part("Less like", UNLIKE, example.unlike, labels, None)
+        st.caption("Compared by vectors alone: settings for keywords have no effect here.")
 
 
 def _part(
-    words: str,
+    label: str,
     name: str,
     documents: Sequence[uuid.UUID],
     labels: Mapping[uuid.UUID, str],
@@ -201,65 +205,67 @@ def _part(
     if not documents and pasted is None:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(words, width="content")
+        st.markdown(label, width="content")
         if pasted is not None:
             _leave_out(pasted, current_params(**{PASTED: None}))
         for document in documents:
             others = ",".join(str(other) for other in documents if other != document)
-            label = labels.get(document, f"{document} (not here)")
-            _leave_out(label, current_params(**{name: others or None}))
+            title = labels.get(document, f"{document} (not here)")
+            _leave_out(title, current_params(**{name: others or None}))
 
 
-def _leave_out(label: str, address: LinkParams) -> None:
-    short = shorten(label, _MOST_LABEL)
+def _leave_out(label: str, params: LinkParams) -> None:
+    short = shorten(label, _MAX_LABEL_CHARACTERS)
     st.page_link(
         "pages/search.py",
         label=escape(short),
         icon=":material/close:",
         icon_position="right",
         help="Leave it out of the example.",
-        query_params=address,
+        query_params=params,
     )
 
 
-def _pasted_words(given: Given) -> str | None:
+def _pasted_summary(example: ExampleInput) -> str | None:
     parts = []
-    if given.text:
-        parts.append(f"a text of {format_count(len(given.text), 'character')}")
-    if given.vector:
+    if example.text:
+        parts.append(f"a text of {format_count(len(example.text), 'character')}")
+    if example.vector:
         parts.append("a vector")
     return " and ".join(parts) or None
 
 
-def example_words(given: Given) -> str:
+def example_summary(example: ExampleInput) -> str:
     """In the list of saved searches, where nobody has looked up what the documents are called."""
-    like = [format_count(len(given.like), "document")] if given.like else []
-    words = f"Like {' and '.join([*filter(None, [_pasted_words(given)]), *like])}"
+    like = [format_count(len(example.like), "document")] if example.like else []
+    summary = f"Like {' and '.join([*filter(None, [_pasted_summary(example)]), *like])}"
     return (
-        f"{words}, unlike {format_count(len(given.unlike), 'document')}" if given.unlike else words
+        f"{summary}, unlike {format_count(len(example.unlike), 'document')}"
+        if example.unlike
+        else summary
     )
 
 
-def example_title(given: Given, labels: Mapping[uuid.UUID, str]) -> str:
+def example_title(example: ExampleInput, labels: Mapping[uuid.UUID, str]) -> str:
     """In the list of recent searches."""
-    like = [labels.get(document, str(document)) for document in given.like]
-    pasted = _pasted_words(given)
+    like = [labels.get(document, str(document)) for document in example.like]
+    pasted = _pasted_summary(example)
     title = f"Like {' + '.join([*filter(None, [pasted]), *like])}"
-    unlike = [labels.get(document, str(document)) for document in given.unlike]
+    unlike = [labels.get(document, str(document)) for document in example.unlike]
     return f"{title} − {' − '.join(unlike)}" if unlike else title
 
 
-def more_like(documents: Sequence[uuid.UUID], given: Given | None) -> LinkParams:
+def more_like(documents: Sequence[uuid.UUID], example: ExampleInput | None) -> LinkParams:
     """The example with these documents to be like too; on its own where there is none yet."""
-    like = dict.fromkeys((*(given.like if given else ()), *documents))
-    unlike = [each for each in (given.unlike if given else ()) if each not in like]
+    like = dict.fromkeys((*(example.like if example else ()), *documents))
+    unlike = [id_ for id_ in (example.unlike if example else ()) if id_ not in like]
     return _with(list(like), unlike)
 
 
-def less_like(documents: Sequence[uuid.UUID], given: Given) -> LinkParams:
+def less_like(documents: Sequence[uuid.UUID], example: ExampleInput) -> LinkParams:
     """The example with these documents to be unlike too."""
-    unlike = dict.fromkeys((*given.unlike, *documents))
-    return _with([each for each in given.like if each not in unlike], list(unlike))
+    unlike = dict.fromkeys((*example.unlike, *documents))
+    return _with([id_ for id_ in example.like if id_ not in unlike], list(unlike))
 
 
 def _with(like: Sequence[uuid.UUID], unlike: Sequence[uuid.UUID]) -> LinkParams:

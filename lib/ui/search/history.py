@@ -10,44 +10,45 @@ from lib.formats import shorten
 from lib.ui.shared.links import LinkParams, current_params, settings_words
 from lib.ui.shared.markdown import escape
 
-MOST_KEPT = 30
+MAX_SEARCHES = 30
 _KEY = "history:searches"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """title: the question, or what the answers were to be like."""
+class RecentSearch:
+    """A search that was asked in this browser session."""
 
     title: str
-    address: LinkParams
+    """The question, or what the answers were to be like."""
+    params: LinkParams
 
 
-def note_asked(title: str) -> None:
-    """Puts the search of this address first; where it was in the list already, it moves. After its
-    settings were drawn, which leave their defaults out of the address."""
-    asked = Asked(title, current_params(view=None, show=None))
-    others = [each for each in _kept() if each != asked]
-    st.session_state[_KEY] = [asked, *others][:MOST_KEPT]
+def note_search(title: str) -> None:
+    """Puts the search of this URL first; where it was in the list already, it moves. After its
+    settings were drawn, which leave their defaults out of the URL."""
+    search = RecentSearch(title, current_params(view=None, show=None))
+    others = [other for other in _recent_searches() if other != search]
+    st.session_state[_KEY] = [search, *others][:MAX_SEARCHES]
 
 
-def _kept() -> list[Asked]:
+def _recent_searches() -> list[RecentSearch]:
     return list(st.session_state.get(_KEY, []))
 
 
 def show_history() -> None:
-    """The menu of what was asked before."""
+    """The menu of recent searches."""
     with st.popover("Recent", icon=":material/history:", key="history_menu"):
-        searches = _kept()
+        searches = _recent_searches()
         if not searches:
             st.caption("What you ask on this page is listed here, until you close the browser tab.")
             return
         st.caption("Asked in this browser tab, the latest first, with the settings that were set.")
-        for asked in searches:
-            settings = settings_words(asked.address)
-            label = f"**{escape(shorten(asked.title, 70))}**"
+        for search in searches:
+            settings = settings_words(search.params)
+            label = f"**{escape(shorten(search.title, 70))}**"
             st.page_link(
                 "pages/search.py",
                 label=f"{label} · {escape(settings)}" if settings else label,
                 icon=":material/replay:",
-                query_params=asked.address,
+                query_params=search.params,
             )

@@ -1,19 +1,25 @@
-"""One question, or one example, put to a collection: what a page shows of it, each thing fetched
-only where it is looked at."""
+"""The Search page's model: what the page shows of a collection, and of one search of it.
+
+Each thing is fetched only where it is looked at, and kept in the session cache under a typed key.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from lib.search.example import Example
+from lib.search.example import Example, document_labels
 from lib.search.explain import Diagnosis, explain_search
 from lib.search.export import CodeText, command_line, python_text, request_to_json, sql_text
+from lib.search.filters import FieldFacts, list_fields
 from lib.search.fusion import (
     DistanceGap,
     contributions,
@@ -24,10 +30,29 @@ from lib.search.fusion import (
 )
 from lib.search.hits_export import hits_csv, hits_jsonl
 from lib.search.request import Mode, SearchRequest
-from lib.search.service import SearchService, pool_key, without_example
+from lib.search.saved import SavedSearch, delete_saved, get_saved, list_saved, save_search
+from lib.search.service import (
+    answering_index,
+    asks_an_index,
+    can_rerank,
+    pool_key,
+    rerank,
+    without_example,
+)
 from lib.search.snippets import Snippet, make_snippet
-from lib.store.collections import Collection
-from lib.store.database import Database
+from lib.services import Services, first_questions
+from lib.store.candidates import Candidate, list_candidates
+from lib.store.collections import (
+    Collection,
+    CollectionSummary,
+    list_categories,
+    list_searchable,
+    summarise,
+)
+from lib.ui.search.options import SearchOptions
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.session_cache import CHANGING_SECONDS, CacheKey, cached
+from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import FloatArray
 from lib.vectors.plans import Plan
 from lib.vectors.search import Hit, SearchResult
@@ -36,106 +61,297 @@ from lib.vectors.statements import TextQuery
 
 @dataclass(frozen=True)
 class Answer:
-    """A hit as it is shown. parts: of a hybrid, what the vector and the text leg add to its fused
-    value. missed: it is nearer than what the vector leg brought, so that the index missed it."""
+    """A hit as it is shown."""
 
     hit: Hit
     snippet: Snippet
     parts: tuple[float, float] | None = None
+    """Of a hybrid, what the vector and the text leg add to its fused value."""
     missed: bool = False
+    """It is nearer than what the vector leg brought, so that the index missed it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Weighing:
-    """ranks: (hits of the pool, weights), 1 is first. changes: the weights at which another
-    document becomes the first."""
+class WeightRanks:
+    """How a pool is ranked at each vector weight."""
 
     ranks: npt.NDArray[np.int64]
+    """(hits of the pool, weights), 1 is first."""
     changes: tuple[float, ...]
+    """The weights at which another document becomes the first."""
 
 
 @dataclass(frozen=True)
 class ThresholdPreview:
-    """What a threshold cuts of the nearest documents' distances. below: how many it lets through.
-    gap: the widest one, a suggestion."""
+    """What a distance threshold does to a question's nearest documents."""
 
     distances: Sequence[float]
     threshold: float
     below: int
+    """How many documents it lets through."""
     gap: DistanceGap | None
+    """The widest one, a suggestion."""
 
 
 @dataclass(frozen=True)
 class SearchExport:
-    """A search in four languages. settings: as JSON. command: None where there is none."""
+    """A search to run elsewhere, in four languages."""
 
     sql: CodeText
     python: CodeText
     settings: str
+    """As JSON."""
     command: str | None
+    """None where the command line has none for it."""
+
+
+# --- what the session cache keeps ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SummaryKey(CacheKey[CollectionSummary]):
+    """A collection's counts and indexes."""
+
+    max_age_seconds: ClassVar[float | None] = CHANGING_SECONDS
+    collection: Collection
+
+
+@dataclass(frozen=True)
+class CandidatesKey(CacheKey[Sequence[Candidate]]):
+    """A collection's candidates, which others build and drop."""
+
+    max_age_seconds: ClassVar[float | None] = CHANGING_SECONDS
+    collection: Collection
+
+
+@dataclass(frozen=True)
+class CategoriesKey(CacheKey[Sequence[tuple[str, int]]]):
+    """A collection's categories."""
+
+    collection: Collection
+
+
+@dataclass(frozen=True)
+class FieldsKey(CacheKey[Sequence[FieldFacts]]):
+    """The fields of a collection's metadata."""
+
+    collection: Collection
+
+
+@dataclass(frozen=True)
+class ExampleVectorKey(CacheKey[FloatArray]):
+    """The vector of an example."""
+
+    collection: Collection
+    example: Example
+
+
+@dataclass(frozen=True)
+class _SearchKey:
+    """What everything depends on that a search of a collection brings."""
+
+    collection: Collection
+    index: IndexDescription | None
+    example: Example | None
+    request: SearchRequest
+    """Without what the value does not depend on."""
+
+
+@dataclass(frozen=True)
+class PoolKey(_SearchKey, CacheKey[SearchResult]):
+    """The pool of a search: whatever reranking changes is left out."""
+
+
+@dataclass(frozen=True)
+class PlanKey(_SearchKey, CacheKey[Plan]):
+    """The plan of a search: the question is left out too."""
+
+
+@dataclass(frozen=True)
+class DistancesKey(_SearchKey, CacheKey[list[float]]):
+    """The distances of the nearest documents: the threshold is left out."""
+
+
+@dataclass(frozen=True)
+class AnyWordMatchesKey(_SearchKey, CacheKey[int]):
+    """How many documents have at least one word of the question."""
+
+
+@dataclass(frozen=True)
+class DiagnosisKey(_SearchKey, CacheKey[Diagnosis]):
+    """The diagnosis of a search, with all of its settings."""
+
+
+# --- a collection -------------------------------------------------------------------------------
+
+
+class QueryingModel(PageModel):
+    """What the pages have in common that search a collection."""
+
+    def categories(self, collection: Collection) -> Sequence[tuple[str, int]]:
+        """(category, how many documents it has)."""
+        return cached(
+            CategoriesKey(collection), lambda: self.database.query(list_categories, collection)
+        )
+
+    def fields(self, collection: Collection) -> Sequence[FieldFacts]:
+        """What the metadata can be filtered by."""
+        return cached(FieldsKey(collection), lambda: self.database.query(list_fields, collection))
+
+    def first_questions(self, collection: Collection) -> Sequence[str]:
+        """What to ask it first."""
+        return self.database.query(first_questions, collection)
+
+
+class SearchModel(QueryingModel):
+    """What the Search page shows of the collections, and what it saves."""
+
+    def collections(self) -> list[Collection]:
+        """Those that can be searched."""
+        return self.database.query(list_searchable)
+
+    def summary(self, collection: Collection) -> CollectionSummary:
+        """Raises NotFound where the collection is gone."""
+        return cached(SummaryKey(collection), lambda: self.database.query(summarise, collection))
+
+    def candidates(self, collection: Collection) -> Sequence[Candidate]:
+        """Whose indexes can be asked in place of the collection's own."""
+        return cached(
+            CandidatesKey(collection), lambda: self.database.query(list_candidates, collection)
+        )
+
+    def options(self, summary: CollectionSummary) -> SearchOptions:
+        """What the settings of a search can be chosen from."""
+        collection = summary.collection
+        return SearchOptions(
+            summary,
+            self.categories(collection),
+            self.fields(collection),
+            self.candidates(collection),
+        )
+
+    def document_labels(
+        self, collection: Collection, ids: Sequence[uuid.UUID]
+    ) -> dict[uuid.UUID, str]:
+        """What to call documents; one that is gone is left out."""
+        return self.database.query(document_labels, collection, ids)
+
+    def search(
+        self, collection: Collection, request: SearchRequest, example: Example | None = None
+    ) -> Search:
+        """A search of the collection. With an example in place of the question: by vectors alone,
+        and without the documents that the example is made of.
+
+        Raises what :func:`~lib.search.example.example_vector` raises, for an example.
+        """
+        index = answering_index(
+            request, self.summary(collection).index, self.candidates(collection)
+        )
+        embedding = None
+        if example is not None:
+            embedding = cached(
+                ExampleVectorKey(collection, example),
+                lambda: self.database.run(self.services.search.embed_example(collection, example)),
+            )
+            by_vectors = replace(request, query="", mode=Mode.SIMILARITY)
+            request = without_example(by_vectors, example)
+        return Search(self.services, collection, request, index, example, embedding)
+
+    # --- saved searches ---
+
+    def saved_searches(self, collection: Collection) -> list[SavedSearch]:
+        """All of the collection's, by name."""
+        return self.database.query(list_saved, collection)
+
+    def saved_search(self, collection: Collection, slug: str) -> SavedSearch:
+        """Raises NotFound."""
+        return self.database.query(get_saved, collection, slug)
+
+    def save(
+        self,
+        collection: Collection,
+        name: str,
+        request: SearchRequest,
+        example: Example | None,
+        *,
+        replaces: bool,
+    ) -> SavedSearch:
+        """Raises InvalidInput, AlreadyExists."""
+        return self.database.query(
+            save_search, collection, name, request, example=example, replaces=replaces
+        )
+
+    def delete_saved(self, collection: Collection, slug: str) -> None:
+        """Raises NotFound."""
+        self.database.query(delete_saved, collection, slug)
+
+
+# --- one search ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class SearchModel:
-    """example, embedding (d,): set by :meth:`like`; a question is embedded by the service. Methods
-    raise what the service's raise."""
+class Search:
+    """One search of a collection: its answer, what the answer came from, and how to run it
+    elsewhere. Made by :meth:`SearchModel.search`; its methods raise what the service's raise."""
 
-    database: Database
-    service: SearchService
+    services: Services
     collection: Collection
     request: SearchRequest
+    index: IndexDescription | None
+    """The one that may answer."""
     example: Example | None = None
     embedding: FloatArray | None = None
+    """The example's, (d,); a question is embedded by the service."""
 
-    def embed(self, example: Example) -> FloatArray:
-        """The vector (d,) to ask by. Raises what :func:`~lib.search.example.example_vector`
-        raises."""
-        return self.database.run(self.service.embed_example(self.collection, example))
-
-    def like(self, example: Example, embedding: FloatArray) -> SearchModel:
-        """An example in place of the question: by similarity, without the documents that it is
-        made of. embedding: its vector."""
-        alone = replace(self.request, query="", mode=Mode.SIMILARITY)
-        asked = without_example(alone, example)
-        return replace(self, request=asked, example=example, embedding=embedding)
-
-    @property
-    def pool_key(self) -> tuple[object, ...]:
-        """What a pool depends on, besides the documents."""
-        return self.collection.address, self.example, pool_key(self.request)
-
-    @property
-    def distances_key(self) -> tuple[object, ...]:
-        """What :meth:`distances` depends on, besides the documents: no threshold."""
-        wide = replace(pool_key(self.request), max_distance=None)
-        return self.collection.address, self.example, wide
-
-    @property
-    def shape_key(self) -> tuple[object, ...]:
-        """What the way to the nearest neighbours depends on: everything but the question."""
-        return self.collection.address, replace(pool_key(self.request), query="", leave_out=())
-
+    @cached_property
     def pool(self) -> SearchResult:
-        """What :func:`~lib.search.service.rerank` answers from."""
-        return self.database.run(
-            self.service.fetch_pool(self.collection, self.request, embedding=self.embedding)
+        """What :attr:`result` is ranked from."""
+        return cached(
+            PoolKey(*self._state, pool_key(self.request)),
+            lambda: self.services.database.run(
+                self.services.search.fetch_pool(
+                    self.collection, self.request, embedding=self.embedding
+                )
+            ),
         )
 
-    def plan(self, pool: SearchResult) -> Plan:
-        """How the server got a pool; nothing is searched again."""
-        return self.database.run(self.service.plan_of(self.collection, pool))
+    @cached_property
+    def result(self) -> SearchResult:
+        """The request's answer out of the pool: moving a slider asks the server nothing."""
+        return rerank(self.pool, self.request)
 
-    def answers(self, pool: SearchResult, result: SearchResult) -> list[Answer]:
-        """The hits of a result with their best passages. pool: what it was ranked from."""
-        request, language = self.request, self.collection.text_config
+    @property
+    def can_rerank(self) -> bool:
+        """Whether there is a weight to look at."""
+        return can_rerank(self.request)
+
+    @property
+    def plan(self) -> Plan | None:
+        """How the server got the pool; nothing is searched again. None where no vector index could
+        answer."""
+        if not asks_an_index(self.request, has_index=self.index is not None):
+            return None
+        shape = replace(pool_key(self.request), query="", leave_out=())
+        return cached(
+            PlanKey(*self._state, shape),
+            lambda: self.services.database.run(
+                self.services.search.plan_of(self.collection, self.pool)
+            ),
+        )
+
+    def answers(self) -> list[Answer]:
+        """The hits of the result with their best passages."""
+        pool, result, request = self.pool, self.result, self.request
         parts: Sequence[tuple[float, float] | None] = [None] * len(result)
         if request.mode is Mode.HYBRID:
             parts = contributions(pool.hits, result.hits, request.vector_weight, request.fusion)
-        farthest = _farthest_found(pool.hits)
+        farthest = _farthest_of_vector_leg(pool.hits)
         return [
             Answer(
                 hit,
-                make_snippet(hit.document.content, request.query, language=language),
+                make_snippet(
+                    hit.document.content, request.query, language=self.collection.text_config
+                ),
                 part,
                 missed=hit.vector_rank is None
                 and hit.distance is not None
@@ -144,32 +360,51 @@ class SearchModel:
             for hit, part in zip(result.hits, parts, strict=True)
         ]
 
-    def weighing(self, pool: SearchResult, weights: Sequence[float]) -> Weighing:
-        """The range of the weight at a glance."""
-        hits, fusion = pool.hits, self.request.fusion
+    def weight_ranks(self, weights: Sequence[float]) -> WeightRanks:
+        """The pool's ranks over the range of the weight."""
+        hits, fusion = self.pool.hits, self.request.fusion
         leaders = leader_intervals(hits, fusion) if hits else []
         changes = tuple(later.start for later in leaders[1:])
-        return Weighing(ranks_by_weight(hits, fusion, weights), changes)
+        return WeightRanks(ranks_by_weight(hits, fusion, weights), changes)
 
-    def distances(self) -> list[float]:
-        """Of the nearest documents, nearest first."""
-        return self.database.run(
-            self.service.nearest_distances(self.collection, self.request, embedding=self.embedding)
+    def threshold_preview(self, threshold: float) -> ThresholdPreview:
+        """What a threshold does to the nearest documents."""
+        wide = replace(pool_key(self.request), max_distance=None)
+        distances = cached(
+            DistancesKey(*self._state, wide),
+            lambda: self.services.database.run(
+                self.services.search.nearest_distances(
+                    self.collection, self.request, embedding=self.embedding
+                )
+            ),
         )
+        below = count_below(distances, threshold)
+        return ThresholdPreview(distances, threshold, below, widest_gap(distances))
 
-    def matches_with_any(self) -> int:
+    def any_word_matches(self) -> int:
         """How many documents have at least one word of the question, filters held."""
         any_word = replace(
             self.request, mode=Mode.TEXT, text_query=TextQuery.ANY, limit=1, max_distance=None
         )
-        found = self.database.run(self.service.search(self.collection, any_word))
-        return found.matches or 0
+
+        def count() -> int:
+            result = self.services.database.run(
+                self.services.search.search(self.collection, any_word)
+            )
+            return result.matches or 0
+
+        return cached(AnyWordMatchesKey(*self._state, pool_key(self.request)), count)
 
     def diagnosis(self) -> Diagnosis:
         """How the server answers, by searching once more."""
-        return self.database.query(explain_search, self.collection, self.request, self._prepared())
+        return cached(
+            DiagnosisKey(*self._state, self.request),
+            lambda: self.services.database.query(
+                explain_search, self.collection, self.request, self._prepared()
+            ),
+        )
 
-    def taken_along(self) -> SearchExport:
+    def export(self) -> SearchExport:
         """The search to run elsewhere; nothing is searched."""
         prepared = self._prepared()
         settings = json.dumps(request_to_json(self.request), indent=2, ensure_ascii=False)
@@ -183,30 +418,29 @@ class SearchModel:
     def csv(self) -> bytes:
         """The answers as :func:`~lib.search.hits_export.hits_csv`, with all of their text, which a
         pool cuts short."""
-        return hits_csv(self._whole())
+        return hits_csv(self._full_hits())
 
     def jsonl(self) -> bytes:
         """The same as :func:`~lib.search.hits_export.hits_jsonl`."""
-        return hits_jsonl(self._whole())
+        return hits_jsonl(self._full_hits())
 
-    def _whole(self) -> Sequence[Hit]:
-        found = self.service.search(self.collection, self.request, embedding=self.embedding)
-        return self.database.run(found).hits
+    @property
+    def _state(self) -> tuple[Collection, IndexDescription | None, Example | None]:
+        return self.collection, self.index, self.example
+
+    def _full_hits(self) -> Sequence[Hit]:
+        search = self.services.search.search(
+            self.collection, self.request, embedding=self.embedding
+        )
+        return self.services.database.run(search).hits
 
     def _prepared(self) -> SearchResult:
-        return self.database.run(
-            self.service.prepare(self.collection, self.request, embedding=self.embedding)
+        return self.services.database.run(
+            self.services.search.prepare(self.collection, self.request, embedding=self.embedding)
         )
 
 
-def _farthest_found(pool: Sequence[Hit]) -> float:
+def _farthest_of_vector_leg(pool: Sequence[Hit]) -> float:
     """The largest distance of what the vector leg brought; -inf where it brought nothing."""
-    found = [hit.distance for hit in pool if hit.vector_rank is not None]
-    return max((distance for distance in found if distance is not None), default=-math.inf)
-
-
-def threshold_preview(distances: Sequence[float], threshold: float) -> ThresholdPreview:
-    """What a threshold does to these distances."""
-    return ThresholdPreview(
-        distances, threshold, count_below(distances, threshold), widest_gap(distances)
-    )
+    distances = [hit.distance for hit in pool if hit.vector_rank is not None]
+    return max((distance for distance in distances if distance is not None), default=-math.inf)

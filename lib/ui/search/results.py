@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -10,32 +10,29 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from lib.formats import format_count, format_ms
+from lib.search.labels import DISTANCE_THRESHOLD, MODES, TEXT_METHODS, TEXT_QUERY
 from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import Snippet
-from lib.ui.search.example import Given, less_like, more_like
-from lib.ui.search.model import Answer
-from lib.ui.shared.charts import BAR_WIDTH, TEXT, VECTOR, contribution_bar, swatch
+from lib.ui.search.example import ExampleInput, less_like, more_like
+from lib.ui.search.figures import BAR_WIDTH, contribution_bar, swatch
+from lib.ui.search.model import Answer, Search
+from lib.ui.shared.charts import TEXT, VECTOR
 from lib.ui.shared.links import LinkParams, Remedy, current_params, document_params, show_remedies
 from lib.ui.shared.markdown import HEADINGS_FIELD, PLACE_FIELDS, escape, place_words
-from lib.ui.shared.url_state import by_value, read_choice, write_choice
+from lib.ui.shared.url_state import by_value
+from lib.ui.shared.widgets import segmented
 from lib.vectors.catalog import IndexDescription
 from lib.vectors.index_methods import IndexKind
 from lib.vectors.plans import Plan
 from lib.vectors.search import Document, SearchResult
-from lib.vectors.statements import TextMethod, TextQuery
+from lib.vectors.statements import TextQuery
 from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan, Scan
 
-MOST_EXAMPLES = 3
+MAX_EXAMPLES = 3
 # So few documents with the words that it is worth saying why.
 FEW_MATCHES = 3
-_MOST_METADATA = 5
-_LONGEST_VALUE = 60
-
-_METHODS = {
-    TextMethod.TS_RANK: "ts_rank",
-    TextMethod.TS_RANK_CD: "ts_rank_cd",
-    TextMethod.BM25: "BM25",
-}
+_MAX_METADATA_FIELDS = 5
+_MAX_VALUE_CHARACTERS = 60
 
 
 def row() -> DeltaGenerator:
@@ -43,31 +40,27 @@ def row() -> DeltaGenerator:
     return st.container(horizontal=True, vertical_alignment="center", gap="small")
 
 
-def show_examples(examples: Sequence[str]) -> None:
+def show_first_questions(questions: Sequence[str]) -> None:
     """What to ask first, each a link to its own answer."""
-    if not examples:
+    if not questions:
         return
     st.markdown("Try one of these:")
-    for example in examples[:MOST_EXAMPLES]:
+    for question in questions[:MAX_EXAMPLES]:
         st.page_link(
             "pages/search.py",
-            label=escape(example),
+            label=escape(question),
             icon=":material/arrow_forward:",
-            query_params=current_params(q=example),
+            query_params=current_params(q=question),
         )
 
 
-def show_summary(
-    result: SearchResult,
-    plan: Plan | None,
-    request: SearchRequest,
-    index: IndexDescription | None,
-) -> None:
+def show_summary(search: Search) -> None:
     """One line: how many, how long, and what kind of answer this is; and what helps where the index
-    fell short. plan: None where no vector index could answer. index: the collection's."""
+    fell short."""
+    result, request, index = search.result, search.request, search.index
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(_found_words(result, request), width="content")
-        _plan_badge(plan, request, index)
+        st.markdown(_counts(result, request), width="content")
+        _plan_badge(search.plan, request, index)
         if result.index_fell_short:
             st.badge("Fewer than asked", color="orange", icon=":material/content_cut:")
     if result.truncated_because is not None and request.mode is not Mode.TEXT:
@@ -76,16 +69,16 @@ def show_summary(
         show_remedies(_more_from_index(request, index), icon=":material/build:")
 
 
-def _found_words(result: SearchResult, request: SearchRequest) -> str:
-    words = [f"**{format_count(len(result), 'document')}**"]
+def _counts(result: SearchResult, request: SearchRequest) -> str:
+    parts = [f"**{format_count(len(result), 'document')}**"]
     if result.matches is not None and request.mode.uses_text:
         verb = "matches" if result.matches == 1 else "match"
         least = "at least " if result.more_match else ""
-        words.append(f"{least}{result.matches:,} {verb} the words")
+        parts.append(f"{least}{result.matches:,} {verb} the keywords")
     if result.embedding_ms is not None:
-        words.append(f"{format_ms(result.embedding_ms)} to embed the question")
-    words.append(f"{format_ms(result.database_ms)} in the database")
-    return " · ".join(words)
+        parts.append(f"{format_ms(result.embedding_ms)} to embed the question")
+    parts.append(f"{format_ms(result.database_ms)} in the database")
+    return " · ".join(parts)
 
 
 def _plan_badge(plan: Plan | None, request: SearchRequest, index: IndexDescription | None) -> None:
@@ -94,7 +87,7 @@ def _plan_badge(plan: Plan | None, request: SearchRequest, index: IndexDescripti
             "Full text",
             color="green",
             icon=":material/match_word:",
-            help="Found by their words alone. **Plan** says by which index.",
+            help="Found by their keywords alone. **Plan** says by which index.",
         )
     elif plan is not None and plan.vector_index is not None:
         st.badge(
@@ -159,24 +152,20 @@ def _more_from_index(request: SearchRequest, index: IndexDescription) -> list[Re
 # --- few or none --------------------------------------------------------------------------------
 
 
-def lacks_words(result: SearchResult, request: SearchRequest) -> bool:
-    """Whether so few documents have all of the words that any of them may be what is wanted."""
-    return (
-        request.mode.uses_text
-        and request.text_kind is not TextQuery.ANY
-        and (result.matches or 0) <= FEW_MATCHES
-        and len(request.query.split()) > 1
-    )
-
-
-def offer_any(result: SearchResult, request: SearchRequest, with_any: int) -> None:
-    """Why so few documents match, and the way out. with_any: how many have at least one word."""
-    found = result.matches or 0
+def offer_any_word(search: Search) -> None:
+    """Where so few documents have all of the words that any of them may be what is wanted: why, and
+    the way out."""
+    result, request = search.result, search.request
+    if not _lacks_matches(result, request):
+        return
+    matches, with_any = result.matches or 0, search.any_word_matches()
     have = (
-        "No document has" if not found else f"Only {format_count(found, 'document')} {_have(found)}"
+        f"Only {format_count(matches, 'document')} {_have(matches)}"
+        if matches
+        else "No document has"
     )
     asked = (
-        "**How words are matched** asks for all of them in one document"
+        f"**{TEXT_QUERY}** asks for all of them in one document"
         if request.text_kind is TextQuery.PLAIN
         else "a web search asks for all of them in one document, except after OR"
     )
@@ -195,23 +184,35 @@ def offer_any(result: SearchResult, request: SearchRequest, with_any: int) -> No
         show_remedies([Remedy("Match any word", current_params(**{name: TextQuery.ANY}))])
 
 
+def _lacks_matches(result: SearchResult, request: SearchRequest) -> bool:
+    return (
+        request.mode.uses_text
+        and request.text_kind is not TextQuery.ANY
+        and (result.matches or 0) <= FEW_MATCHES
+        and len(request.query.split()) > 1
+    )
+
+
 def _have(number: int) -> str:
     return "has" if number == 1 else "have"
 
 
 def _no_answers(result: SearchResult, request: SearchRequest) -> None:
-    """Why there is nothing, and the next step, where :func:`offer_any` did not say it already."""
+    """Why there is nothing, and the next step, where :func:`offer_any_word` did not say it."""
     if request.max_distance is not None:
         advice = (
             f"No document is nearer than {request.max_distance:g}. Move the distance up, or "
-            "switch **Only near documents** off."
+            f"switch **{DISTANCE_THRESHOLD}** off."
         )
     elif result.index_fell_short:
         advice = "The index brought none of the documents that there are. What helps is above."
     elif request.mode is Mode.TEXT:
-        if lacks_words(result, request):
+        if _lacks_matches(result, request):
             return
-        advice = "No document has these words. Search by **Meaning**, or with other words."
+        advice = (
+            f"No document has these words. Search by **{MODES[Mode.SIMILARITY]}**, or with other "
+            "words."
+        )
     elif request.filtered:
         advice = "No document passes the filter. Take a condition away."
     else:
@@ -230,32 +231,27 @@ class Layout(StrEnum):
 
 
 def layout_picker() -> Layout:
-    """Cards or a table, in the address."""
-    named = by_value(list(Layout))
-    read_choice("show", named, Layout.CARDS)
-    found = st.segmented_control(
+    """Cards or a table, in the URL."""
+    labels = {
+        Layout.CARDS: ":material/view_agenda: Cards",
+        Layout.TABLE: ":material/table_rows: Table",
+    }
+    return segmented(
         "Show answers as",
-        list(Layout),
-        format_func=lambda layout: (
-            ":material/view_agenda: Cards"
-            if layout is Layout.CARDS
-            else ":material/table_rows: Table"
-        ),
-        required=True,
+        by_value(list(Layout)),
+        lambda layout: labels[layout],
         key="show",
-        label_visibility="collapsed",
-        help="**Cards** to read, **Table** to compare figures, and to tick several answers.",
+        default=Layout.CARDS,
+        show_label=False,
+        help_text="**Cards** to read, **Table** to compare figures, and to tick several answers.",
     )
-    assert found is not None
-    write_choice("show", named, found, Layout.CARDS)
-    return found
 
 
-def export_menu(csv: Callable[[], bytes], jsonl: Callable[[], bytes]) -> None:
+def export_menu(search: Search) -> None:
     """The answers as a file, which is made only where it is asked for."""
     files = (
-        ("CSV, for spreadsheets", "csv", "text/csv", csv),
-        ("JSON lines, for programs", "jsonl", "application/jsonl", jsonl),
+        ("CSV, for spreadsheets", "csv", "text/csv", search.csv),
+        ("JSON lines, for programs", "jsonl", "application/jsonl", search.jsonl),
     )
     with st.popover("Export", icon=":material/download:", key="export_answers"):
         st.caption("These answers with all of their text, figures and metadata.")
@@ -272,37 +268,32 @@ def export_menu(csv: Callable[[], bytes], jsonl: Callable[[], bytes]) -> None:
             )
 
 
-def show_answers(
-    answers: Sequence[Answer],
-    result: SearchResult,
-    layout: Layout | None,
-    request: SearchRequest,
-    given: Given | None,
-) -> None:
-    """Best first. given: the example that was asked by, if any."""
+def show_answers(search: Search, layout: Layout | None, example: ExampleInput | None) -> None:
+    """Best first. example: what was asked by in place of a question."""
+    answers, request = search.answers(), search.request
     if not answers:
-        _no_answers(result, request)
+        _no_answers(search.result, request)
         return
     if any(answer.parts is not None for answer in answers):
         _legend()
     if layout is Layout.TABLE:
-        _table(answers, request, given)
+        _table(answers, request, example)
         return
-    whole = max((sum(answer.parts) for answer in answers if answer.parts), default=0.0)
+    longest = max((sum(answer.parts) for answer in answers if answer.parts), default=0.0)
     for rank, answer in enumerate(answers, start=1):
-        _card(rank, answer, whole, request, given)
+        _card(rank, answer, longest, request, example)
 
 
 def _legend() -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("What counts in the fused value:", width="content")
-        for color, words in ((VECTOR, "meaning"), (TEXT, "words")):
-            st.image(swatch(color), width=12, alt=f"The colour of {words}")
-            st.caption(words, width="content")
+        for color, name in ((VECTOR, "vectors"), (TEXT, "keywords")):
+            st.image(swatch(color), width=12, alt=f"The colour of {name}")
+            st.caption(name, width="content")
 
 
 def _card(
-    rank: int, answer: Answer, whole: float, request: SearchRequest, given: Given | None
+    rank: int, answer: Answer, longest: float, request: SearchRequest, example: ExampleInput | None
 ) -> None:
     hit, document = answer.hit, answer.hit.document
     with st.container(border=True, gap="xsmall"):
@@ -315,22 +306,23 @@ def _card(
             vector, text = answer.parts
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.image(
-                    contribution_bar(vector, text, whole),
+                    contribution_bar(vector, text, longest),
                     width=BAR_WIDTH,
-                    alt=f"Meaning adds {vector:.3g}, words add {text:.3g}",
+                    alt=f"Vectors add {vector:.3g}, keywords add {text:.3g}",
                 )
                 st.caption(
-                    f"fused {_fused(hit.fused)} = meaning {_fused(vector)} + words {_fused(text)}",
+                    f"fused {_fused(hit.fused)} = vectors {_fused(vector)} + keywords "
+                    f"{_fused(text)}",
                     width="content",
                 )
         for line in (_figures(answer, request), [*_places(document), *_metadata(document)]):
             if line:
                 st.caption(" · ".join(line))
         with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-            _links([document], given)
+            _links([document], example)
 
 
-def _links(documents: Sequence[Document], given: Given | None) -> None:
+def _links(documents: Sequence[Document], example: ExampleInput | None) -> None:
     """What can be done with an answer, or with several."""
     if len(documents) == 1 and documents[0].external_id is not None:
         [document] = documents
@@ -342,13 +334,13 @@ def _links(documents: Sequence[Document], given: Given | None) -> None:
         )
     ids = [document.id for document in documents]
     these = "this" if len(ids) == 1 else f"these {len(ids):,}"
-    _like_link(f"More like {these}", ":material/add:", more_like(ids, given))
-    if given is not None:
-        _like_link(f"Less like {these}", ":material/remove:", less_like(ids, given))
+    _like_link(f"More like {these}", ":material/add:", more_like(ids, example))
+    if example is not None:
+        _like_link(f"Less like {these}", ":material/remove:", less_like(ids, example))
 
 
-def _like_link(label: str, icon: str, address: LinkParams) -> None:
-    st.page_link("pages/search.py", label=label, icon=icon, query_params=address)
+def _like_link(label: str, icon: str, params: LinkParams) -> None:
+    st.page_link("pages/search.py", label=label, icon=icon, query_params=params)
 
 
 def _title(document: Document) -> str:
@@ -381,16 +373,17 @@ def _figures(answer: Answer, request: SearchRequest) -> list[str]:
     hit, figures = answer.hit, []
     if hit.fused is not None:
         missed = ":orange[missed by the index]"
-        figures.append(missed if answer.missed else _rank_words("meaning", hit.vector_rank))
-        figures.append(_rank_words("words", hit.text_rank))
+        figures.append(missed if answer.missed else _leg_rank("vectors", hit.vector_rank))
+        figures.append(_leg_rank("keywords", hit.text_rank))
     if hit.similarity is not None and hit.distance is not None:
         figures.append(f"similarity {hit.similarity:.3f} (distance {hit.distance:.3f})")
     if hit.text_value is not None:
-        figures.append(f"match of the words {hit.text_value:.4f} ({_METHODS[request.text_method]})")
+        method = TEXT_METHODS[request.text_method].short
+        figures.append(f"keyword match {hit.text_value:.4f} ({method})")
     return figures
 
 
-def _rank_words(leg: str, rank: int | None) -> str:
+def _leg_rank(leg: str, rank: int | None) -> str:
     return f"not found by {leg}" if rank is None else f"rank {rank:,} by {leg}"
 
 
@@ -407,19 +400,19 @@ def _metadata(document: Document) -> list[str]:
         for name, value in (document.metadata or {}).items()
         if name not in PLACE_FIELDS and name != HEADINGS_FIELD and not isinstance(value, dict)
     ]
-    left = len(shown) - _MOST_METADATA
-    return [*shown[:_MOST_METADATA], *([f"{left:,} more fields"] if left > 0 else [])]
+    left = len(shown) - _MAX_METADATA_FIELDS
+    return [*shown[:_MAX_METADATA_FIELDS], *([f"{left:,} more fields"] if left > 0 else [])]
 
 
 def _value(value: Any) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+    return text if len(text) <= _MAX_VALUE_CHARACTERS else f"{text[: _MAX_VALUE_CHARACTERS - 1]}…"
 
 
 # --- as a table ---------------------------------------------------------------------------------
 
 
-def _table(answers: Sequence[Answer], request: SearchRequest, given: Given | None) -> None:
+def _table(answers: Sequence[Answer], request: SearchRequest, example: ExampleInput | None) -> None:
     hits = [answer.hit for answer in answers]
     key = f"answers:{hash(tuple(str(hit.document.id) for hit in hits))}"
     state = st.dataframe(
@@ -438,7 +431,7 @@ def _table(answers: Sequence[Answer], request: SearchRequest, given: Given | Non
         st.caption("Tick answers to open one in full, or to find more like one or several.")
         return
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
-        _links(ticked, given)
+        _links(ticked, example)
 
 
 def _columns(answers: Sequence[Answer]) -> dict[str, list[Any]]:
@@ -449,8 +442,8 @@ def _columns(answers: Sequence[Answer]) -> dict[str, list[Any]]:
         "rank": list(range(1, len(hits) + 1)),
         "title": [_title(document) for document in documents],
         "fused": [hit.fused for hit in hits],
-        "meaning": [answer.parts and answer.parts[0] for answer in answers],
-        "words": [answer.parts and answer.parts[1] for answer in answers],
+        "vector_part": [answer.parts and answer.parts[0] for answer in answers],
+        "text_part": [answer.parts and answer.parts[1] for answer in answers],
         "vector_rank": [hit.vector_rank if hit.fused is not None else None for hit in hits],
         "text_rank": [hit.text_rank if hit.fused is not None else None for hit in hits],
         "similarity": [hit.similarity for hit in hits],
@@ -461,13 +454,17 @@ def _columns(answers: Sequence[Answer]) -> dict[str, list[Any]]:
         "passage": [" ".join(answer.snippet.text.split()) for answer in answers],
         "metadata": [dict(document.metadata or {}) or None for document in documents],
     }
-    return {name: found for name, found in columns.items() if any(v is not None for v in found)}
+    return {
+        name: values
+        for name, values in columns.items()
+        if any(value is not None for value in values)
+    }
 
 
 def _column_settings(answers: Sequence[Answer], request: SearchRequest) -> dict[str, Any]:
     column = st.column_config
     most = max((max(answer.parts) for answer in answers if answer.parts), default=1.0) or 1.0
-    method = _METHODS[request.text_method]
+    method = TEXT_METHODS[request.text_method].short
 
     def bar(label: str, color: str) -> Any:
         return column.ProgressColumn(
@@ -484,10 +481,10 @@ def _column_settings(answers: Sequence[Answer], request: SearchRequest) -> dict[
         "rank": column.NumberColumn("#", width=40, pinned=True, format="%d"),
         "title": column.TextColumn("Title", width="medium", pinned=True),
         "fused": column.NumberColumn("Fused", format="%.4f" if most < 0.1 else "%.3f", width=70),
-        "meaning": bar("Meaning adds", VECTOR),
-        "words": bar("Words add", TEXT),
-        "vector_rank": column.NumberColumn("Meaning rank", width=110),
-        "text_rank": column.NumberColumn("Words rank", width=95),
+        "vector_part": bar("Vectors add", VECTOR),
+        "text_part": bar("Keywords add", TEXT),
+        "vector_rank": column.NumberColumn("Vector rank", width=110),
+        "text_rank": column.NumberColumn("Keyword rank", width=105),
         "similarity": column.NumberColumn("Similarity", format="%.3f", width=80),
         "distance": column.NumberColumn("Distance", format="%.3f", width=80),
         "text_value": column.NumberColumn(f"Match ({method})", format="%.4f", width=125),

@@ -1,5 +1,6 @@
-"""The views of a search: the answers, the range of the weight, what a threshold cuts, and the
-plan. Only the view that is open is drawn, and costs anything."""
+"""The views of a search besides its answers: the ranks over the vector weight, what a distance
+threshold cuts, the plan, and the export. Only the view that is open is drawn, and costs anything.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +13,17 @@ import streamlit as st
 from lib.formats import format_count, format_ms
 from lib.search.explain import Diagnosis
 from lib.search.export import CodeText
-from lib.search.request import SearchRequest
-from lib.ui.search.model import SearchExport, ThresholdPreview, Weighing
-from lib.ui.shared.charts import RankLine, distance_strip, weight_chart
+from lib.ui.search.figures import RankLine, distance_strip, weight_chart
+from lib.ui.search.model import Search, SearchExport, ThresholdPreview
 from lib.ui.shared.markdown import escape, laid_out
-from lib.ui.shared.url_state import by_value, read_choice, write_choice
+from lib.ui.shared.url_state import by_value
+from lib.ui.shared.widgets import segmented
 from lib.vectors.search import Hit
 
 # The weights that the chart draws; more would hide the lines in their own marks.
 WEIGHTS = tuple(step / 20 for step in range(21))
-MOST_LINES = 12
-MOST_RANK = 10
+MAX_LINES = 12
+MAX_RANK = 10
 
 
 class View(StrEnum):
@@ -43,56 +44,59 @@ class View(StrEnum):
         }[self.value]
 
 
-def view_picker(*, can_weigh: bool) -> View:
-    """The open view, in the address. can_weigh: whether there is a weight to look at."""
-    views = [view for view in View if view is not View.WEIGHT or can_weigh]
-    named = by_value(views)
-    read_choice("view", named, View.RESULTS)
-    view = st.segmented_control(
+def view_picker(search: Search) -> View:
+    """The open view, in the URL."""
+    return segmented(
         "View",
-        views,
-        format_func=lambda found: found.label,
-        required=True,
+        by_value([view for view in View if view is not View.WEIGHT or search.can_rerank]),
+        lambda view: view.label,
         key="view",
-        label_visibility="collapsed",
-        help="**Answers**: the documents.  \n**Weight**: how their ranks change as meaning counts "
-        "more or less against words.  \n**Plan**: which index answered, and what it cost.  \n"
-        "**SQL**: what was asked of PostgreSQL, to copy.",
+        default=View.RESULTS,
+        show_label=False,
+        help_text="**Answers**: the documents.  \n**Weight**: how their ranks change with the "
+        "vector weight.  \n**Plan**: which index answered, and what it cost.  \n**SQL**: what was "
+        "asked of PostgreSQL, to copy.",
     )
-    assert view is not None
-    write_choice("view", named, view, View.RESULTS)
-    return view
 
 
-def show_weight(
-    pool: Sequence[Hit],
-    weighing: Weighing,
-    request: SearchRequest,
-) -> None:
-    """The rank of each document as the weight goes from 0 to 1. weighing: of the pool, at
-    WEIGHTS."""
-    ranks, changes = weighing.ranks.tolist(), weighing.changes
-    best = [min(line) for line in ranks]
-    chosen = [place for place in range(len(pool)) if best[place] <= MOST_RANK]
-    at_now = min(range(len(WEIGHTS)), key=lambda step: abs(WEIGHTS[step] - request.vector_weight))
-    chosen.sort(key=lambda place: ranks[place][at_now])
-    lines = [RankLine(pool[place].document.label, ranks[place]) for place in chosen[:MOST_LINES]]
+# --- the weight and the threshold ---------------------------------------------------------------
+
+
+def show_weight(search: Search) -> None:
+    """The rank of each document as the vector weight goes from 0 to 1."""
+    weight_ranks, weight = search.weight_ranks(WEIGHTS), search.request.vector_weight
+    lines = _rank_lines(search.pool.hits, weight_ranks.ranks.tolist(), weight)
+    changes = weight_ranks.changes
     st.markdown(f"**{_finding(changes)}**")
     # A key for each weight: a point that was clicked does not stay selected in the next chart.
-    key = f"weight_chart:{request.vector_weight:g}"
+    key = f"weight_chart:{weight:g}"
     st.plotly_chart(
-        weight_chart(lines, WEIGHTS, request.vector_weight, changes, MOST_RANK),
+        weight_chart(lines, WEIGHTS, weight, changes, MAX_RANK),
         key=key,
         on_select=partial(_take_weight, key),
         selection_mode="points",
         config={"displayModeBar": False},
-        alt="The rank of each document by the weight of meaning against words",
+        alt="The rank of each document by the vector weight",
     )
     st.caption(
-        f"The {len(lines)} documents that are among the first {MOST_RANK} at some weight and best "
+        f"The {len(lines)} documents that are among the first {MAX_RANK} at some weight and best "
         "placed at the current one (dashed line). Click a point to take its weight. A line that is "
-        "nearly level does not care about the weight; triangles mark where the first place changes."
+        "nearly level does not depend on the weight; triangles mark where the first place changes."
     )
+
+
+def _rank_lines(
+    pool: Sequence[Hit], ranks: Sequence[Sequence[int]], weight: float
+) -> list[RankLine]:
+    """Of the documents that are among the first at some weight, those best placed at this one."""
+    at_weight = min(range(len(WEIGHTS)), key=lambda step: abs(WEIGHTS[step] - weight))
+    lines = [
+        RankLine(hit.document.label, ranks_of_hit)
+        for hit, ranks_of_hit in zip(pool, ranks, strict=True)
+        if min(ranks_of_hit) <= MAX_RANK
+    ]
+    lines.sort(key=lambda line: line.ranks[at_weight])
+    return lines[:MAX_LINES]
 
 
 def _take_weight(key: str) -> None:
@@ -109,22 +113,24 @@ def _finding(changes: Sequence[float]) -> str:
     return f"The first place changes {format_count(len(changes), 'time')}: at weight {where}"
 
 
-def show_strip(cut: ThresholdPreview) -> None:
-    """What the threshold cuts of this question's nearest documents."""
+def show_threshold(preview: ThresholdPreview) -> None:
+    """What the distance threshold cuts of this question's nearest documents."""
     st.plotly_chart(
-        distance_strip(cut.distances, cut.threshold, cut.gap),
+        distance_strip(preview.distances, preview.threshold, preview.gap),
         key="distance_strip",
         config={"displayModeBar": False},
         alt="The distances of the nearest documents, and the threshold",
     )
-    nearest = f"{len(cut.distances):,} nearest"
-    words = f"{cut.below:,} of this question's {nearest} are below {cut.threshold:g}."
-    if cut.gap is not None:
-        words += (
-            f" A suggestion: {cut.gap.threshold:.2f}, in the middle of the widest gap "
-            f"({cut.gap.below:,} below it)."
+    caption = (
+        f"{preview.below:,} of this question's {len(preview.distances):,} nearest are below "
+        f"{preview.threshold:g}."
+    )
+    if preview.gap is not None:
+        caption += (
+            f" A suggestion: {preview.gap.threshold:.2f}, in the middle of the widest gap "
+            f"({preview.gap.below:,} below it)."
         )
-    st.caption(words)
+    st.caption(caption)
 
 
 # --- the plan -----------------------------------------------------------------------------------
@@ -214,18 +220,18 @@ def _hold(number: int) -> str:
     return "holds" if number == 1 else "hold"
 
 
-# --- to take along ------------------------------------------------------------------------------
+# --- the export ----------------------------------------------------------------------------
 
 
 def show_code(search: SearchExport) -> None:
-    """The search to take along."""
+    """The search to run elsewhere."""
     as_sql, as_python, as_json, as_command = st.tabs(
         ["SQL", "Python (SQLAlchemy)", "Settings (JSON)", "Command line"], key="code"
     )
     with as_sql:
         st.caption("The whole transaction with its settings and parameters, for psql.")
-        _printed(
-            CodeText(laid_out(search.sql.whole), laid_out(search.sql.folded)),
+        _code(
+            CodeText(laid_out(search.sql.full), laid_out(search.sql.abbreviated)),
             "sql",
             "search.sql",
             "SQL",
@@ -235,7 +241,7 @@ def show_code(search: SearchExport) -> None:
             "A program that needs sqlalchemy, pgvector and psycopg, and none of Vecscope. It asks "
             "the database that DATABASE_URL names."
         )
-        _printed(search.python, "python", "search.py", "Python")
+        _code(search.python, "python", "search.py", "Python")
     with as_json:
         st.caption("All settings under stable names, as `search --json` prints them.")
         st.code(search.settings, language="json", height=_CODE_HEIGHT)
@@ -255,17 +261,15 @@ _CODE_HEIGHT = 420
 _MIMES = {"sql": "application/sql", "py": "text/x-python", "json": "application/json"}
 
 
-def _printed(code: CodeText, language: str, file_name: str, label: str) -> None:
-    is_folded = code.whole != code.folded
-    if is_folded:
-        st.caption(
-            "The question's vector is folded here to be read. To copy, take the whole below."
-        )
-    st.code(code.folded, language=language, height=_CODE_HEIGHT)
-    _download(code.whole, file_name, label)
-    if is_folded:
-        with st.expander("Whole, to copy", icon=":material/content_copy:"):
-            st.code(code.whole, language=language, height=200)
+def _code(code: CodeText, language: str, file_name: str, label: str) -> None:
+    is_abbreviated = code.full != code.abbreviated
+    if is_abbreviated:
+        st.caption("The question's vector is abbreviated here. To copy, take the full text below.")
+    st.code(code.abbreviated, language=language, height=_CODE_HEIGHT)
+    _download(code.full, file_name, label)
+    if is_abbreviated:
+        with st.expander("In full, to copy", icon=":material/content_copy:"):
+            st.code(code.full, language=language, height=200)
 
 
 def _download(text: str, file_name: str, label: str) -> None:

@@ -12,11 +12,13 @@ from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
 from lib.ingest.service import DocumentService
 from lib.search.request import Mode, SearchRequest
-from lib.search.service import POOL_CHARACTERS, SearchService, rerank
+from lib.search.service import POOL_CHARACTERS, SearchService
+from lib.services import Services
 from lib.settings import LOCAL_MODEL, Settings
 from lib.store.collections import Collection, create_collection
 from lib.store.database import Database
-from lib.ui.search.model import SearchModel
+from lib.store.jobs import Jobs
+from lib.ui.search.model import Search, SearchModel
 from lib.vectors.build import build_index
 from lib.vectors.index_methods import IVFFlat
 from lib.vectors.statements import TextQuery
@@ -41,17 +43,23 @@ def collection(database: Database) -> Collection:
     return found
 
 
-def asking(database: Database, collection: Collection, request: SearchRequest) -> SearchModel:
-    return SearchModel(database, SearchService(database, SETTINGS), collection, request)
+def search(database: Database, collection: Collection, request: SearchRequest) -> Search:
+    services = Services(
+        SETTINGS,
+        database,
+        Jobs(database),
+        DocumentService(database, SETTINGS),
+        SearchService(database, SETTINGS),
+    )
+    return SearchModel(services).search(collection, request)
 
 
 def test_files_have_the_whole_text_that_a_pool_cuts(
     database: Database, collection: Collection
 ) -> None:
-    asked = asking(database, collection, SearchRequest("owl at night", limit=3))
-    pool = asked.pool()
-    assert max(len(hit.document.content) for hit in pool) == POOL_CHARACTERS
-    answers = [hit.document.external_id for hit in rerank(pool, asked.request)]
+    asked = search(database, collection, SearchRequest("owl at night", limit=3))
+    assert max(len(hit.document.content) for hit in asked.pool) == POOL_CHARACTERS
+    answers = [hit.document.external_id for hit in asked.result]
     rows = list(csv.DictReader(io.StringIO(asked.csv().decode("utf-8-sig"))))
     assert [row["external_id"] for row in rows] == answers
     assert LONG in [row["content"] for row in rows]
@@ -65,10 +73,9 @@ def test_what_the_index_missed_is_marked(database: Database, collection: Collect
     database.run(build_index(database.engine, collection.table, IVFFlat(lists=20)))
     question = "tea and bread"
     one = SearchSettings(probes=1, scan=Scan.INDEX)
-    asked = asking(database, collection, SearchRequest(question, limit=60, settings=one))
-    pool = asked.pool()
-    answers = asked.answers(pool, rerank(pool, asked.request))
-    brought = {hit.document.id: hit.distance for hit in pool if hit.vector_rank is not None}
+    asked = search(database, collection, SearchRequest(question, limit=60, settings=one))
+    answers = asked.answers()
+    brought = {hit.document.id: hit.distance for hit in asked.pool if hit.vector_rank is not None}
     exact = SearchRequest(question, Mode.SIMILARITY, limit=61)
     nearest = {
         hit.document.id: hit.distance
@@ -80,13 +87,12 @@ def test_what_the_index_missed_is_marked(database: Database, collection: Collect
         nearer = nearest[document] is not None and nearest[document] < farthest  # type: ignore[operator]
         assert answer.missed == (document not in brought and nearer)
     everything = SearchSettings(probes=20, scan=Scan.INDEX)
-    asked = asking(database, collection, SearchRequest(question, limit=60, settings=everything))
-    pool = asked.pool()
-    assert not any(each.missed for each in asked.answers(pool, rerank(pool, asked.request)))
+    asked = search(database, collection, SearchRequest(question, limit=60, settings=everything))
+    assert not any(answer.missed for answer in asked.answers())
 
 
 def test_how_many_have_any_of_the_words(database: Database, collection: Collection) -> None:
     plain = SearchRequest("owl fox zeppelin", Mode.HYBRID, text_query=TextQuery.PLAIN)
-    assert asking(database, collection, plain).matches_with_any() == 6 + 6 + 1
+    assert search(database, collection, plain).any_word_matches() == 6 + 6 + 1
     none = SearchRequest("zeppelin airship", Mode.TEXT)
-    assert asking(database, collection, none).matches_with_any() == 0
+    assert search(database, collection, none).any_word_matches() == 0
