@@ -55,7 +55,7 @@ def test_documents_are_opened_exported_and_deleted(app: App, page: Page) -> None
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("2 documents (2 ids) will be gone for good")
     dialog.get_by_role("button", name="Delete for good").click()
-    expect(page.get_by_text("No document is like this")).to_be_visible()
+    expect(page.get_by_text("No document matches")).to_be_visible()
     words.fill("")
     words.press("Enter")
     expect(page.get_by_text("1 document", exact=True)).to_be_visible()

@@ -34,7 +34,7 @@ def test_the_address_narrows_the_list(visit: Visit, library: Library) -> None:
     assert listed(app) == ["London Heist"]
     assert "**1 document** matches" in words(app)
     app = visit("browse", q="nowhere")
-    assert "No document is like this" in app.info[0].value
+    assert "No document matches" in app.info[0].value
 
 
 def test_a_document_is_opened_with_its_neighbours(visit: Visit, library: Library) -> None:

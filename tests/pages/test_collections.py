@@ -151,12 +151,12 @@ def test_the_word_index_is_built_shown_kept_right_and_dropped(
     films = library.films()
 
     def shown() -> str:
-        return {metric.label: metric.value for metric in app.metric}["Word index"]
+        return {metric.label: metric.value for metric in app.metric}["BM25 index"]
 
     app = visit("collections")
     assert shown() == "none"
     assert "Triggers keep it right" in words(app)
-    press(app, "Build the word index")
+    press(app, "Build the BM25 index")
     library.wait()
     app.run()
     assert shown().endswith("kB")
@@ -164,7 +164,7 @@ def test_the_word_index_is_built_shown_kept_right_and_dropped(
     library.store(films, [("A fifth film", "Movie", "Added after the index was built.")] * 5)
     app.run()
     assert "5 documents, " in words(app)
-    press(app, "Drop the word index")
+    press(app, "Drop the BM25 index")
     assert shown() == "none"
 
 

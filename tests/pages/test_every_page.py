@@ -88,16 +88,17 @@ def test_without_its_database_a_page_says_so_and_comes_back(
 
 BROKEN_PAGE = """
 import streamlit as st
-from lib.ui.page import COLLECTIONS, guarded, live, start_page
+from lib.ui.shared.model import PageModel
+from lib.ui.shared.page import COLLECTIONS, guarded, live, start_page
 
 def broken():
     raise ZeroDivisionError("a detail for the log alone")
 
-def body(services):
+def body(model):
     {where}
     st.markdown("the rest of the page")
 
-start_page(COLLECTIONS, body)
+start_page(COLLECTIONS, PageModel, body)
 """
 
 

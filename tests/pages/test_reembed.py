@@ -49,7 +49,7 @@ def test_the_estimate_the_new_vectors_and_the_question_before_the_switch(
     assert not search.error
     assert "not switched" in search.selectbox(key="c").options[1]
     assert go(search, "browse").selectbox(key="c").value == "films"  # its own vectors there
-    assert "Embedded again" in [link.label for link in visit("collections").get("page_link")]
+    assert "Re-embedding" in [link.label for link in visit("collections").get("page_link")]
 
     # AppTest cannot press a button of a dialog: tests/browser does.
     app = press(app, "Switch now")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
+from typing import assert_never
 
 import streamlit as st
 
-from lib.embedding.models import EmbeddingModel
 from lib.formats import format_bytes, format_count, format_percent
 from lib.ingest.sample import SAMPLE_NAME
 from lib.search.bm25 import LexicalIndex
-from lib.store.collections import NAME_LENGTH, Collection, CollectionSummary
+from lib.store.collections import Collection, CollectionSummary
+from lib.store.jobs import Job
+from lib.ui.collections.model import CollectionsModel
 from lib.ui.shared.markdown import escape
-from lib.vectors.distance import Distance
+from lib.ui.shared.page import guarded, refresh
 from lib.vectors.index_methods import (
     HNSW,
     IndexKind,
@@ -25,61 +27,76 @@ from lib.vectors.index_methods import (
 )
 from lib.vectors.tuning import EF_CONSTRUCTION, LISTS, M
 
-USUAL_LANGUAGE = "english"
-_KEPT = "Triggers keep it right as documents come, change and go."
-_LOAD_SAMPLE, _ROCKET = "Load the sample collection", ":material/rocket_launch:"
+_TRIGGERS = "Triggers keep it right as documents come, change and go."
 
 
 class Action(Enum):
-    """What was pressed on a card."""
+    """What a card's menu can do. The values are in the keys of its buttons."""
 
-    LOAD_SAMPLE = auto()
-    EMBED = auto()
-    BUILD_INDEX = auto()
-    DROP_INDEX = auto()
-    BUILD_WORDS = auto()
-    DROP_WORDS = auto()
-    DELETE = auto()
+    LOAD_SAMPLE = "LOAD_SAMPLE"
+    EMBED = "EMBED"
+    BUILD_INDEX = "BUILD_INDEX"
+    DROP_INDEX = "DROP_INDEX"
+    BUILD_BM25 = "BUILD_WORDS"
+    DROP_BM25 = "DROP_WORDS"
+    DELETE = "DELETE"
 
 
 @dataclass(frozen=True)
 class Pressed:
+    """What was pressed on a card."""
+
     action: Action
     summary: CollectionSummary
     spec: IndexSpec | None = None
 
 
-def welcome() -> bool:
-    """What a first-time visitor sees: one obvious next step. True when it was taken."""
-    with st.container(border=True):
-        st.subheader("See how well a pgvector search works", anchor=False)
-        st.markdown(
-            "Load the sample to have something to search in half a minute: several thousand real "
-            "documentation texts of Python and its packages, read from this machine. No key and "
-            "no network are needed."
-        )
-        return st.button(_LOAD_SAMPLE, type="primary", icon=_ROCKET)
+@guarded
+def show_card(model: CollectionsModel, collection: Collection, running: Sequence[Job]) -> None:
+    """One collection: health in numbers, the next step, and the rest behind a menu. running: jobs
+    of any collection."""
+    is_busy = any(job.collection_id == collection.id for job in running)
+    pressed = _show(model.summary(collection), model.bm25_index(collection), busy=is_busy)
+    if pressed is not None:
+        _act(model, pressed)
 
 
-def offer_sample(collections: Sequence[Collection]) -> bool:
-    """The sample for those who began with a collection of their own. True when it was taken."""
-    names = [collection.name for collection in collections]
-    return (
-        bool(names)
-        and SAMPLE_NAME not in names
-        and st.button(
-            _LOAD_SAMPLE,
-            icon=_ROCKET,
-            help="Documentation texts of Python and its packages, read from this machine.",
-        )
-    )
+def _act(model: CollectionsModel, pressed: Pressed) -> None:
+    collection = pressed.summary.collection
+    match pressed.action:
+        case Action.LOAD_SAMPLE:
+            model.load_sample(collection)
+        case Action.EMBED:
+            model.start_embedding(collection)
+        case Action.BUILD_INDEX:
+            assert pressed.spec is not None
+            model.start_index_build(collection, pressed.spec)
+        case Action.DROP_INDEX:
+            model.drop_index(collection)
+        case Action.BUILD_BM25:
+            model.start_bm25_build(collection)
+        case Action.DROP_BM25:
+            model.drop_bm25_index(collection)
+        case Action.DELETE:
+            _ask_to_delete(model, pressed.summary)
+            return
+        case _:
+            assert_never(pressed.action)
+    refresh()
 
 
-def show_collection(
-    summary: CollectionSummary, words: LexicalIndex | None, *, busy: bool
+@st.dialog("Delete this collection?", icon=":material/delete:")
+@guarded
+def _ask_to_delete(model: CollectionsModel, summary: CollectionSummary) -> None:
+    if _confirm_delete(summary):
+        model.delete(summary.collection)
+        refresh()
+
+
+def _show(
+    summary: CollectionSummary, bm25_index: LexicalIndex | None, *, busy: bool
 ) -> Pressed | None:
-    """One card: health in numbers, the next step, and the rest behind a menu. words: its word
-    index. busy: a job runs on it."""
+    """What was pressed, if anything was. busy: a job runs on it."""
     collection = summary.collection
     with st.container(border=True):
         left, right = st.columns([3, 2], vertical_alignment="center")
@@ -89,13 +106,13 @@ def show_collection(
         actions = right.container(
             horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"
         )
-        _figures(summary, words)
+        _figures(summary, bm25_index)
         step = _next_step(summary, busy=busy)
         if step:
             st.caption(step)
         with actions:  # last, so that the card is whole where an option of the menu is refused
             _links(summary)
-            return _menu(summary, words, busy=busy)
+            return _menu(summary, bm25_index, busy=busy)
 
 
 def _health_badge(summary: CollectionSummary, *, busy: bool) -> None:
@@ -110,25 +127,23 @@ def _health_badge(summary: CollectionSummary, *, busy: bool) -> None:
 
 
 def _links(summary: CollectionSummary) -> None:
-    address = {"c": summary.collection.slug}
+    link = {"c": summary.collection.slug}
     if summary.collection.reembedding is not None:
         st.page_link(
             "pages/reembed.py",
-            label="Embedded again",
+            label="Re-embedding",
             icon=":material/swap_horiz:",
-            query_params=address,
+            query_params=link,
             help=f"By {summary.collection.reembedding.model}, not switched yet.",
         )
     st.page_link(
-        "pages/upload.py", label="Upload", icon=":material/upload_file:", query_params=address
+        "pages/upload.py", label="Upload", icon=":material/upload_file:", query_params=link
     )
-    st.page_link(
-        "pages/browse.py", label="Browse", icon=":material/table_rows:", query_params=address
-    )
-    st.page_link("pages/search.py", label="Search", icon=":material/search:", query_params=address)
+    st.page_link("pages/browse.py", label="Browse", icon=":material/table_rows:", query_params=link)
+    st.page_link("pages/search.py", label="Search", icon=":material/search:", query_params=link)
 
 
-def _figures(summary: CollectionSummary, words: LexicalIndex | None) -> None:
+def _figures(summary: CollectionSummary, bm25_index: LexicalIndex | None) -> None:
     collection = summary.collection
     columns = st.columns([4, 4, 6, 6, 4, 3])
     columns[0].metric("Documents", f"{summary.documents:,}")
@@ -136,13 +151,15 @@ def _figures(summary: CollectionSummary, words: LexicalIndex | None) -> None:
     columns[1].metric(
         "Embedded",
         "–" if embedded is None else format_percent(embedded),
-        help="The share of documents that have a vector and can be found by meaning.",
+        help="The share of documents that have a vector, so that semantic search finds them.",
     )
+    vectors_from = "The vectors came with the files"
+    if collection.has_model:
+        vectors_from = escape(collection.model)
     columns[2].metric(
         "Model",
         collection.model.rpartition("/")[2],
-        help=f"{escape(collection.model) if collection.has_model else 'The vectors were given'}: "
-        f"{collection.dimensions:,} dimensions, stored as "
+        help=f"{vectors_from}: {collection.dimensions:,} dimensions, stored as "
         f"{collection.storage.value}, compared by {collection.distance.label}. Words are compared "
         f"as {escape(collection.text_config)}.",
     )
@@ -157,12 +174,13 @@ def _figures(summary: CollectionSummary, words: LexicalIndex | None) -> None:
         f"called {escape(index.name)}.",
     )
     columns[4].metric(
-        "Word index",
-        "none" if words is None else format_bytes(words.size_bytes),
-        help="For ranking by BM25. Build it under Manage."
-        if words is None
-        else f"For ranking by BM25: {format_count(words.documents, 'document')} of "
-        f"{words.average_length:.0f} words on average, {words.lexemes:,} different ones. {_KEPT}",
+        "BM25 index",
+        "none" if bm25_index is None else format_bytes(bm25_index.size_bytes),
+        help="For keyword search ranked by BM25. Build it under Manage."
+        if bm25_index is None
+        else f"For keyword search: {format_count(bm25_index.documents, 'document')} of "
+        f"{bm25_index.average_length:.0f} words on average, {bm25_index.lexemes:,} different ones. "
+        f"{_TRIGGERS}",
     )
     columns[5].metric(
         "Size", format_bytes(summary.size_bytes), help="The table with all its indexes."
@@ -182,7 +200,7 @@ def _next_step(summary: CollectionSummary, *, busy: bool) -> str:
     if summary.missing and not summary.collection.has_model:
         return (
             f"{format_count(summary.missing, 'document')} came without a vector: found by "
-            "words only."
+            "keyword search only."
         )
     if summary.missing:
         return f"{format_count(summary.missing, 'document')} to be embedded: see Manage."
@@ -192,7 +210,9 @@ def _next_step(summary: CollectionSummary, *, busy: bool) -> str:
     return ""
 
 
-def _menu(summary: CollectionSummary, words: LexicalIndex | None, *, busy: bool) -> Pressed | None:
+def _menu(
+    summary: CollectionSummary, bm25_index: LexicalIndex | None, *, busy: bool
+) -> Pressed | None:
     slug = summary.collection.slug
     pressed: Pressed | None = None
 
@@ -200,7 +220,7 @@ def _menu(summary: CollectionSummary, words: LexicalIndex | None, *, busy: bool)
         nonlocal pressed
         if st.button(
             label,
-            key=f"{action.name}_{slug}",
+            key=f"{action.value}_{slug}",
             icon=icon,
             help=help_text,
             width="stretch",
@@ -233,11 +253,11 @@ def _menu(summary: CollectionSummary, words: LexicalIndex | None, *, busy: bool)
         if summary.indexes:
             button("Drop the vector index", Action.DROP_INDEX, ":material/layers_clear:")
         if summary.documents:
-            with st.expander("Word index", icon=":material/match_word:"):
-                _word_index(words, button)
+            with st.expander("BM25 index", icon=":material/match_word:"):
+                _bm25_index(bm25_index, button)
         st.page_link(
             "pages/reembed.py",
-            label="Embed again by another model",
+            label="Re-embed by another model",
             icon=":material/swap_horiz:",
             query_params={"c": slug},
         )
@@ -245,22 +265,23 @@ def _menu(summary: CollectionSummary, words: LexicalIndex | None, *, busy: bool)
     return pressed
 
 
-def _word_index(words: LexicalIndex | None, button: Callable[..., None]) -> None:
+def _bm25_index(bm25_index: LexicalIndex | None, button: Callable[..., None]) -> None:
     """What there is for BM25, and what can be done about it."""
-    if words is None:
+    if bm25_index is None:
         st.caption(
             "In how many documents each word occurs, and how often in each: what ranking by BM25 "
             "needs, the best of the three for questions. Seconds for some thousands of documents; "
-            f"loading waits meanwhile, searching does not. {_KEPT}"
+            f"loading waits meanwhile, searching does not. {_TRIGGERS}"
         )
-        button("Build the word index", Action.BUILD_WORDS, ":material/build:")
+        button("Build the BM25 index", Action.BUILD_BM25, ":material/build:")
         return
     st.caption(
-        f"{format_count(words.documents, 'document')}, {format_count(words.lexemes, 'word')}, "
-        f"{format_bytes(words.size_bytes)}. {_KEPT}"
+        f"{format_count(bm25_index.documents, 'document')}, "
+        f"{format_count(bm25_index.lexemes, 'word')}, "
+        f"{format_bytes(bm25_index.size_bytes)}. {_TRIGGERS}"
     )
-    button("Build it anew", Action.BUILD_WORDS, ":material/refresh:", "Never needed to stay right.")
-    button("Drop the word index", Action.DROP_WORDS, ":material/layers_clear:")
+    button("Build it anew", Action.BUILD_BM25, ":material/refresh:", "Never needed to stay right.")
+    button("Drop the BM25 index", Action.DROP_BM25, ":material/layers_clear:")
 
 
 def _menu_key(slug: str) -> str:
@@ -272,7 +293,7 @@ def _close_menu(slug: str) -> None:
     st.session_state[_menu_key(slug)] = st.session_state.get(_menu_key(slug), 0) + 1
 
 
-def confirm_delete(summary: CollectionSummary) -> bool:
+def _confirm_delete(summary: CollectionSummary) -> bool:
     """The question before the deed; true once it was said yes to."""
     st.markdown(
         f"**{escape(summary.collection.name)}** with {format_count(summary.documents, 'document')} "
@@ -284,93 +305,7 @@ def confirm_delete(summary: CollectionSummary) -> bool:
         return st.button("Delete for good", type="primary", icon=":material/delete_forever:")
 
 
-# --- forms: a new collection, an index -----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NewCollection:
-    """What the form for a new collection was filled in with."""
-
-    name: str
-    distance: Distance
-    text_config: str
-
-
-def model_picker(models: Sequence[EmbeddingModel], default: str) -> str:
-    """The name of an embedding model: one of these, or any other that was typed in."""
-    labels = {model.name: model.label for model in models}
-    names = list(labels) if default in labels else [default, *labels]
-    found = st.selectbox(
-        "Embedding model",
-        names,
-        index=names.index(default),
-        format_func=lambda name: labels.get(name, name),
-        accept_new_options=True,
-        help="Turns texts into vectors. The local one needs no key and no network. Any model that "
-        "LiteLLM knows can be typed in, such as mistral/mistral-embed, and any server that speaks "
-        "OpenAI's API, as openai-compatible/ and the model's name.",
-    )
-    return str(found)
-
-
-def show_model(model: EmbeddingModel, missing_variable: str | None) -> None:
-    """What is known of a model before it is chosen for good, and what it lacks."""
-    st.caption(" ".join([f"{' · '.join(_model_facts(model))}.", escape(model.note)]))
-    if missing_variable is not None:
-        st.warning(
-            f"{escape(missing_variable)} is not set, and this model needs it. Set it in the "
-            "environment or in .env and load this page again, or take the local model.",
-            icon=":material/key_off:",
-        )
-
-
-def _model_facts(model: EmbeddingModel) -> Iterator[str]:
-    if model.dimensions is None:
-        yield "Its dimensions are asked of the provider when the collection is created"
-    else:
-        yield f"{model.dimensions:,} dimensions, stored as {model.storage.value}"
-    if model.max_tokens is not None:
-        yield f"texts of up to {model.max_tokens:,} tokens"
-    if model.price_usd_per_million_tokens:
-        yield f"{model.price_usd_per_million_tokens:.2f} US dollars for a million tokens"
-    elif model.price_usd_per_million_tokens is not None:
-        yield "free"
-
-
-def new_collection_form(
-    model: EmbeddingModel, text_configs: Sequence[str], *, usable: bool
-) -> NewCollection | None:
-    """The rest of the form; its values once Create was pressed. usable: whether the model is."""
-    distances = list(Distance)
-    with st.form("new_collection", border=False):
-        left, middle, right = st.columns([2, 1, 1])
-        name = left.text_input(
-            "Name",
-            placeholder="Such as Product manuals",
-            max_chars=NAME_LENGTH,
-            help="For people. The table is named after it: vecscope.documents_product_manuals.",
-        )
-        distance = middle.selectbox(
-            "How vectors are compared (distance)",
-            distances,
-            index=distances.index(model.distance),
-            format_func=lambda found: found.label,
-            help="How near two vectors are. What is chosen already is the one that the model was "
-            "made for.",
-        )
-        text_config = right.selectbox(
-            "Language of the texts",
-            list(text_configs),
-            index=list(text_configs).index(USUAL_LANGUAGE),
-            help="For the search by words (PostgreSQL's text search configuration): words are "
-            "compared by their stems. “simple” compares them as they are.",
-        )
-        pressed = st.form_submit_button(
-            "Create", type="primary", icon=":material/add:", disabled=not usable
-        )
-    if not pressed:
-        return None
-    return NewCollection(name, distance or model.distance, str(text_config))
+# --- the form of an index -----------------------------------------------------------------------
 
 
 def index_form(documents: int, key: str, on_build: Callable[[], None]) -> IndexSpec | None:

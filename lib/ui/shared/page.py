@@ -86,7 +86,7 @@ MAP = Screen(
 )
 REEMBED = Screen(
     "pages/reembed.py",
-    "Embed again",
+    "Re-embed",
     "What would another model take, and is it the better one?",
     ":material/swap_horiz:",
     is_hidden=True,
