@@ -36,7 +36,7 @@ from pgvector.psycopg import register_vector
 
 from bench.search_overhead import DIMENSIONS, clustered, prepare
 from lib.lab.candidates import start_candidate_builds
-from lib.lab.measure import open_benches
+from lib.lab.measure import open_benchmarks
 from lib.lab.measurement import Setting
 from lib.lab.queries import given_batch, sample_queries
 from lib.lab.truth import find_truth
@@ -178,7 +178,7 @@ def latency(database: Database, collection: Collection, count: int) -> dict[str,
     async def work() -> tuple[float, bool]:
         batch = await sample_queries(database, collection, count, 1)
         exact = await find_truth(database, collection, batch, K)
-        async with open_benches(database, collection) as benches:
+        async with open_benchmarks(database, collection) as benches:
             bench = await benches.add(candidate, batch, exact, k=K)
             settings.update(bench.settings_of(setting))
             look = await bench.look(setting)

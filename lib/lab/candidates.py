@@ -574,5 +574,28 @@ async def missing_candidates(
     """Those of the candidates that are not there as the collection is now."""
     async with database.session() as db:
         return tuple(
-            [each for each in spec.candidates if await find_ready(db, collection, each) is None]
+            [
+                candidate
+                for candidate in spec.candidates
+                if await find_ready(db, collection, candidate) is None
+            ]
         )
+
+
+async def candidate_of_state(
+    database: Database, collection: Collection, spec: CandidateSpec, mark: int
+) -> Candidate | None:
+    """The ready candidate with just that spec, of the state of the collection with that mark."""
+    async with database.session() as db:
+        of_state = set(
+            await db.scalars(
+                select(CandidateRecord.id).where(
+                    CandidateRecord.collection_id == collection.id,
+                    CandidateRecord.revision == mark,
+                )
+            )
+        )
+        for candidate in await list_candidates(db, collection):
+            if candidate.ready and candidate.id in of_state and candidate.made_as == spec:
+                return candidate
+    return None

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from lib.lab.measurement import EXACT_NAME, Measurement, Setting
 from lib.lab.spec import ExperimentSpec
+from lib.store.candidates import Candidate
 from lib.vectors.index_methods import IndexKind
 from lib.vectors.tuning import IterativeScan
 
@@ -25,13 +26,13 @@ NAME_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class CandidateFacts:
-    """A candidate as it was when it was measured; kept with the experiment, since candidates are
-    dropped. text: its spec, as ``hnsw:m=16,ef_construction=64@halfvec``. build_seconds: the index
-    alone. change_mark: the collection's when it was copied. reused: it was there before."""
+    """A candidate as it was when it was measured; stored with the experiment, since candidates are
+    dropped."""
 
     id: uuid.UUID
     name: str
     text: str
+    """Its spec, as ``hnsw:m=16,ef_construction=64@halfvec``."""
     kind: IndexKind
     options: Mapping[str, int]
     storage: str
@@ -40,12 +41,37 @@ class CandidateFacts:
     change_mark: int
     """The collection's revision then; the name is that of the stored key."""
     build_seconds: float
+    """The index alone."""
     index_bytes: int
     table_bytes: int
     maintenance_work_mem: str | None
     parallel_workers: int | None
     notices: tuple[str, ...] = ()
     reused: bool = False
+    """Whether it was there before the experiment."""
+
+    @classmethod
+    def of(cls, candidate: Candidate, change_mark: int, *, reused: bool) -> Self:
+        """Of a candidate that is ready."""
+        assert candidate.index_name is not None
+        return cls(
+            id=candidate.id,
+            name=candidate.name,
+            text=str(candidate.made_as),
+            kind=candidate.kind,
+            options=dict(candidate.spec.options),
+            storage=candidate.storage.value,
+            index_name=candidate.index_name,
+            rows=candidate.rows or 0,
+            change_mark=change_mark,
+            build_seconds=candidate.build_seconds or 0.0,
+            index_bytes=candidate.index_bytes or 0,
+            table_bytes=candidate.table_bytes or 0,
+            maintenance_work_mem=candidate.maintenance_work_mem,
+            parallel_workers=candidate.parallel_workers,
+            notices=candidate.notices,
+            reused=reused,
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -70,15 +96,10 @@ class CandidateFacts:
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """The data and the queries of an experiment.
-
-    rows: with an embedding. change_mark: the collection's when truth was found. selectivity: the
-    share of the rows that the filter leaves, 1 without one. left_out: queries that were asked for
-    and could not be had. tied: queries whose k-th neighbour is as near as the next. fingerprint:
-    the truth's. truth_seconds: to find it, 0 where it was kept from before.
-    """
+    """The data and the queries of an experiment."""
 
     rows: int
+    """With an embedding."""
     dimensions: int
     distance: str
     storage: str
@@ -87,10 +108,15 @@ class DataFacts:
     queries: int
     queries_described: str
     selectivity: float
+    """The share of the rows that the filter leaves, 1 without one."""
     left_out: int = 0
+    """Queries that were asked for and could not be had."""
     tied: int = 0
+    """Queries whose k-th neighbour is as near as the next."""
     fingerprint: str = ""
+    """The truth's."""
     truth_seconds: float = 0.0
+    """To find the truth; 0 where it was there already."""
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -117,39 +143,33 @@ class ExperimentState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the search for the target found for one candidate.
-
-    setting: the smallest that reaches the recall, None where none does; it may still miss the
-    latency. reached: recall and latency. best_recall: with the largest value that was tried.
-    problem: why it misses the target; remedy: what would help. Both are empty where it does not.
-    """
+class TargetResult:
+    """What the search for the target found for one candidate."""
 
     candidate: str
     setting: Setting | None
+    """The smallest that reaches the recall, None where none does; it may still miss the latency."""
     reached: bool
+    """Recall and latency."""
     best_recall: float | None = None
+    """With the largest value that was tried."""
     problem: str = ""
+    """Why it misses the target; empty where it does not."""
     remedy: str = ""
+    """What would help."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "setting": self.setting and setting_to_json(self.setting)}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> Outcome:
+    def from_json(cls, kept: Mapping[str, Any]) -> TargetResult:
         setting = kept["setting"]
         return cls(**{**kept, "setting": setting and setting_from_json(setting)})
 
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """An experiment as it was when it was read; ``measurements`` and ``outcomes`` in the order
-    they were made.
-
-    environment: name → value, in words. facts: by candidate, in the order of the spec; those that
-    are there. error, hint: why it failed. changed: the collection was written to while it ran, in
-    one sentence, empty where it was not. stale: it was written to since.
-    """
+    """An experiment as it was when it was read."""
 
     id: uuid.UUID
     collection_id: uuid.UUID
@@ -158,14 +178,20 @@ class Experiment:
     spec: ExperimentSpec
     state: ExperimentState
     error: str
+    """Why it failed; empty where it did not."""
     hint: str
     environment: Mapping[str, Any]
+    """Name → value."""
     data: DataFacts | None
     facts: tuple[CandidateFacts, ...]
-    outcomes: tuple[Outcome, ...]
+    """Of the candidates that are there, in the order of the spec."""
+    target_results: tuple[TargetResult, ...]
+    """In the order they were made; measurements too."""
     measurements: tuple[Measurement, ...]
     changed: str
+    """That the collection was written to while it ran, in one sentence; empty where it was not."""
     stale: bool
+    """Whether the collection was written to since."""
     created_at: datetime
     finished_at: datetime | None
 

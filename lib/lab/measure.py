@@ -1,8 +1,8 @@
-"""An index is measured: what it finds, how fast, and whether it was that index at all.
+"""Benchmarks of indexes: recall, latency, and whether it was that index at all.
 
-A :class:`Bench` is one candidate with its queries, loaded into clients that are processes of their
-own. Of each setting, first all queries once, untimed: that warms the caches up and gives the
-recall. Then in each round some more, untimed, and all of them by the clock. The rounds of several
+An :class:`IndexBenchmark` is one candidate with its queries, loaded into clients that are processes
+of their own. Of each setting, first all queries once, untimed: that warms the caches up and gives
+the recall. Then in each round some more, untimed, and all of them by the clock. The rounds of several
 candidates and settings are mixed, so that what the machine does meanwhile is unfair to none.
 
 The planner would rightly compare every row of a small table. What is measured is the index, so it
@@ -80,7 +80,7 @@ DoubleArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class RecallPass:
     """One pass over the queries at one setting. recalls, id_recalls: float64 (q,). short: queries
     that got fewer rows than there were to get."""
 
@@ -97,7 +97,7 @@ class Look:
         return recall_figures(self.recalls, self.id_recalls, seed)
 
 
-class Benches:
+class BenchmarkSession:
     """Makes benches that share their clients: only one of them is measured at a time."""
 
     def __init__(
@@ -117,7 +117,7 @@ class Benches:
         filters: Sequence[Filter] = (),
         scan: Scan = Scan.INDEX,
         oversampling: int = OVERSAMPLING.default,
-    ) -> Bench:
+    ) -> IndexBenchmark:
         """candidate: None is the exact scan of the collection's own table. truth: of this batch, k
         or longer, and these filters. scan: AUTO leaves the choice to the planner. oversampling: of
         a candidate whose index is on bits.
@@ -152,7 +152,7 @@ class Benches:
                 field="candidate",
             )
         self._made += 1
-        bench = Bench(
+        bench = IndexBenchmark(
             name=name,
             kind=None if candidate is None else candidate.kind,
             index_name=index,
@@ -226,9 +226,9 @@ def _index_address(table: VectorTable, index: str) -> str:
 
 
 @asynccontextmanager
-async def open_benches(
+async def open_benchmarks(
     database: Database, collection: Collection, clients: Sequence[int] = (1,)
-) -> AsyncGenerator[Benches]:
+) -> AsyncGenerator[BenchmarkSession]:
     """clients: at how many at once the queries a second are measured; 1 is always among them.
 
     The processes end with the block, however it ends.
@@ -236,11 +236,11 @@ async def open_benches(
     """
     counts = tuple(sorted({1, *(CLIENTS.check(count, "clients") for count in clients)}))
     async with open_clients(database.url, counts[-1]) as opened:
-        yield Benches(database, collection, opened, counts)
+        yield BenchmarkSession(database, collection, opened, counts)
 
 
 @asynccontextmanager
-async def open_bench(
+async def open_benchmark(
     database: Database,
     collection: Collection,
     candidate: Candidate | None,
@@ -249,15 +249,16 @@ async def open_bench(
     k: int,
     filters: Sequence[Filter] = (),
     clients: Sequence[int] = (1,),
-) -> AsyncGenerator[Bench]:
-    """One bench with clients of its own. Raises as :func:`open_benches` and :meth:`Benches.add`."""
-    async with open_benches(database, collection, clients) as benches:
-        yield await benches.add(candidate, batch, truth, k=k, filters=filters)
+) -> AsyncGenerator[IndexBenchmark]:
+    """One benchmark with clients of its own. Raises as :func:`open_benchmarks` and
+    :meth:`BenchmarkSession.add`."""
+    async with open_benchmarks(database, collection, clients) as session:
+        yield await session.add(candidate, batch, truth, k=k, filters=filters)
 
 
 @dataclass(eq=False)
-class Bench:
-    """A candidate, or the exact scan, with its queries. Made by :meth:`Benches.add`.
+class IndexBenchmark:
+    """A candidate, or the exact scan, with its queries. Made by :meth:`BenchmarkSession.add`.
 
     limit: rows that are asked for, which is k + 1 where queries are rows of the collection. An
     ef_search below it brings fewer than k others.
@@ -317,7 +318,7 @@ class Bench:
         """:func:`measure_all` of one."""
         return (await measure_all([(self, setting)], rounds, seed=seed, protocol=protocol))[0]
 
-    async def look(self, setting: Setting) -> Look:
+    async def look(self, setting: Setting) -> RecallPass:
         """All queries once, untimed, and the plans of some."""
         settings = self.settings_of(setting)
         count = len(self.batch)
@@ -330,7 +331,7 @@ class Bench:
         certificate = self.certify(plans)
         if certificate.certified:
             certificate = self.certify_scans(answers, count) or certificate
-        return Look(
+        return RecallPass(
             setting=setting,
             recalls=recalls_by_distance(await self._true_distances(found), self.truth.distances),
             id_recalls=recalls_by_id(_padded(found, self.k), self.truth.ids),
@@ -450,7 +451,7 @@ def _padded(found: Sequence[Sequence[Hashable]], k: int) -> npt.NDArray[np.objec
 
 
 async def measure_all(
-    wanted: Sequence[tuple[Bench, Setting]],
+    wanted: Sequence[tuple[IndexBenchmark, Setting]],
     rounds: int = ROUNDS.default,
     *,
     seed: int = 0,
@@ -487,12 +488,12 @@ async def measure_all(
 class _Run:
     """What is gathered of one (bench, setting)."""
 
-    bench: Bench
+    bench: IndexBenchmark
     setting: Setting
     settings: dict[str, str]
     seconds: list[DoubleArray] = field(default_factory=list)
     qps: dict[int, list[float]] = field(default_factory=dict)
-    seen: Look | None = None
+    seen: RecallPass | None = None
     refused: Certificate | None = None
 
     @property

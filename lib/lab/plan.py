@@ -32,8 +32,9 @@ from lib.lab.measure import (
     WARM_UP_QUERIES,
 )
 from lib.lab.measurement import Setting
+from lib.lab.progress import Phase
 from lib.lab.spec import ExperimentSpec
-from lib.lab.sweep import settings_of
+from lib.lab.sweep import is_named, settings_of
 from lib.limits import IntRange
 from lib.search.filters import Filter, conditions
 from lib.store.candidates import (
@@ -43,10 +44,10 @@ from lib.store.candidates import (
 )
 from lib.store.collections import Collection
 from lib.vectors.distance import Storage
-from lib.vectors.index_methods import HNSW, IVFFlat
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import HNSW
+from lib.vectors.tuning import BuildSettings, IterativeScan
 
-_LOOKS_FOR_TARGET = 5  # passes over the queries that a search for the target takes, usually
+_PASSES_FOR_TARGET = 5  # over the queries, that a search for the target usually takes
 
 # Of pgvector 0.8.5 on one busy core.
 _ASKING_MS = 0.4  # to send a query, to plan it and to read its rows
@@ -57,7 +58,12 @@ _GOING_ON = 3.0  # times what a scan costs that stops where a filter left too fe
 _SECONDS_A_STEP = 0.05  # to hand queries to a client and to collect its answers
 _BEGIN_SECONDS = 3.0  # to read the queries, to note things down, to look at the environment
 _SECONDS_A_CLIENT = 1.0  # to start one and to connect it
-_TRUTH_FLOPS = 4e9
+# An exact scan: 100,000 × 256 rows in 41 ms on 2 cores, 6·10⁸ values a second; long rows more.
+_SCANNED_VALUES_PER_US = 600.0
+_TOASTED_US = 5.0
+# Truth: 2 q·n·d operations; ExactSearch did 2.3–3.2·10¹⁰ a second of one core (500–1,000 queries,
+# 100,000 × 256 and 50,000 × 768).
+_TRUTH_FLOPS = 2.5e10
 _READ_BYTES_PER_SECOND = 150e6
 _CORES = 2  # so many clients at once are worth more than one after the other
 
@@ -108,9 +114,11 @@ def plan_candidates(
     collection: Collection,
     specs: Sequence[CandidateSpec],
     there: Sequence[Candidate] = (),
+    build_settings: BuildSettings | None = None,
 ) -> Plan:
-    """there: the collection's candidates, of which fresh ones need not be built again."""
-    planned = tuple(_planned(facts, collection, spec, there) for spec in specs)
+    """there: the collection's candidates, of which fresh ones need not be built again.
+    build_settings: for each build; by default what its estimate advises."""
+    planned = tuple(_planned(facts, collection, spec, there, build_settings) for spec in specs)
     wanted = [each.estimate for each in planned if each.built is None and each.refusal is None]
     try:
         warning = disk_warning(facts, wanted) if wanted else None
@@ -120,9 +128,13 @@ def plan_candidates(
 
 
 def _planned(
-    facts: Facts, collection: Collection, spec: CandidateSpec, there: Sequence[Candidate]
+    facts: Facts,
+    collection: Collection,
+    spec: CandidateSpec,
+    there: Sequence[Candidate],
+    build_settings: BuildSettings | None,
 ) -> PlannedCandidate:
-    found = estimate(facts, spec)
+    found = estimate(facts, spec, build_settings)
     for each in there:
         if each.ready and not each.stale and each.made_as == spec:
             return PlannedCandidate(spec, found, built=each)
@@ -148,32 +160,57 @@ async def count_matching(
 
 
 def experiment_seconds(plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> float:
-    """All of it, from the queries to the last measurement. pace: by :func:`pace_of`.
+    """All of it, from the queries to the last measurement. pace: by :func:`pace_of`."""
+    return sum(phase_seconds(plan, spec, pace).values())
 
-    Settings above a recall of SATURATED are left out of a run, which cannot be known before: of
-    values that the lab chooses the last third is reckoned with once, not in rounds.
-    """
-    facts = plan.facts
-    queries = min(spec.queries.count, facts.rows)
-    product = 2.0 * queries * facts.rows * facts.dimensions
-    row_bytes = facts.column.bytes_per_row(facts.dimensions)
-    seconds = product / _TRUTH_FLOPS + facts.rows * row_bytes / _READ_BYTES_PER_SECOND
-    seconds += _BEGIN_SECONDS + _SECONDS_A_CLIENT * max(spec.clients)
-    asked = exact_queries(spec, facts.rows, facts.dimensions)
-    seconds += _setting_seconds(spec, asked, pace * exact_ms(facts))
-    for each in plan.candidates:
-        costs = [
-            pace * query_ms(facts, each.spec, setting, spec)
-            for setting in settings_of(spec, each.spec.index, rows=facts.rows)
+
+def phase_seconds(plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> dict[Phase, float]:
+    """What each phase of an experiment may take. pace: by :func:`pace_of`."""
+    stats = plan.facts
+    queries = min(spec.queries.count, stats.rows)
+    row_bytes = stats.column.bytes_per_row(stats.dimensions)
+    read_seconds = stats.rows * row_bytes / _READ_BYTES_PER_SECOND
+    compare_seconds = 2.0 * queries * stats.rows * stats.dimensions / _TRUTH_FLOPS
+    exact = _setting_seconds(
+        spec,
+        exact_queries(spec, stats.rows, stats.dimensions, stats.column),
+        pace * exact_ms(stats.rows, stats.dimensions, stats.column),
+    )
+    sweep_seconds = _SECONDS_A_CLIENT * max(spec.clients) + exact
+    target_seconds = 0.0
+    for planned in plan.candidates:
+        costs_ms = [
+            pace * query_ms(stats, planned.spec, setting, spec)
+            for setting in settings_of(spec, planned.spec.index, rows=stats.rows)
         ]
-        chosen = spec.probes if isinstance(each.spec.index, IVFFlat) else spec.ef_search
-        sure = len(costs) if chosen else len(costs) - len(costs) // 3
-        seconds += sum(_setting_seconds(spec, queries, cost) for cost in costs[:sure])
-        seconds += sum(costs[sure:]) * queries / 1000
+        sweep_seconds += _sweep_seconds(spec, planned.spec, queries, costs_ms)
         if spec.target is not None:
-            looks = _LOOKS_FOR_TARGET * queries * median(costs) / 1000
-            seconds += looks + _setting_seconds(spec, queries, median(costs))
-    return plan.build_seconds + seconds
+            middle_ms = median(costs_ms)
+            target_seconds += _PASSES_FOR_TARGET * queries * middle_ms / 1000
+            target_seconds += _setting_seconds(spec, queries, middle_ms)
+    return {
+        Phase.QUERIES: _BEGIN_SECONDS,
+        Phase.TRUTH: compare_seconds + read_seconds,
+        Phase.BUILD: plan.build_seconds,
+        Phase.SWEEP: sweep_seconds,
+        Phase.TARGET: target_seconds,
+    }
+
+
+def _sweep_seconds(
+    spec: ExperimentSpec, candidate: CandidateSpec, queries: int, costs_ms: Sequence[float]
+) -> float:
+    """The sweep of one candidate, whose queries cost that much at each of its values.
+
+    Values above a saturated recall are left out of a run, which cannot be known before: of values
+    that the lab chooses the last third is reckoned with once, not in rounds.
+    """
+    if is_named(spec, candidate.index.kind):
+        certain = len(costs_ms)
+    else:
+        certain = len(costs_ms) - len(costs_ms) // 3
+    in_rounds = sum(_setting_seconds(spec, queries, cost) for cost in costs_ms[:certain])
+    return in_rounds + sum(costs_ms[certain:]) * queries / 1000
 
 
 def _setting_seconds(spec: ExperimentSpec, queries: int, cost_ms: float) -> float:
@@ -210,12 +247,13 @@ def query_ms(
     return _ASKING_MS + cost_us / 1000
 
 
-def exact_ms(facts: Facts) -> float:
+def exact_ms(rows: int, dimensions: int, storage: Storage = Storage.VECTOR) -> float:
     """One query that compares every row."""
-    held = held_bytes(CandidateStorage.of(facts.column), facts.dimensions)
+    scanned_us = dimensions / _SCANNED_VALUES_PER_US
     # A long row's embedding is fetched out of the TOAST table, piece by piece.
-    fetched_us = 5.0 if held > Storage.VECTOR.bytes_per_row(500) else 0.2
-    return _ASKING_MS + facts.rows * (_compared_us(held) + fetched_us) / 1000
+    is_long = storage.bytes_per_row(dimensions) > Storage.VECTOR.bytes_per_row(500)
+    fetched_us = _TOASTED_US if is_long else 0.0
+    return _ASKING_MS + rows * (scanned_us + fetched_us) / 1000
 
 
 def _compared_us(held: int) -> float:
@@ -253,15 +291,14 @@ fewer, the longer it takes."""
 _EXACT_SECONDS = 60
 
 
-_VALUES_PER_SECOND = 6e8  # that pgvector compares: 100,000 × 256 in 41 ms
-
-
-def exact_queries(spec: ExperimentSpec, rows: int, dimensions: int) -> int:
+def exact_queries(
+    spec: ExperimentSpec, rows: int, dimensions: int, storage: Storage = Storage.VECTOR
+) -> int:
     """So many that the exact scan takes about a minute in all."""
-    one_seconds = max(rows * dimensions, 1) / _VALUES_PER_SECOND
+    one_seconds = exact_ms(rows, dimensions, storage) / 1000
     affordable = int(_EXACT_SECONDS / (one_seconds * _passes(spec)))
-    wanted = max(EXACT_QUERIES.low, min(EXACT_QUERIES.high, affordable))
-    return min(wanted, spec.queries.count)
+    within_limits = max(EXACT_QUERIES.low, min(EXACT_QUERIES.high, affordable))
+    return min(within_limits, spec.queries.count)
 
 
 def _passes(spec: ExperimentSpec) -> int:

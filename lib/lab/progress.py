@@ -1,19 +1,19 @@
-"""TODO: docstring."""
+"""Progress of an experiment: its phases, and what a live console shows of them."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 from lib.lab.candidates import BuildStep
 from lib.lab.experiment import Experiment
-from lib.lab.plan import _VALUES_PER_SECOND, _passes, exact_queries
-from lib.lab.spec import ExperimentSpec
 from lib.progress import Step
 from lib.store.jobs import JobContext
 
-MOST_LINES = 200
+MAX_LINES = 200
+"""Of the console; the oldest go first."""
 
 
 class Phase(StrEnum):
@@ -34,36 +34,14 @@ class Phase(StrEnum):
         }[self.value]
 
 
-def expected_seconds(
-    spec: ExperimentSpec, *, rows: int, dimensions: int, settings: int, build_seconds: float
-) -> dict[Phase, float]:
-    """What each phase may take: good enough for a bar that moves evenly, and no promise.
+class RunProgress:
+    """The progress of a run, written to its job, and the lines that a live console shows."""
 
-    By what this was measured with (2 cores, 100,000 × 256): truth 2 · 10¹⁰ multiplications and
-    3 · 10⁷ values read a second, an indexed query 3 ms.
-    """
-    queries = spec.queries.count
-    asked = queries * (1 + spec.rounds * len(spec.clients))
-    exact = exact_queries(spec, rows, dimensions) * _passes(spec)
-    exact_seconds = exact * rows * dimensions / _VALUES_PER_SECOND
-    sweep_seconds = 5 + 0.003 * asked * settings + exact_seconds
-    return {
-        Phase.QUERIES: 1.0,
-        Phase.TRUTH: rows * dimensions * (queries / 2e10 + 1 / 3e7),
-        Phase.BUILD: build_seconds,
-        Phase.SWEEP: sweep_seconds,
-        Phase.TARGET: 0.15 * sweep_seconds if spec.target else 0.0,
-    }
-
-
-class Console:
-    """The job's progress, and the lines that a live console shows."""
-
-    def __init__(self, context: JobContext, experiment: Experiment) -> None:
+    def __init__(self, job: JobContext, experiment: Experiment) -> None:
         self.phase = Phase.QUERIES
-        self.weights = dict.fromkeys(Phase, 1.0)
+        self.weights: Mapping[Phase, float] = dict.fromkeys(Phase, 1.0)
         """How the whole is shared out among the phases, in whatever unit."""
-        self._context, self._experiment = context, experiment
+        self._job, self._experiment = job, experiment
         self._lines: list[str] = []
         self._share = 0.0
         self._building: BuildStep | None = None
@@ -72,13 +50,13 @@ class Console:
     def detail(self) -> dict[str, Any]:
         """For the job's result while it runs."""
         spent_seconds = time.monotonic() - self._phase_started
-        left = spent_seconds / self._share - spent_seconds if self._share > 0.02 else None
+        seconds_left = spent_seconds / self._share - spent_seconds if self._share > 0.02 else None
         return {
             "experiment_id": str(self._experiment.id),
             "name": self._experiment.name,
             "phase": self.phase.value,
             "phase_share": self._share,
-            "phase_seconds_left": left,
+            "phase_seconds_left": seconds_left,
             "building": self._building and self._building.as_json(),
             "lines": list(self._lines),
         }
@@ -86,20 +64,21 @@ class Console:
     async def begin(self, phase: Phase) -> None:
         self.phase, self._share, self._building = phase, 0.0, None
         self._phase_started = time.monotonic()
-        await self.say(phase.label)
+        await self.log(phase.label)
 
-    async def at(self, share: float, words: str, building: BuildStep | None = None) -> None:
-        """share: 0–1 of the phase."""
+    async def report(self, share: float, message: str, building: BuildStep | None = None) -> None:
+        """How far the phase is, 0–1; building: how far the candidate in the middle is."""
         self._share, self._building = min(share, 1.0), building
-        await self._context.report(Step(self._whole(), words), detail=self.detail())
+        await self._job.report(Step(self._share_of_run(), message), detail=self.detail())
 
-    async def say(self, line: str) -> None:
+    async def log(self, line: str) -> None:
+        """Adds a line to the console."""
         elapsed = int(time.monotonic() - self._started)
         self._lines.append(f"{elapsed // 60:02d}:{elapsed % 60:02d}  {line}")
-        del self._lines[:-MOST_LINES]
-        await self._context.report(Step(self._whole(), line), detail=self.detail(), force=True)
+        del self._lines[:-MAX_LINES]
+        await self._job.report(Step(self._share_of_run(), line), detail=self.detail(), force=True)
 
-    def _whole(self) -> float:
+    def _share_of_run(self) -> float:
         """0–1."""
         phases = list(Phase)
         before = sum(self.weights[phase] for phase in phases[: phases.index(self.phase)])

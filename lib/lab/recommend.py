@@ -16,7 +16,7 @@ from lib.formats import (
     format_percent,
     format_rate,
 )
-from lib.lab.experiment import CandidateFacts, Experiment, Outcome, setting_words
+from lib.lab.experiment import CandidateFacts, Experiment, TargetResult, setting_words
 from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, RecallFigures
 from lib.lab.spec import RULES, Priority, Target
 from lib.vectors.index_methods import IndexKind
@@ -78,7 +78,7 @@ def scoreboard(experiment: Experiment, levels: Sequence[float] = LEVELS) -> tupl
             for facts in experiment.facts
             if (measurement := found[facts.name]) is not None and measurement.certified
         ]
-        if target is not None and level == target.recall and experiment.outcomes:
+        if target is not None and level == target.recall and experiment.target_results:
             contest = _reaching(experiment)
             found |= {facts.name: measurement for facts, measurement in contest}
         winner = _best(contest, priority)
@@ -146,7 +146,7 @@ def pareto(measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
 # --- one candidate and the target ---------------------------------------------------------------
 
 
-def judge(
+def evaluate_target(
     target: Target,
     protocol: Protocol,
     facts: CandidateFacts,
@@ -154,7 +154,7 @@ def judge(
     largest: RecallFigures | None = None,
     measurement: Measurement | None = None,
     only_off: bool = False,
-) -> Outcome:
+) -> TargetResult:
     """What the search for the target came to.
 
     measurement: at the smallest setting that reaches the recall, None where none does; then
@@ -170,10 +170,10 @@ def judge(
             f"{format_percent(target.recall)}."
         )
         remedy = _find_more(facts, only_off=only_off)
-        return Outcome(facts.name, None, False, best, problem, remedy)
+        return TargetResult(facts.name, None, False, best, problem, remedy)
     found = recall_that_counts(measurement.recall, protocol)
     if not measurement.certified:
-        return Outcome(
+        return TargetResult(
             facts.name,
             measurement.setting,
             False,
@@ -182,7 +182,7 @@ def judge(
             "Analyse the table, and look at the plan: the planner took another way.",
         )
     if target.p95_ms is not None and measurement.latency.p95_ms > target.p95_ms:
-        return Outcome(
+        return TargetResult(
             facts.name,
             measurement.setting,
             False,
@@ -193,7 +193,7 @@ def judge(
             f"{format_ms(target.p95_ms)}.",
             _be_quicker(facts),
         )
-    return Outcome(facts.name, measurement.setting, True, found)
+    return TargetResult(facts.name, measurement.setting, True, found)
 
 
 def _find_more(facts: CandidateFacts, *, only_off: bool) -> str:
@@ -254,14 +254,14 @@ class Recommendation:
 def recommend(experiment: Experiment) -> Recommendation | None:
     """None where no target was set, or nothing was found out about it yet."""
     target = experiment.spec.target
-    if target is None or not experiment.outcomes:
+    if target is None or not experiment.target_results:
         return None
     contest = _reaching(experiment)
     best = _best(contest, target.priority)
     others = [
-        _other(experiment, outcome, best)
-        for outcome in experiment.outcomes
-        if best is None or outcome.candidate != best[0].name
+        _other(experiment, target_result, best)
+        for target_result in experiment.target_results
+        if best is None or target_result.candidate != best[0].name
     ]
     if best is None:
         wanted = _target_words(target)
@@ -304,10 +304,10 @@ def _reaching(experiment: Experiment) -> list[_Contender]:
 
 def _at_outcome(experiment: Experiment, candidate: str) -> Measurement | None:
     """The measurement with which the candidate reached the target."""
-    for outcome in experiment.outcomes:
-        if outcome.candidate == candidate and outcome.reached:
+    for target_result in experiment.target_results:
+        if target_result.candidate == candidate and target_result.reached:
             for each in experiment.measurements_of(candidate):
-                if each.setting == outcome.setting and each.certified:
+                if each.setting == target_result.setting and each.certified:
                     return each
     return None
 
@@ -342,12 +342,12 @@ def _cost(facts: CandidateFacts) -> str:
     )
 
 
-def _other(experiment: Experiment, outcome: Outcome, best: _Contender | None) -> str:
+def _other(experiment: Experiment, target_result: TargetResult, best: _Contender | None) -> str:
     """A sentence on a candidate that was not taken."""
-    measurement = _at_outcome(experiment, outcome.candidate)
+    measurement = _at_outcome(experiment, target_result.candidate)
     if measurement is None:
-        return f"{outcome.candidate}: {outcome.problem} {outcome.remedy}".strip()
-    facts = experiment.facts_of(outcome.candidate)
+        return f"{target_result.candidate}: {target_result.problem} {target_result.remedy}".strip()
+    facts = experiment.facts_of(target_result.candidate)
     close = best is not None and (
         1 <= measurement.latency.p95_ms / best[1].latency.p95_ms <= HARDLY_SLOWER
     )
@@ -357,7 +357,7 @@ def _other(experiment: Experiment, outcome: Outcome, best: _Contender | None) ->
         else f", {format_bytes(facts.index_bytes)}, {format_duration(facts.build_seconds)} to build"
     )
     return (
-        f"{outcome.candidate} reaches it too, with {setting_words(measurement.setting)}: p95 "
+        f"{target_result.candidate} reaches it too, with {setting_words(measurement.setting)}: p95 "
         f"{format_ms(measurement.latency.p95_ms)}{cost}."
         + (" That is hardly slower: size and build time may decide." if close else "")
     )

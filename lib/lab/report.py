@@ -43,7 +43,7 @@ def experiment_json(
             measurement_json(experiment, each, with_queries=with_queries)
             for each in experiment.ordered
         ],
-        "outcomes": [each.to_json() for each in experiment.outcomes],
+        "outcomes": [each.to_json() for each in experiment.target_results],
         "scoreboard": [_score_json(row) for row in scoreboard(experiment)],
         "recommendation": advice
         and {

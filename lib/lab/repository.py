@@ -24,7 +24,7 @@ from lib.lab.experiment import (
     DataFacts,
     Experiment,
     ExperimentState,
-    Outcome,
+    TargetResult,
 )
 from lib.lab.measurement import FIGURES, Figure, FigureValue, Measurement, Setting
 from lib.lab.queries import QueryBatch
@@ -185,11 +185,11 @@ async def delete_experiment(db: AsyncSession, experiment: Experiment) -> None:
 # --- noting down --------------------------------------------------------------------------------
 
 
-async def note_job(db: AsyncSession, experiment_id: uuid.UUID, job_id: uuid.UUID) -> None:
+async def save_job(db: AsyncSession, experiment_id: uuid.UUID, job_id: uuid.UUID) -> None:
     await _note(db, experiment_id, job_id=job_id)
 
 
-async def note_queries(db: AsyncSession, experiment_id: uuid.UUID, batch: QueryBatch) -> None:
+async def save_queries(db: AsyncSession, experiment_id: uuid.UUID, batch: QueryBatch) -> None:
     """The queries, so that a run that goes on asks the same, and the worst can be looked at."""
     await _note(
         db,
@@ -204,7 +204,7 @@ async def note_queries(db: AsyncSession, experiment_id: uuid.UUID, batch: QueryB
     )
 
 
-async def note_basis(
+async def save_setup(
     db: AsyncSession,
     experiment_id: uuid.UUID,
     *,
@@ -221,24 +221,24 @@ async def note_basis(
     )
 
 
-async def note_outcomes(
-    db: AsyncSession, experiment_id: uuid.UUID, outcomes: Sequence[Outcome]
+async def save_target_results(
+    db: AsyncSession, experiment_id: uuid.UUID, target_results: Sequence[TargetResult]
 ) -> None:
-    await _note(db, experiment_id, outcomes=[each.to_json() for each in outcomes])
+    await _note(db, experiment_id, outcomes=[result.to_json() for result in target_results])
 
 
-async def note_changed(db: AsyncSession, experiment_id: uuid.UUID, changed: str) -> None:
+async def save_change_notice(db: AsyncSession, experiment_id: uuid.UUID, changed: str) -> None:
     await _note(db, experiment_id, changed=changed)
 
 
-async def note_end(
+async def save_finished(
     db: AsyncSession, experiment_id: uuid.UUID, environment: Mapping[str, Any]
 ) -> None:
     """It is done. environment: with what is only known now."""
     await _note(db, experiment_id, finished_at=func.now(), environment=dict(environment))
 
 
-async def note_measurement(
+async def save_measurement(
     db: AsyncSession, experiment_id: uuid.UUID, measurement: Measurement
 ) -> None:
     """In place of the one of that candidate and setting. Raises NotFound where the experiment was
@@ -284,7 +284,7 @@ def _has_column(figure: Figure) -> bool:
     return figure.column_name in MeasurementRecord.__table__.columns
 
 
-async def forget_measurements(
+async def delete_measurements_except(
     db: AsyncSession, experiment_id: uuid.UUID, keep: Sequence[str] = ()
 ) -> None:
     """Those of candidates that are not named: they are of an index that is no more."""
@@ -314,7 +314,7 @@ def _deleted() -> NotFound:
 # --- reading ------------------------------------------------------------------------------------
 
 
-async def kept_queries(
+async def load_queries(
     db: AsyncSession, collection: Collection, experiment_id: uuid.UUID
 ) -> QueryBatch | None:
     """The experiment's queries; None where it has not got as far."""
@@ -400,7 +400,7 @@ async def _experiment(db: AsyncSession, row: Row[Any]) -> Experiment:
         environment=record.environment,
         data=data and DataFacts.from_json(data),
         facts=tuple(CandidateFacts.from_json(each) for each in record.facts.get("candidates", ())),
-        outcomes=tuple(Outcome.from_json(each) for each in record.outcomes),
+        target_results=tuple(TargetResult.from_json(stored) for stored in record.outcomes),
         measurements=tuple(_measurement(each) for each in measured),
         changed=record.changed,
         stale=_stale(row),

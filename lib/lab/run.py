@@ -14,15 +14,17 @@ from sqlalchemy import select
 from lib.errors import InvalidInput
 from lib.lab.candidates import check_candidates, missing_candidates
 from lib.lab.experiment import Experiment
+from lib.lab.progress import RunProgress
 from lib.lab.queries import QueryBatch, check_query_set
 from lib.lab.repository import (
     delete_experiment,
     get_experiment,
     make_experiment,
-    note_job,
-    note_queries,
+    save_job,
+    save_queries,
 )
-from lib.lab.runner import _Run
+from lib.lab.run_context import RunContext
+from lib.lab.runner import ExperimentRun
 from lib.lab.spec import ExperimentSpec, QueryKind
 from lib.lab.sweep import settings_of
 from lib.search.filters import conditions
@@ -116,7 +118,7 @@ async def start_experiment(
     async with database.session() as db:
         experiment_id, name = await make_experiment(db, collection, spec, name)
         if given is not None:
-            await note_queries(db, experiment_id, given.head(spec.queries.count))
+            await save_queries(db, experiment_id, given.head(spec.queries.count))
     try:
         return await _start(jobs, database, settings, collection, experiment_id, build_settings)
     except BaseException:
@@ -156,8 +158,16 @@ async def _start(
         experiment = await get_experiment(db, collection, experiment_id)
 
     async def work(context: JobContext) -> dict[str, Any]:
-        run = _Run(database, settings, collection, experiment, build_settings, context)
-        return await run.all()
+        run = RunContext(
+            database,
+            settings,
+            collection,
+            experiment,
+            build_settings,
+            job=context,
+            progress=RunProgress(context, experiment),
+        )
+        return await ExperimentRun(run).execute()
 
     job = await jobs.start(
         JobKind.EXPERIMENT,
@@ -168,11 +178,5 @@ async def _start(
         parameters={"experiment_id": str(experiment_id), **experiment.spec.to_json()},
     )
     async with database.session() as db:
-        await note_job(db, experiment_id, job.id)
+        await save_job(db, experiment_id, job.id)
     return job
-
-
-# --- the run ------------------------------------------------------------------------------------
-
-
-# --- what is shown meanwhile --------------------------------------------------------------------

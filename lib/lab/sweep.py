@@ -83,6 +83,11 @@ def settings_of(spec: ExperimentSpec, index: IndexSpec, *, rows: int) -> tuple[S
     )
 
 
+def is_named(spec: ExperimentSpec, kind: IndexKind | None) -> bool:
+    """Whether the user named the values of that index's parameter."""
+    return (spec.probes if kind is IndexKind.IVFFLAT else spec.ef_search) is not None
+
+
 def limits_of(index: IndexSpec, asked: int) -> IntRange:
     """The range that the search for a target may take values from. Raises InvalidInput."""
     if isinstance(index, IVFFlat):

@@ -24,7 +24,13 @@ from lib.errors import DatabaseProblem, DatabaseUnreachable, InvalidInput, NotFo
 from lib.lab import protocol as wire
 from lib.lab.clients import open_clients
 from lib.lab.environment import find_environment
-from lib.lab.measure import Bench, Benches, measure_all, open_bench, open_benches
+from lib.lab.measure import (
+    BenchmarkSession,
+    IndexBenchmark,
+    measure_all,
+    open_benchmark,
+    open_benchmarks,
+)
 from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, Setting
 from lib.lab.queries import QueryBatch, given_batch, sample_queries
 from lib.lab.truth import Truth, find_truth
@@ -77,17 +83,22 @@ class Lab:
         return self.database.run(work)  # type: ignore[arg-type]
 
     def with_bench(
-        self, candidate: Candidate | None, use: Callable[[Bench], Awaitable[T]], **options: Any
+        self,
+        candidate: Candidate | None,
+        use: Callable[[IndexBenchmark], Awaitable[T]],
+        **options: Any,
     ) -> T:
         """Uses a bench on the database's loop."""
 
         async def work() -> T:
-            async with open_benches(self.database, self.collection) as benches:
+            async with open_benchmarks(self.database, self.collection) as benches:
                 return await use(await self.add(benches, candidate, **options))
 
         return self.run(work())
 
-    async def add(self, benches: Benches, candidate: Candidate | None, **options: Any) -> Bench:
+    async def add(
+        self, benches: BenchmarkSession, candidate: Candidate | None, **options: Any
+    ) -> IndexBenchmark:
         options = {"k": K, "filters": self.filters} | options
         return await benches.add(candidate, self.batch, self.truth, **options)
 
@@ -258,7 +269,7 @@ def test_several_candidates_and_settings_in_mixed_rounds(lab: Lab, hnsw: Candida
     steps: list[Step] = []
 
     async def work() -> list[Measurement]:
-        async with open_benches(lab.database, lab.collection, (1, 3)) as benches:
+        async with open_benchmarks(lab.database, lab.collection, (1, 3)) as benches:
             one = await lab.add(benches, hnsw)
             two = await lab.add(benches, ivfflat)
 
@@ -399,7 +410,7 @@ def test_not_certified_where_the_index_is_dropped_in_the_middle(database: Databa
     lab = Lab(library)
 
     async def work() -> list[Measurement]:
-        async with open_bench(
+        async with open_benchmark(
             database, lab.collection, candidate, lab.batch, lab.truth, K
         ) as bench:
 
@@ -424,7 +435,7 @@ def test_the_exact_scan_of_a_collection_that_changes_meanwhile(database: Databas
     lab = Lab(library)
 
     async def work() -> list[Measurement]:
-        async with open_benches(database, lab.collection) as benches:
+        async with open_benchmarks(database, lab.collection) as benches:
             exact, copy = await lab.add(benches, None), await lab.add(benches, candidate)
 
             async def write(step: Step) -> None:
@@ -453,7 +464,7 @@ def test_what_does_not_fit_is_refused(lab: Lab, hnsw: Candidate) -> None:
     other = lab.run(find_truth(lab.database, lab.collection, lab.batch.head(5), K))
 
     async def mixed() -> None:
-        async with open_benches(lab.database, lab.collection) as benches:
+        async with open_benchmarks(lab.database, lab.collection) as benches:
             await benches.add(hnsw, lab.batch, other, k=K)
 
     with pytest.raises(InvalidInput, match="5 queries, not of these 60"):
@@ -487,12 +498,14 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def kept_busy(lab: Lab, candidate: Candidate, hurt: Callable[[Bench], Any]) -> tuple[int, ...]:
+def kept_busy(
+    lab: Lab, candidate: Candidate, hurt: Callable[[IndexBenchmark], Any]
+) -> tuple[int, ...]:
     """Measures for as long as it takes until ``hurt`` ends it; the processes it had."""
     pids: list[int] = []
 
     async def work() -> None:
-        async with open_benches(lab.database, lab.collection, (1, 2)) as benches:
+        async with open_benchmarks(lab.database, lab.collection, (1, 2)) as benches:
             bench = await lab.add(benches, candidate)
             pids.extend(bench.clients.pids)
 
@@ -517,7 +530,7 @@ def sessions(lab: Lab, pids: Sequence[int]) -> list[Any]:
 
 
 def test_the_server_goes_away_in_the_middle(lab: Lab, hnsw: Candidate) -> None:
-    def end_a_session(bench: Bench) -> None:
+    def end_a_session(bench: IndexBenchmark) -> None:
         with psycopg.connect(**connect_arguments(lab.database.url), autocommit=True) as connection:
             pid = bench.clients.backend_pids[0]
             connection.execute("SELECT pg_terminate_backend(%s, 60000)", (pid,))
@@ -533,10 +546,10 @@ def test_a_measuring_process_dies(lab: Lab, hnsw: Candidate) -> None:
 
 def test_being_cancelled_ends_the_processes(lab: Lab, hnsw: Candidate) -> None:
     """In the middle of a pass over the queries, not between two."""
-    started: list[Bench] = []
+    started: list[IndexBenchmark] = []
 
     async def work() -> None:
-        async with open_benches(lab.database, lab.collection) as benches:
+        async with open_benchmarks(lab.database, lab.collection) as benches:
             bench = await lab.add(benches, hnsw)
             started.append(bench)
             await bench.ask(bench.settings_of(low(hnsw)), [0] * 2_000_000)
@@ -582,7 +595,7 @@ def test_the_process_ends_with_its_parent(lab: Lab) -> None:
 
 
 def test_the_password_is_no_argument(lab: Lab, hnsw: Candidate) -> None:
-    async def arguments(bench: Bench) -> list[str]:
+    async def arguments(bench: IndexBenchmark) -> list[str]:
         return [*psutil.Process(bench.clients.pids[0]).cmdline()]
 
     assert lab.with_bench(hnsw, arguments)[1:] == ["-P", "-m", "lib.lab.worker"]

@@ -16,15 +16,15 @@ from candidates_fixture import DIMENSIONS, Library, clustered
 
 from lib.errors import AlreadyExists, Busy, IndexRefused, InvalidInput, NotFound
 from lib.lab.experiment import Experiment, ExperimentState
-from lib.lab.measure import open_bench
+from lib.lab.measure import open_benchmark
 from lib.lab.measurement import EXACT_NAME, Protocol, Setting
 from lib.lab.queries import given_batch
 from lib.lab.recommend import recommend
 from lib.lab.repository import (
     delete_experiment,
     get_experiment,
-    kept_queries,
     list_experiments,
+    load_queries,
     rename_experiment,
 )
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
@@ -125,7 +125,7 @@ def test_the_recall_is_that_of_numpy(database: Database) -> None:
     found = run(library, wanted(LISTS, probes=(1,), target=None))
     (lists,) = found.facts
     (measurement,) = found.measurements_of(lists.name)
-    batch = database.query(kept_queries, library.collection, found.id)
+    batch = database.query(load_queries, library.collection, found.id)
     assert batch is not None
     table = library.ask(
         "SELECT table_name FROM vecscope.candidates"  # the one there is
@@ -155,14 +155,14 @@ def test_the_target_is_the_smallest_setting_that_reaches_it(database: Database) 
     spec = wanted(LISTS, GRAPH, probes=None, ef_search=None, target=Target(0.9))
     found = run(library, spec)
     (lists, graph) = found.facts
-    batch = database.query(kept_queries, library.collection, found.id)
+    batch = database.query(load_queries, library.collection, found.id)
     assert batch is not None
     candidates = {each.id: each for each in library.candidates()}
 
     async def lower_ends(facts: Any, setting: Setting, below: int) -> list[float]:
         """Of the recall, at the setting and at the one below it, measured anew."""
         truth = await find_truth(database, library.collection, batch, 10)
-        async with open_bench(
+        async with open_benchmark(
             database, library.collection, candidates[facts.id], batch, truth, 10
         ) as bench:
             figures = [
@@ -171,9 +171,9 @@ def test_the_target_is_the_smallest_setting_that_reaches_it(database: Database) 
             ]
         return [each.mean.low for each in figures]
 
-    for facts, outcome in zip((lists, graph), found.outcomes, strict=True):
-        assert outcome.reached, outcome.problem
-        setting = outcome.setting
+    for facts, target_result in zip((lists, graph), found.target_results, strict=True):
+        assert target_result.reached, target_result.problem
+        setting = target_result.setting
         assert setting is not None
         assert setting.value is not None
         assert setting in [each.setting for each in found.measurements_of(facts.name)]
@@ -188,10 +188,10 @@ def test_the_target_is_the_smallest_setting_that_reaches_it(database: Database) 
 def test_where_none_reaches_the_target_it_says_what_would(database: Database) -> None:
     library = Library(database, VECTORS)
     found = run(library, wanted(f"{GRAPH}@bit", oversampling=1, target=Target(0.99)))
-    (outcome,) = found.outcomes
-    assert (outcome.reached, outcome.setting) == (False, None)
-    assert "below 99 %" in outcome.problem
-    assert "oversampling" in outcome.remedy
+    (target_result,) = found.target_results
+    assert (target_result.reached, target_result.setting) == (False, None)
+    assert "below 99 %" in target_result.problem
+    assert "oversampling" in target_result.remedy
     advice = recommend(found)
     assert advice is not None
     assert advice.winner is None
@@ -227,8 +227,8 @@ def test_under_a_filter_each_way_to_scan_on_is_measured(database: Database) -> N
     assert strict.short == relaxed.short == 0
     assert strict.recall.mean.value > off.recall.mean.value
     # Of the ways to scan on the outcome takes one that reaches the target.
-    assert found.outcomes[1].setting is not None
-    assert found.outcomes[1].setting.iterative_scan is not IterativeScan.OFF
+    assert found.target_results[1].setting is not None
+    assert found.target_results[1].setting.iterative_scan is not IterativeScan.OFF
 
 
 def test_vectors_that_are_all_equal_are_ties_and_no_misses(database: Database) -> None:
@@ -247,7 +247,7 @@ def test_given_vectors_are_kept_and_asked(database: Database) -> None:
     with pytest.raises(InvalidInput, match="come with it"):
         start(library, wanted(GRAPH, queries=source))
     found = run(library, wanted(GRAPH, queries=source, ef_search=(40,)), given=batch)
-    kept = database.query(kept_queries, library.collection, found.id)
+    kept = database.query(load_queries, library.collection, found.id)
     assert kept is not None
     assert np.array_equal(kept.vectors, batch.vectors[:10])
     assert kept.own_ids == (None,) * 10
@@ -483,7 +483,7 @@ def test_experiments_are_renamed_found_and_deleted(database: Database) -> None:
     first, second = run(library, spec), run(library, spec)
     assert first.name.startswith("HNSW, ")
     assert first.name != second.name
-    assert first.outcomes == ()
+    assert first.target_results == ()
     assert (
         database.query(rename_experiment, first, "  Before \n the change ") == "Before the change"
     )

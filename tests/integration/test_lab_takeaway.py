@@ -53,7 +53,7 @@ def recommended(text: str, value: int, **spec: Any) -> tuple[Experiment, Recomme
     experiment = lab_tables.experiment(
         [lab_tables.measured("It", kind, value, 0.97, 1.0)],
         facts=[facts],
-        outcomes=[lab_tables.outcome("It", kind, value)],
+        target_results=[lab_tables.target_result("It", kind, value)],
         **spec,
     )
     advice = recommend(experiment)
@@ -197,7 +197,7 @@ def test_the_query_holds_the_filter_and_the_scan(database: Database) -> None:
 def test_without_a_winner_there_is_nothing_to_take(database: Database) -> None:
     library = Library(database, VECTORS[:50])
     experiment = lab_tables.experiment(
-        outcomes=[replace(lab_tables.outcome("It", IndexKind.HNSW, 10), reached=False)]
+        target_results=[replace(lab_tables.target_result("It", IndexKind.HNSW, 10), reached=False)]
     )
     advice = recommend(experiment)
     assert advice is not None

@@ -12,19 +12,19 @@ from urllib.parse import parse_qs
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from lib.lab.experiment import DataFacts, Experiment, Outcome
+from lib.lab.experiment import DataFacts, Experiment, TargetResult
 from lib.lab.measurement import Measurement, Protocol
 from lib.lab.queries import QueryBatch, sample_queries
 from lib.lab.repository import (
     list_experiments,
     make_experiment,
-    note_basis,
-    note_changed,
-    note_end,
-    note_job,
-    note_measurement,
-    note_outcomes,
-    note_queries,
+    save_change_notice,
+    save_finished,
+    save_job,
+    save_measurement,
+    save_queries,
+    save_setup,
+    save_target_results,
 )
 from lib.lab.spec import QueryKind, QuerySource
 from lib.store.collections import Collection, get_collection
@@ -33,7 +33,7 @@ from lib.ui.lab.model import CollectionLab
 from lib.vectors.catalog import list_indexes
 from lib.vectors.index_methods import IndexKind
 from tests.pages.conftest import Library, endless, words
-from tests.unit.lab_tables import GRAPH, IVF, TABLE, experiment, outcome
+from tests.unit.lab_tables import GRAPH, IVF, TABLE, experiment, target_result
 
 Visit = Callable[..., AppTest]
 
@@ -46,9 +46,9 @@ def keep(
     measurements: Sequence[Measurement] = TABLE,
     *,
     name: str = "First",
-    outcomes: Sequence[Outcome] = (
-        outcome(IVF, IndexKind.IVFFLAT, 30),
-        outcome(GRAPH, IndexKind.HNSW, 40),
+    target_results: Sequence[TargetResult] = (
+        target_result(IVF, IndexKind.IVFFLAT, 30),
+        target_result(GRAPH, IndexKind.HNSW, 40),
     ),
     ends: bool = True,
     changed: str = "",
@@ -58,7 +58,7 @@ def keep(
     **spec: Any,
 ) -> QueryBatch:
     """An experiment of that name as a run would have kept it; its queries are the four films."""
-    made: Experiment = experiment(measurements, outcomes=outcomes, **spec)
+    made: Experiment = experiment(measurements, target_results=target_results, **spec)
     services = library.services
     batch = asked or services.database.run(sample_queries(services.database, collection, 4))
     data = DataFacts(
@@ -75,8 +75,8 @@ def keep(
 
     async def write(db: Any) -> None:
         id_, _ = await make_experiment(db, collection, made.spec, name)
-        await note_queries(db, id_, batch)
-        await note_basis(
+        await save_queries(db, id_, batch)
+        await save_setup(
             db,
             id_,
             environment=ENVIRONMENT,
@@ -84,11 +84,11 @@ def keep(
             facts=made.facts,
         )
         for each in measurements:
-            await note_measurement(db, id_, each)
-        await note_outcomes(db, id_, outcomes)
-        await note_changed(db, id_, changed)
+            await save_measurement(db, id_, each)
+        await save_target_results(db, id_, target_results)
+        await save_change_notice(db, id_, changed)
         if ends:
-            await note_end(db, id_, ENVIRONMENT)
+            await save_finished(db, id_, ENVIRONMENT)
 
     services.database.query(write)
     return batch
@@ -158,24 +158,24 @@ def test_what_is_shown_goes_with_the_recommendation_until_one_chooses(
         [box] = [box for box in app.selectbox if box.label == "The setting to look at"]
         return box.value
 
-    def find(*outcomes: Outcome) -> None:
+    def find(*target_results: TargetResult) -> None:
         async def write(db: Any) -> None:
             [kept] = await list_experiments(db, collection)
-            await note_outcomes(db, kept.id, outcomes)
+            await save_target_results(db, kept.id, target_results)
 
         library.services.database.query(write)
 
     collection = films(library)
-    keep(library, collection, outcomes=())
+    keep(library, collection, target_results=())
     app = visit("index_lab", c="films")
     assert shown(app) == key_of(TABLE[5])  # the best recall
-    find(outcome(GRAPH, IndexKind.HNSW, 40))
+    find(target_result(GRAPH, IndexKind.HNSW, 40))
     app.run()
     assert shown(app) == key_of(TABLE[4])
     assert "setting" not in app.query_params
     [box] = [box for box in app.selectbox if box.label == "The setting to look at"]
     box.set_value(key_of(TABLE[1])).run()
-    find(outcome(IVF, IndexKind.IVFFLAT, 30))
+    find(target_result(IVF, IndexKind.IVFFLAT, 30))
     app.run()
     assert shown(app) == key_of(TABLE[1])
 
@@ -298,8 +298,10 @@ def test_it_is_built_on_the_collection_after_a_second_yes(visit: Visit, library:
 
 
 def test_none_that_reaches_the_target_is_no_dead_end(visit: Visit, library: Library) -> None:
-    missed = Outcome(GRAPH, None, False, 0.9, "It finds 90 %.", "What would help: a denser graph.")
-    keep(library, films(library), outcomes=[missed])
+    missed = TargetResult(
+        GRAPH, None, False, 0.9, "It finds 90 %.", "What would help: a denser graph."
+    )
+    keep(library, films(library), target_results=[missed])
     app = visit("index_lab", c="films")
     shown = words(app).replace("\\", "")
     assert "None of the candidates reaches 95 % recall" in shown
@@ -367,14 +369,14 @@ def test_what_a_running_experiment_writes_is_known(library: Library) -> None:
 
     async def begin(db: Any) -> uuid.UUID:
         id_, _ = await make_experiment(db, collection, experiment().spec, "Running")
-        await note_job(db, id_, job.id)
+        await save_job(db, id_, job.id)
         return id_
 
     async def measure(db: Any) -> None:
-        await note_measurement(db, id_, TABLE[0])
+        await save_measurement(db, id_, TABLE[0])
 
     async def judge(db: Any) -> None:
-        await note_outcomes(db, id_, [outcome(IVF, IndexKind.IVFFLAT, 30)])
+        await save_target_results(db, id_, [target_result(IVF, IndexKind.IVFFLAT, 30)])
 
     lab = CollectionLab(services, collection)
     assert lab.progress_of_running() == ()

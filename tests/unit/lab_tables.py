@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.lab.experiment import CandidateFacts, DataFacts, Experiment, ExperimentState, Outcome
+from lib.lab.experiment import CandidateFacts, DataFacts, Experiment, ExperimentState, TargetResult
 from lib.lab.measurement import (
     EXACT_NAME,
     Interval,
@@ -115,16 +115,16 @@ TABLE = (
 )
 
 
-def outcome(candidate: str, kind: IndexKind, value: int) -> Outcome:
-    return Outcome(candidate, Setting(kind, value), True, 0.955)
+def target_result(candidate: str, kind: IndexKind, value: int) -> TargetResult:
+    return TargetResult(candidate, Setting(kind, value), True, 0.955)
 
 
 def experiment(
     measurements: Sequence[Measurement] = TABLE,
     *,
-    outcomes: Sequence[Outcome] = (
-        outcome(IVF, IndexKind.IVFFLAT, 30),
-        outcome(GRAPH, IndexKind.HNSW, 40),
+    target_results: Sequence[TargetResult] = (
+        target_result(IVF, IndexKind.IVFFLAT, 30),
+        target_result(GRAPH, IndexKind.HNSW, 40),
     ),
     facts: Sequence[CandidateFacts] = (IVF_FACTS, GRAPH_FACTS),
     name: str = "First",
@@ -157,7 +157,7 @@ def experiment(
             selectivity=1.0,
         ),
         facts=tuple(facts),
-        outcomes=tuple(outcomes),
+        target_results=tuple(target_results),
         measurements=tuple(measurements),
         changed="",
         stale=False,

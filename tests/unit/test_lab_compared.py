@@ -80,7 +80,7 @@ def test_candidates_are_matched_by_what_they_are_not_by_their_names() -> None:
         replace(each, candidate=renamed.name) if each.candidate == GRAPH else each for each in TABLE
     ]
     found = compare_experiments(
-        experiment(), experiment(table, facts=(renamed,), outcomes=(), name="Second")
+        experiment(), experiment(table, facts=(renamed,), target_results=(), name="Second")
     )
     assert {each.text for each in found.measurements} == {GRAPH_FACTS.text, ""}
     assert found.only_before == (IVF_FACTS.text,)

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from lib.lab.plan import exact_queries
-from lib.lab.progress import Phase, expected_seconds
+from dataclasses import replace
+
+from lib.lab.estimates import Facts, estimate
+from lib.lab.plan import (
+    Plan,
+    PlannedCandidate,
+    exact_queries,
+    experiment_seconds,
+    phase_seconds,
+)
+from lib.lab.progress import Phase
 from lib.lab.spec import ExperimentSpec, QuerySource
 from lib.store.candidates import parse_candidate
-from lib.vectors.distance import Storage
+from lib.vectors.distance import Distance, Storage
 
 SPEC = ExperimentSpec((parse_candidate("hnsw", 0, Storage.VECTOR),), clients=(1, 4), rounds=3)
+STATS = Facts(10_000, 10_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)
+
+
+def plan(build_seconds: float) -> Plan:
+    spec = SPEC.candidates[0]
+    expected = replace(estimate(STATS, spec), copy_seconds=0.0, build_seconds=build_seconds)
+    return Plan(STATS, (PlannedCandidate(spec, expected),))
 
 
 def test_the_exact_scan_is_asked_what_a_minute_allows() -> None:
@@ -22,10 +38,24 @@ def test_the_exact_scan_is_asked_what_a_minute_allows() -> None:
 
 
 def test_a_phase_with_nothing_to_do_takes_no_share() -> None:
-    shares = expected_seconds(SPEC, rows=10_000, dimensions=256, settings=8, build_seconds=0)
+    shares = phase_seconds(plan(build_seconds=0), SPEC)
     assert list(shares) == list(Phase)
     assert shares[Phase.BUILD] == 0
     assert shares[Phase.SWEEP] > shares[Phase.TARGET] > 0
     no_target = ExperimentSpec(SPEC.candidates, target=None)
-    found = expected_seconds(no_target, rows=10_000, dimensions=256, settings=8, build_seconds=9)
+    found = phase_seconds(plan(build_seconds=9), no_target)
     assert (found[Phase.TARGET], found[Phase.BUILD]) == (0, 9)
+
+
+def test_the_bar_and_the_button_go_by_one_model() -> None:
+    whole = plan(build_seconds=9)
+    assert experiment_seconds(whole, SPEC) == sum(phase_seconds(whole, SPEC).values())
+
+
+def test_truth_takes_what_its_operations_and_its_reading_take() -> None:
+    # 100,000 × 256 rows, 1,000 queries: 2 · 1,000 · 100,000 · 256 / 2.5·10¹⁰ s = 2.05 s, and
+    # 100,000 · (4 · 256 + 8) bytes / 150 MB/s = 0.69 s.
+    stats = replace(STATS, rows=100_000, usable=100_000)
+    spec = replace(SPEC, queries=QuerySource(count=1000))
+    truth = phase_seconds(replace(plan(0), facts=stats), spec)[Phase.TRUTH]
+    assert round(truth, 2) == 2.74

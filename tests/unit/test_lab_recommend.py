@@ -15,11 +15,11 @@ from lab_tables import (
     facts,
     figures,
     measured,
-    outcome,
+    target_result,
 )
 
 from lib.lab.measurement import EXACT_NAME, Protocol, Setting
-from lib.lab.recommend import judge, pareto, reaches, recommend, scoreboard
+from lib.lab.recommend import evaluate_target, pareto, reaches, recommend, scoreboard
 from lib.lab.spec import Priority, Target
 from lib.vectors.index_methods import IndexKind
 
@@ -58,7 +58,7 @@ def test_another_protocol_reaches_a_level_by_another_recall() -> None:
         replace(each, recall=figures(each.recall.mean.value, by_id=each.recall.mean.value - 0.02))
         for each in TABLE
     ]
-    found = board(experiment(by_id, protocol=Protocol.VECTORDBBENCH, k=100, outcomes=()))
+    found = board(experiment(by_id, protocol=Protocol.VECTORDBBENCH, k=100, target_results=()))
     assert found[IVF, 0.95] == (30, False)  # 0.97 − 0.02 is just 0.95
     assert found[GRAPH, 0.95] == (200, True)  # 0.965 − 0.02 is not; 0.995 − 0.02 is, in 2.5 ms
 
@@ -103,10 +103,10 @@ def test_chance_does_not_part_the_scoreboard_from_the_recommendation() -> None:
 
 def test_at_the_level_of_the_target_its_limit_of_latency_counts_too() -> None:
     # By size IVFFlat wins where it may; at the target's level its p95 of 10 ms is above the limit.
-    too_slow = replace(outcome(IVF, IndexKind.IVFFLAT, 30), reached=False, problem="too slow")
+    too_slow = replace(target_result(IVF, IndexKind.IVFFLAT, 30), reached=False, problem="too slow")
     of = experiment(
         target=Target(0.95, p95_ms=3.0, priority=Priority.SIZE),
-        outcomes=(too_slow, outcome(GRAPH, IndexKind.HNSW, 40)),
+        target_results=(too_slow, target_result(GRAPH, IndexKind.HNSW, 40)),
     )
     found = board(of)
     assert found[IVF, 0.90] == (10, True)
@@ -166,10 +166,10 @@ def test_the_recommendation_gives_its_evidence() -> None:
 def test_where_none_reaches_the_target_that_is_said_with_what_would() -> None:
     target = Target(0.99)
     missed = [
-        judge(target, Protocol.VECSCOPE, IVF_FACTS, largest=TABLE[2].recall),
-        judge(target, Protocol.VECSCOPE, GRAPH_FACTS, largest=TABLE[5].recall),
+        evaluate_target(target, Protocol.VECSCOPE, IVF_FACTS, largest=TABLE[2].recall),
+        evaluate_target(target, Protocol.VECSCOPE, GRAPH_FACTS, largest=TABLE[5].recall),
     ]
-    made = recommend(experiment(outcomes=missed, target=target))
+    made = recommend(experiment(target_results=missed, target=target))
     assert made is not None
     assert made.winner is None
     assert made.headline == "None of the candidates reaches 99 % recall."
@@ -179,7 +179,7 @@ def test_where_none_reaches_the_target_that_is_said_with_what_would() -> None:
 
 def test_nothing_is_recommended_without_a_target_or_before_its_end() -> None:
     assert recommend(experiment(target=None)) is None
-    assert recommend(experiment(outcomes=())) is None
+    assert recommend(experiment(target_results=())) is None
 
 
 def test_an_exact_scan_that_is_quick_enough_is_named() -> None:
@@ -192,13 +192,13 @@ def test_an_exact_scan_that_is_quick_enough_is_named() -> None:
 
 
 def test_a_target_that_is_reached_has_no_problem() -> None:
-    found = judge(Target(0.95, 2.0), Protocol.VECSCOPE, GRAPH_FACTS, measurement=TABLE[4])
+    found = evaluate_target(Target(0.95, 2.0), Protocol.VECSCOPE, GRAPH_FACTS, measurement=TABLE[4])
     assert (found.reached, found.problem, found.remedy) == (True, "", "")
     assert found.setting == Setting(IndexKind.HNSW, 40)
 
 
 def test_too_slow_is_said_with_what_is_quicker() -> None:
-    found = judge(Target(0.95, 5.0), Protocol.VECSCOPE, IVF_FACTS, measurement=TABLE[2])
+    found = evaluate_target(Target(0.95, 5.0), Protocol.VECSCOPE, IVF_FACTS, measurement=TABLE[2])
     assert not found.reached
     assert "probes 30, but in a p95 of 10 ms, above 5.0 ms" in found.problem
     assert "HNSW, or more lists (200)" in found.remedy
@@ -207,7 +207,7 @@ def test_too_slow_is_said_with_what_is_quicker() -> None:
 
 def test_not_certified_is_no_success() -> None:
     unsure = replace(TABLE[4], certified=False, reason="The plan used no vector index.")
-    found = judge(Target(0.95), Protocol.VECSCOPE, GRAPH_FACTS, measurement=unsure)
+    found = evaluate_target(Target(0.95), Protocol.VECSCOPE, GRAPH_FACTS, measurement=unsure)
     assert not found.reached
     assert "not certified: The plan used no vector index." in found.problem
 
@@ -225,7 +225,7 @@ def test_what_would_raise_the_recall_depends_on_what_limits_it(
     storage: str, kind: IndexKind, filtered: bool, said: str
 ) -> None:
     limited = facts("Any", kind, storage=storage)
-    found = judge(
+    found = evaluate_target(
         Target(0.99),
         Protocol.VECSCOPE,
         limited,
@@ -248,7 +248,10 @@ def test_a_tie_at_the_target_goes_to_the_one_with_the_better_p95() -> None:
         experiment(
             facts=(same, GRAPH_FACTS),
             target=Target(0.95, priority=Priority.SIZE),
-            outcomes=(outcome(IVF, IndexKind.IVFFLAT, 30), outcome(GRAPH, IndexKind.HNSW, 40)),
+            target_results=(
+                target_result(IVF, IndexKind.IVFFLAT, 30),
+                target_result(GRAPH, IndexKind.HNSW, 40),
+            ),
         )
     )
     assert made is not None

@@ -128,7 +128,7 @@ def test_a_hostile_name_stays_text() -> None:
     name = "<script>alert(1)</script>\"'"
     table = [replace(each, candidate=name) if each.candidate == GRAPH else each for each in TABLE]
     hostile = experiment(
-        table, facts=[replace(GRAPH_FACTS, name=name, notices=("<img src=x>",))], outcomes=()
+        table, facts=[replace(GRAPH_FACTS, name=name, notices=("<img src=x>",))], target_results=()
     )
     page = Page(experiment_page(replace(hostile, name=name), name))
     assert not {tag for tag, _ in page.tags} & {"script", "img"}
@@ -162,7 +162,7 @@ def test_a_figure_of_perfect_recall_or_of_nothing_is_drawn() -> None:
 
 
 def test_an_experiment_without_results_is_a_page_too() -> None:
-    empty = replace(experiment((), outcomes=(), facts=()), data=None, environment={})
+    empty = replace(experiment((), target_results=(), facts=()), data=None, environment={})
     assert "Nothing was measured" in experiment_page(empty, "Library")
     assert experiment_json(empty, "Library")["recommendation"] is None
     assert experiment_csv(empty).decode("utf-8-sig").count("\r\n") == 1
