@@ -2,8 +2,9 @@
 
 An :class:`IndexBenchmark` is one candidate with its queries, loaded into clients that are processes
 of their own. Of each setting, first all queries once, untimed: that warms the caches up and gives
-the recall. Then in each round some more, untimed, and all of them by the clock. The rounds of several
-candidates and settings are mixed, so that what the machine does meanwhile is unfair to none.
+the recall. Then in each round some more, untimed, and all of them by the clock. The rounds of
+several candidates and settings are mixed, so that what the machine does meanwhile is unfair to
+none.
 
 The planner would rightly compare every row of a small table. What is measured is the index, so it
 is forced (``Scan.INDEX``), and then certified: by the plans of a sample of the queries, made in the
