@@ -47,7 +47,7 @@ class ExperimentSummary:
     stale: bool
     measured: int
     """How many measurements it has."""
-    judged: int
+    evaluated: int
     """How many candidates were held against the target."""
     built: int
     """How many candidates it has facts of."""
@@ -122,7 +122,7 @@ async def list_experiments(db: AsyncSession, collection: Collection) -> list[Exp
             state=_state(row),
             stale=_stale(row),
             measured=row.measured,
-            judged=len(row.ExperimentRecord.outcomes),
+            evaluated=len(row.ExperimentRecord.outcomes),
             built=len(row.ExperimentRecord.facts.get("candidates", ())),
             created_at=row.ExperimentRecord.created_at,
             finished_at=row.ExperimentRecord.finished_at,

@@ -40,10 +40,10 @@ def _one_of_each_candidate(results: ExperimentResults, picked: Measurement) -> l
     """Each candidate at the target, else at the level of the scoreboard nearest to it that it
     reaches; and the picked measurement."""
     chosen: dict[str, Measurement] = {}
-    for outcome in results.experiment.outcomes:
-        for measurement in results.experiment.measurements_of(outcome.candidate):
-            if measurement.setting == outcome.setting:
-                chosen[outcome.candidate] = measurement
+    for target_result in results.experiment.target_results:
+        for measurement in results.experiment.measurements_of(target_result.candidate):
+            if measurement.setting == target_result.setting:
+                chosen[target_result.candidate] = measurement
     rows = list(results.scoreboard)
     if results.target is not None:
         level = results.target.recall

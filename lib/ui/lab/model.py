@@ -31,8 +31,8 @@ from lib.lab.repository import (
     ExperimentSummary,
     delete_experiment,
     get_experiment,
-    kept_queries,
     list_experiments,
+    load_queries,
     rename_experiment,
 )
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
@@ -197,7 +197,7 @@ class CollectionLab(PageModel):
         """What the running experiments have written by now: a value that differs once their results
         have more to show."""
         return tuple(
-            (experiment.id, experiment.measured, experiment.judged, experiment.built)
+            (experiment.id, experiment.measured, experiment.evaluated, experiment.built)
             for experiment in self.database.query(list_experiments, self.collection)
             if experiment.state is ExperimentState.RUNNING
         )
@@ -315,7 +315,7 @@ class CollectionLab(PageModel):
 
     def queries(self, experiment: Experiment) -> QueryBatch | None:
         """The experiment's queries, in the order of its recalls; None where none are stored."""
-        return self.database.query(kept_queries, self.collection, experiment.id)
+        return self.database.query(load_queries, self.collection, experiment.id)
 
     def takeaway(self, experiment: Experiment, recommendation: Recommendation) -> Takeaway:
         return takeaway(self.collection, experiment, recommendation)
