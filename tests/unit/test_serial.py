@@ -14,7 +14,7 @@ import pytest
 
 from lib.errors import InvalidInput
 from lib.ingest.jobs import _file
-from lib.lab.experiment import CandidateFacts, DataFacts, Outcome
+from lib.lab.experiment import CandidateFacts, DataFacts, TargetResult
 from lib.lab.spec import ExperimentSpec
 from lib.projection.settings import ClusterMethod, ClusterSettings, Method, ProjectionSettings
 from lib.search.export import (
@@ -72,7 +72,7 @@ def test_a_saved_example_comes_back_as_it_was():
         ("specs", ExperimentSpec),
         ("candidates", CandidateFacts),
         ("data", DataFacts),
-        ("outcomes", Outcome),
+        ("outcomes", TargetResult),
     ],
 )
 def test_a_stored_experiment_comes_back_as_it_was(name, kind):
