@@ -209,7 +209,12 @@ class CollectionLab(PageModel):
 
     def winners(self) -> Mapping[uuid.UUID, str]:
         """The recommended candidate's name for each experiment that has a recommendation."""
-        key = WinnersKey(tuple((each.id, each.measured, each.state) for each in self.experiments))
+        key = WinnersKey(
+            tuple(
+                (experiment.id, experiment.measured, experiment.state)
+                for experiment in self.experiments
+            )
+        )
         return cached(key, self._find_winners)
 
     def _find_winners(self) -> dict[uuid.UUID, str]:
@@ -262,8 +267,8 @@ class CollectionLab(PageModel):
 
     def _estimate_seconds(self, spec: ExperimentSpec, plan: Plan) -> float:
         self.database.run(check_experiment(self.database, self.collection, spec))
-        measured = next((each for each in self.experiments if each.measured), None)
-        previous = None if measured is None else self.experiment(measured.id)
+        newest = next((one for one in self.experiments if one.measured), None)
+        previous = None if newest is None else self.experiment(newest.id)
         return experiment_seconds(plan, spec, pace_of(plan.facts, previous))
 
     def start(
@@ -343,7 +348,7 @@ class CollectionLab(PageModel):
     def compare(self, experiment: Experiment, other_id: uuid.UUID) -> Compared:
         """The older one of the two is the one before. Raises NotFound."""
         other = self.experiment(other_id)
-        before, after = sorted((experiment, other), key=lambda each: each.created_at)
+        before, after = sorted((experiment, other), key=lambda one: one.created_at)
         return compare_experiments(before, after)
 
     # --- an experiment as a file ------------------------------------------------------------

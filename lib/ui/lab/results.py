@@ -39,7 +39,9 @@ from lib.vectors.distance import Distance
 
 VIEW = "result"
 """In the URL: the view that is open."""
-_PROTOCOLS_HELP = "  \n".join(f"**{each.value}**: {RULES[each].description}." for each in Protocol)
+_PROTOCOLS_HELP = "  \n".join(
+    f"**{protocol.value}**: {RULES[protocol].description}." for protocol in Protocol
+)
 
 
 class View(StrEnum):
