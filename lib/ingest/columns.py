@@ -171,6 +171,10 @@ def map_columns(
     )
 
 
+_MAX_TITLE_LENGTH = 200  # characters, on average
+_MAX_CATEGORY_LENGTH = 80
+
+
 def guess_columns(
     header: Sequence[str], rows: Sequence[Mapping[str, Any]], *, with_text: bool = True
 ) -> ColumnMapping:
@@ -193,51 +197,70 @@ def guess_columns(
     lists = {name for name in header if any(isinstance(row.get(name), list) for row in rows)}
     columns = {name: [_flat(row.get(name)) for row in rows] for name in header}
 
-    external_id = next(
-        (
-            name
-            for exact in (True, False)
-            for position, name in enumerate(header)
-            if (name.lower() in _ID_NAMES if exact else position == 0 and "id" in _words(name))
-            and _is_key(columns[name])
-        ),
-        None,
-    )
+    external_id = _id_column(columns)
+    text = _text_column(columns, external_id) if with_text else None
+    # A list is no title and no category.
+    free = {name: values for name, values in columns.items() if name not in {external_id, text}}
+    labels = {name: values for name, values in free.items() if name not in lists}
+    title = _title_column(labels)
+    category = _category_column({name: values for name, values in labels.items() if name != title})
+    embedding = next(iter(vectors), None)
+    return ColumnMapping((text,) if text else (), title, category, external_id, embedding)
+
+
+_Columns = Mapping[str, Sequence[str]]
+
+
+def _id_column(columns: _Columns) -> str | None:
+    """The first whose whole name tells; else the first column, where a part of its name does."""
+    keys = (name for name in columns if name.lower() in _ID_NAMES and _is_key(columns[name]))
+    by_whole_name = next(keys, None)
+    if by_whole_name is not None:
+        return by_whole_name
+    first = next(iter(columns), None)
+    is_id = first is not None and "id" in _words(first) and _is_key(columns[first])
+    return first if is_id else None
+
+
+def _text_column(columns: _Columns, external_id: str | None) -> str | None:
+    """The longest on average, where a telling name counts four times the length."""
     lengths = {
         name: _average_length(values) * (4 if _rank(name, _TEXT_NAMES) is not None else 1)
         for name, values in columns.items()
-        if with_text and name != external_id and _holds_words(values)
+        if name != external_id and _holds_words(values)
     }
-    text = max(lengths, key=lambda name: lengths[name], default=None)
-    if text is None and with_text:  # emoji, or numbers: its name alone makes it the text
-        text = next((name for name in header if name.lower() in _TEXT_NAMES), None)
-    taken = {external_id, text}
+    if lengths:
+        return max(lengths, key=lambda name: lengths[name])
+    # Emoji, or numbers: its name alone makes it the text.
+    return next((name for name in columns if name.lower() in _TEXT_NAMES), None)
 
+
+def _title_column(columns: _Columns) -> str | None:
+    """The most telling name whose values are of a title's length."""
     titles = [
         (rank, name)
         for name, values in columns.items()
-        if name not in taken | lists
-        and (rank := _rank(name, _TITLE_NAMES)) is not None
-        and _average_length(values) <= 200
+        if (rank := _rank(name, _TITLE_NAMES)) is not None
+        and _average_length(values) <= _MAX_TITLE_LENGTH
     ]
-    title = min(titles, key=lambda item: item[0])[1] if titles else None
-    taken.add(title)
+    return min(titles, key=lambda title: title[0])[1] if titles else None
 
+
+def _category_column(columns: _Columns) -> str | None:
+    """A telling name and values that repeat; the fewer different ones, the better."""
     categories = []
     for name, values in columns.items():
         rank = _rank(name, _CATEGORY_NAMES)
         filled = [value for value in values if value]
         different = len(set(filled))
-        if name in taken | lists or rank is None or _average_length(values) > 80:
+        if rank is None or _average_length(values) > _MAX_CATEGORY_LENGTH:
             continue
         if different > max(20, len(filled) // 2):
             continue
         # One value for all rows tells nothing: last resort.
-        categories.append((different == 1 and len(filled) > 1, rank[0], different, name))
-    category = min(categories, key=lambda item: item[:3])[3] if categories else None
-
-    embedding = next(iter(vectors), None)
-    return ColumnMapping((text,) if text else (), title, category, external_id, embedding)
+        tells_nothing = different == 1 and len(filled) > 1
+        categories.append((tells_nothing, rank[0], different, name))
+    return min(categories, key=lambda category: category[:3])[3] if categories else None
 
 
 def vector_columns(header: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

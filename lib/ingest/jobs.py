@@ -22,7 +22,7 @@ from lib.ingest.uploads import clean_up, delete_uploads
 from lib.store.collections import Collection, list_collections
 from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
 
-MOST_RESUMABLE_SOURCES = 10_000
+MAX_RESUMABLE_SOURCES = 10_000
 """A job keeps the list of its files, so that it can be resumed; of more, it would be too long."""
 
 _RESUMABLE = (JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.INTERRUPTED)
@@ -42,7 +42,7 @@ async def start_load(
 ) -> Job:
     """Loads the feeds in the background, which a page need not wait for.
 
-    Files that were spooled for it are removed when it is done. Raises Busy while the collection
+    Uploads that were saved for it are removed when it is done. Raises Busy while the collection
     is being loaded, InvalidInput where the parts of a file would be longer than its model takes.
     """
     chosen = options or LoadOptions()
@@ -219,7 +219,7 @@ def _parameters(streams: Sequence[DocumentStream], options: LoadOptions) -> dict
         "sources": [stream.name for stream in streams[:20]],
         "options": asdict(options),
     }
-    if len(streams) > MOST_RESUMABLE_SOURCES:
+    if len(streams) > MAX_RESUMABLE_SOURCES:
         return parameters
     read: list[dict[str, Any]] = []
     files: list[list[Any]] = []

@@ -15,21 +15,26 @@ from lib.store.collections import Collection
 NOT_TRIED = "Not tried yet."
 CUT = "Longer than the model takes: only the beginning was embedded."
 
-_MOST_REASONS = 50
+_MAX_REASONS = 50
 _EXAMPLES = 3
-_MOST_CHECKED = 1000
+_MAX_CHECKED = 1000
 
 
 @dataclass(frozen=True)
 class Missing:
-    """So many documents, for one reason. examples: external ids of some; at_least: there may be
-    more of them; is_embedded: they do have a vector, but not of all their text."""
+    """Documents that have no embedding, or only that of their beginning, for one reason."""
 
     reason: str
     count: int
+
     examples: tuple[str, ...]
+    """External ids of some."""
+
     at_least: bool = False
+    """Whether there may be more of them."""
+
     is_embedded: bool = False
+    """Whether they do have a vector, but not of all their text."""
 
 
 async def missing_report(
@@ -52,7 +57,7 @@ async def missing_report(
         .where(rows.embedding.is_(None))
         .group_by(rows.embedding_error)
         .order_by(count.desc())
-        .limit(_MOST_REASONS)
+        .limit(_MAX_REASONS)
     )
     report = [
         Missing(error or NOT_TRIED, total, tuple(dict.fromkeys((first, last))))
@@ -74,7 +79,7 @@ async def _cut(
     candidates = await db.stream(
         select(rows.external_id, rows.title, rows.content)
         .where(rows.embedding.is_not(None), size >= most)  # a token has at least a byte
-        .limit(_MOST_CHECKED)
+        .limit(_MAX_CHECKED)
     )
     checked, cut = 0, []
     async for some in candidates.partitions(50):
@@ -85,4 +90,4 @@ async def _cut(
     if not cut:
         return []
     examples = tuple(dict.fromkeys(cut))[:_EXAMPLES]
-    return [Missing(CUT, len(cut), examples, checked == _MOST_CHECKED, is_embedded=True)]
+    return [Missing(CUT, len(cut), examples, checked == _MAX_CHECKED, is_embedded=True)]

@@ -53,7 +53,7 @@ from lib.vectors.distance import check_embedding
 
 log = structlog.get_logger(__name__)
 
-MOST_PROBLEMS = 1000
+MAX_PROBLEMS = 1000
 """How many problems a summary holds; the job's file has them all."""
 
 _SHOWN_WHILE_RUNNING = 50
@@ -78,7 +78,7 @@ class LoadSummary:
 
     removed_parts: parts that a shorter version of a file no longer has; removed: rows that did
     not come again, where all was to be replaced, and kept_because: why none were, in that case.
-    problems: at most MOST_PROBLEMS of them; problem_count: all; lost: those that were not stored.
+    problems: at most MAX_PROBLEMS of them; problem_count: all; lost: those that were not stored.
     sources_done: files that were read and stored to their end, in their order.
     """
 
@@ -274,7 +274,7 @@ class Load:
     async def _take_problems(self, problems: Sequence[IncomingProblem]) -> None:
         if not problems:
             return
-        self._problems.extend(problems[: MOST_PROBLEMS - len(self._problems)])
+        self._problems.extend(problems[: MAX_PROBLEMS - len(self._problems)])
         self._note(
             problem_count=self._summary.problem_count + sum(p.count for p in problems),
             lost=self._summary.lost + sum(p.count for p in problems if not p.stored),

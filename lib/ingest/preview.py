@@ -1,4 +1,4 @@
-"""A first look into a file: what would be stored of it, before anything is."""
+"""The preview of a file: the first documents as they would be stored, before anything is."""
 
 from __future__ import annotations
 
@@ -23,31 +23,46 @@ PREVIEW_PROBLEMS = 5
 
 @dataclass(frozen=True)
 class Preview:
-    """The first documents and problems of a file, and how it was read.
-
-    of_vectors: whether its name is that of a file of vectors.
-    format: by its content, whatever its name says. header, mapping: of a table; empty and None for
-    a text. encoding: None where it is not text; takes_encoding: whether one can be chosen.
-    delimiter: of a table of text. tokens: of each document, as the model counts them (about);
-    max_tokens: the most that the model takes, None where that is not known. vectors: those that
-    came along, None where there are none. is_whole: there is no more in the file.
-    """
+    """The first documents and problems of a file, and how it was read."""
 
     name: str
+
     format: str
+    """By its content, whatever its name says."""
+
     of_vectors: bool
+    """Whether its name is that of a file of vectors."""
+
     size_bytes: int | None
     documents: tuple[IncomingDocument, ...]
     problems: tuple[IncomingProblem, ...]
+
     header: tuple[str, ...]
+    """Of a table; empty for a text."""
+
     mapping: ColumnMapping | None
+    """Of a table; None for a text."""
+
     encoding: str | None
+    """None where it is not text."""
+
     takes_encoding: bool
+    """Whether an encoding can be chosen."""
+
     delimiter: str | None
+    """Of a table of text."""
+
     tokens: tuple[int, ...]
+    """Of each document, as the model counts them (about)."""
+
     max_tokens: int | None
+    """The most that the model takes; None where that is not known."""
+
     vectors: VectorFileFacts | None
+    """Those that came along; None where there are none."""
+
     is_whole: bool
+    """Whether there is no more in the file."""
 
     @property
     def is_table(self) -> bool:

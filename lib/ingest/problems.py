@@ -13,7 +13,7 @@ from lib.ingest.incoming import IncomingProblem
 
 log = structlog.get_logger(__name__)
 
-MOST_LINES = 100_000
+MAX_LINES = 100_000
 _HEADER = ("file", "place", "reason", "hint", "stored", "count")
 
 
@@ -23,7 +23,7 @@ def problems_path(home: Path, job_id: UUID) -> Path:
 
 
 class ProblemFile:
-    """A csv file that grows while the load runs, up to MOST_LINES; made with the first problem.
+    """A csv file that grows while the load runs, up to MAX_LINES; made with the first problem.
 
     Where it cannot be written, the load goes on: its summary has the first problems all the same.
     """
@@ -34,7 +34,7 @@ class ProblemFile:
         self._usable = True
 
     def write(self, problems: Sequence[IncomingProblem]) -> None:
-        left = problems[: MOST_LINES - self._lines]
+        left = problems[: MAX_LINES - self._lines]
         if not left or not self._usable:
             return
         try:

@@ -41,7 +41,7 @@ from lib.vectors.sql import quoted_name
 log = structlog.get_logger(__name__)
 
 _SAMPLE_ROWS = 200
-_MOST_SWEEPS = 3
+_MAX_SWEEPS = 3
 # A change of the table waits so long for those who use it, and holds up who comes after it.
 _LOCK_TIMEOUT = "5s"
 _TRIGGER = "forget_next_embedding"
@@ -259,7 +259,7 @@ async def start_switch(
 
     async def work(context: JobContext) -> dict[str, Any]:
         await _none_but(jobs, collection, context)
-        for _ in range(_MOST_SWEEPS):
+        for _ in range(_MAX_SWEEPS):
             counts = await _fill(context, documents, following)
             async with documents.database.session() as db:
                 result = await _switch(db, collection, even_if_incomplete=even_if_incomplete)

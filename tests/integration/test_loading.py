@@ -21,7 +21,7 @@ from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.jobs import can_resume, resume_load, start_backfill, start_load
 from lib.ingest.missing import CUT, NOT_TRIED
 from lib.ingest.pipeline import LoadOptions, LoadProgress
-from lib.ingest.problems import MOST_LINES, ProblemFile, problems_path
+from lib.ingest.problems import MAX_LINES, ProblemFile, problems_path
 from lib.ingest.read_options import ReadOptions
 from lib.ingest.uploads import save_uploads
 from lib.store.jobs import Job, JobStatus
@@ -136,8 +136,8 @@ def test_all_problems_are_kept_in_a_file(shelf: Shelf, tmp_path: Path) -> None:
 def test_the_file_of_problems_ends_somewhere(tmp_path: Path) -> None:
     file = ProblemFile(tmp_path / "jobs" / "problems.csv")
     for _ in range(11):
-        file.write([IncomingProblem("a", "", "b")] * (MOST_LINES // 10))
-    assert (tmp_path / "jobs" / "problems.csv").read_text().count("\n") == MOST_LINES + 1
+        file.write([IncomingProblem("a", "", "b")] * (MAX_LINES // 10))
+    assert (tmp_path / "jobs" / "problems.csv").read_text().count("\n") == MAX_LINES + 1
 
 
 def test_small_files_share_a_batch(shelf: Shelf, sql: Sql, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 _BATCH_BYTES = 16 * 1024 * 1024
-_MOST_BATCH_ROWS = 4096
+_MAX_BATCH_ROWS = 4096
 
 
 def read_parquet(
@@ -61,7 +61,7 @@ def _rows(
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
     row_bytes = max(1, sum(group.total_byte_size for group in groups) // total)
     number = 0
-    batch_rows = max(1, min(_MOST_BATCH_ROWS, _BATCH_BYTES // row_bytes))
+    batch_rows = max(1, min(_MAX_BATCH_ROWS, _BATCH_BYTES // row_bytes))
     batches = file.iter_batches(batch_size=batch_rows)
     while True:
         try:

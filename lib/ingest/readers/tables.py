@@ -24,8 +24,8 @@ from lib.ingest.incoming import IncomingDocument, IncomingProblem
 from lib.ingest.own_export import OWN_MAPPING, OwnRowMapper, is_own_export
 from lib.ingest.read_options import ReadOptions
 
-_MOST_DIGITS = 300  # of a number; beyond, it is no float, and 1e999999999 would fill the memory
-_BEYOND = 10**_MOST_DIGITS
+_MAX_DIGITS = 300  # of a number; beyond, it is no float, and 1e999999999 would fill the memory
+_BEYOND = 10**_MAX_DIGITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, Decimal):
-        if not value.is_finite() or value.adjusted() > _MOST_DIGITS:
+        if not value.is_finite() or value.adjusted() > _MAX_DIGITS:
             return None
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, datetime.date | datetime.time):

@@ -35,7 +35,7 @@ reads files."""
 
 _BLOCK_BYTES = 4 << 20
 _LARGEST_CHUNK_BYTES = 256 << 20
-_MOST_DATASETS = 1000
+_MAX_DATASETS = 1000
 _VECTOR = "(vector)"  # names the vector among the columns of the texts
 # Of several arrays in a file, the one whose name comes first here, else the largest.
 _TELLING_NAMES = ("train", "base", "vectors", "embeddings", "embedding", "data", "x", "arr_0")
@@ -182,7 +182,7 @@ def _open_npz(source: FileSource, dataset: str | None, stack: ExitStack) -> Vect
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
         arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-        for name in archive.namelist()[:_MOST_DATASETS]:
+        for name in archive.namelist()[:_MAX_DATASETS]:
             if name.endswith(".npy"):
                 with archive.open(name) as member:
                     shape, in_columns, dtype = _npy_header(member, source)
@@ -320,7 +320,7 @@ def _hdf5_arrays(file: h5py.File) -> dict[str, h5py.Dataset]:
 
     return {
         name: file[name]
-        for name in islice(file, _MOST_DATASETS)
+        for name in islice(file, _MAX_DATASETS)
         if isinstance(file.get(name, getlink=True), h5py.HardLink)
         and file.get(name, getclass=True) is h5py.Dataset
         and not file[name].is_virtual

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from lib.formats import shorten
-from lib.ui.shared.links import LinkParams, current_params, settings_words
+from lib.ui.shared.links import LinkParams, current_params, settings_text
 from lib.ui.shared.markdown import escape
 
 MAX_SEARCHES = 30
@@ -44,7 +44,7 @@ def show_history() -> None:
             return
         st.caption("Asked in this browser tab, the latest first, with the settings that were set.")
         for search in searches:
-            settings = settings_words(search.params)
+            settings = settings_text(search.params)
             label = f"**{escape(shorten(search.title, 70))}**"
             st.page_link(
                 "pages/search.py",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from lib.formats import format_count
-from lib.store.collections import Collection, CollectionSummary
-from lib.ui.shared.markdown import escape
+from lib.store.collections import CollectionSummary
 
 
 def no_collections() -> None:
@@ -35,17 +34,7 @@ def nothing_embedded(summary: CollectionSummary) -> None:
     elif summary.missing and summary.collection.has_model:
         st.warning(
             f"{format_count(summary.missing, 'document')} of {summary.documents:,} have no "
-            "embedding "
-            "yet: a search by meaning does not find them. Embed them on the Collections page.",
+            "embedding yet: semantic search does not find them. Embed them on the "
+            "Collections page.",
             icon=":material/pending:",
         )
-
-
-def search_it(collection: Collection) -> None:
-    """The next step after a load."""
-    st.page_link(
-        "pages/search.py",
-        label=f"Search {escape(collection.name)}",
-        icon=":material/search:",
-        query_params={"c": collection.slug},
-    )

@@ -1,4 +1,4 @@
-"""Addresses of pages, for links that open just what is meant."""
+"""Query parameters of links that open just what is meant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lib.vectors.statements import TextQuery
 
 LinkParams = Mapping[str, str | list[str]]
 
-_USUAL = SearchRequest(query="")
+_DEFAULT = SearchRequest(query="")
 # How a setting in the address is called in the list of recent searches.
 _WORDS = {
     "mode": "by",
@@ -71,32 +71,32 @@ def search_params(collection: str, request: SearchRequest) -> LinkParams:
     """
     found: dict[str, str | list[str]] = {"c": collection, "q": request.query}
 
-    def add(name: str, value: object, usual: object = None) -> None:
-        if value is not None and value != usual:
+    def add(name: str, value: object, default: object = None) -> None:
+        if value is not None and value != default:
             found[name] = f"{value:g}" if isinstance(value, float) else str(value)
 
     mode, settings = request.mode, request.settings
-    add("mode", mode, _USUAL.mode)
+    add("mode", mode, _DEFAULT.mode)
     add("category", request.category)
     if request.filters:
         found["f"] = [str(each) for each in request.filters]
-    add("k", request.limit, _USUAL.limit)
+    add("k", request.limit, _DEFAULT.limit)
     if mode is Mode.HYBRID:
-        add("w", request.vector_weight, _USUAL.vector_weight)
-        add("fusion", request.fusion, _USUAL.fusion)
-        add("pool", request.pool, _USUAL.pool)
+        add("w", request.vector_weight, _DEFAULT.vector_weight)
+        add("fusion", request.fusion, _DEFAULT.fusion)
+        add("pool", request.pool, _DEFAULT.pool)
     if mode.uses_text:
         words = TextQuery.WEB if mode is Mode.TEXT else TextQuery.ANY
         add(f"text_{mode.value}", request.text_query, words)
-        add("rank", request.text_method, _USUAL.text_method)
-        add("k1", request.bm25.k1, _USUAL.bm25.k1)
-        add("b", request.bm25.b, _USUAL.bm25.b)
+        add("rank", request.text_method, _DEFAULT.text_method)
+        add("k1", request.bm25.k1, _DEFAULT.bm25.k1)
+        add("b", request.bm25.b, _DEFAULT.bm25.b)
     if mode.uses_vectors:
         if request.max_distance is not None:
             found["near"] = "true"
             add("d", request.max_distance)
         if request.candidate_id is None:
-            add("scan", settings.scan, _USUAL.settings.scan)
+            add("scan", settings.scan, _DEFAULT.settings.scan)
         else:
             add("scan", candidate_mark(request.candidate_id))
         add("probes", settings.probes)
@@ -106,15 +106,15 @@ def search_params(collection: str, request: SearchRequest) -> LinkParams:
 
 
 def candidate_mark(candidate_id: uuid.UUID) -> str:
-    """What stands for a candidate in an address."""
+    """What stands for a candidate in a link."""
     return candidate_id.hex[:8]
 
 
-def settings_words(address: LinkParams) -> str:
-    """The settings of a search's address that are not the default, on one line."""
+def settings_text(params: LinkParams) -> str:
+    """The settings of a search's link that are not the default, on one line."""
     parts = []
     for name, words in _WORDS.items():
-        value = address.get(name)
+        value = params.get(name)
         if value is not None:
             shown = value if isinstance(value, str) else " and ".join(value)
             parts.append(f"{words} {shown}")

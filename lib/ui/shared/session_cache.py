@@ -4,7 +4,7 @@ moving a slider does not ask the server for what is at hand."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar, cast
 
@@ -39,21 +39,11 @@ def cached(key: CacheKey[T], compute: Callable[[], T]) -> T:
     """The value of a key: the session's, or computed and kept where the key has changed or the
     value is older than the key's ``max_age_seconds``."""
     name = f"cache:{type(key).__module__}.{type(key).__qualname__}:{key.slot}"
-    return _cached(name, key, compute, key.max_age_seconds)
-
-
-def cached_by_name(
-    name: str, key: Hashable, make: Callable[[], T], *, most_seconds: float | None = None
-) -> T:
-    """TODO: goes once every page's model has typed keys."""
-    return _cached(f"remembered:{name}", key, make, most_seconds)
-
-
-def _cached(name: str, key: Hashable, compute: Callable[[], T], max_age_seconds: float | None) -> T:
+    max_age = key.max_age_seconds
     entry = st.session_state.get(name)
     if entry is not None:
         cached_key, computed_at, value = entry
-        is_fresh = max_age_seconds is None or time.monotonic() - computed_at <= max_age_seconds
+        is_fresh = max_age is None or time.monotonic() - computed_at <= max_age
         if cached_key == key and is_fresh:
             return cast(T, value)
     value = compute()
