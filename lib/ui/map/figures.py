@@ -106,7 +106,7 @@ def _numeric_traces(points: MapPoints, coloring: NumericColoring, selected: IntA
         "reversescale": coloring.high_is_bad,
         "cmin": coloring.low,
         "cmax": coloring.high,
-        "colorbar": {"title": {"text": shortened(coloring.title, 24)}, "thickness": 14},
+        "colorbar": {"title": {"text": shortened(coloring.title, 28)}, "thickness": 14},
     }
     traces.append(_trace(points, np.flatnonzero(known), scale, coloring.title, selected))
     for trace in traces:

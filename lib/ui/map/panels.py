@@ -79,14 +79,14 @@ def _show_maps(maps: Sequence[ProjectionSummary]) -> None:
             [
                 {
                     "Map": summary.name,
+                    "Built": summary.created_at,
+                    "Up to date": not summary.stale,
                     "Points": summary.points,
                     "Placed later": summary.placed_points,
                     "Trustworthiness": summary.fidelity.trustworthiness,
                     "Continuity": summary.fidelity.continuity,
                     "Neighbourhood preservation": summary.fidelity.local,
                     "Built in (s)": summary.build_seconds,
-                    "Built": summary.created_at,
-                    "Up to date": not summary.stale,
                 }
                 for summary in maps
             ]
