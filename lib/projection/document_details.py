@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.store.collections import Collection
+from lib.vectors.search import Document
 
 SNIPPET_CHARACTERS = 160
 _SHORT_CHARACTERS = 40
@@ -93,6 +94,16 @@ async def load_document_details(
         snippets=tuple(" ".join(beginning.split()) for beginning in beginnings),
         metadata=_metadata_columns(metadata),
     )
+
+
+async def load_documents(
+    db: AsyncSession, collection: Collection, ids: Sequence[uuid.UUID]
+) -> dict[uuid.UUID, Document]:
+    """The whole documents by their ids; deleted ones are left out."""
+    table = collection.table
+    columns = [table.column(name).label(key) for key, name in table.document_columns.items()]
+    rows = await db.execute(select(*columns).where(table.column(table.id).in_(ids)))
+    return {row.id: Document(**row._mapping) for row in rows}
 
 
 def _whole_if_short(content: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -13,15 +13,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.errors import InvalidInput
 from lib.projection.build import estimated_seconds, start_projection
 from lib.projection.clusters import find_clusters
 from lib.projection.coloring import ColorBy, Coloring, color_options, make_coloring
 from lib.projection.distances import distance_between, distances_to
-from lib.projection.document_details import DocumentDetails, load_document_details
+from lib.projection.document_details import (
+    DocumentDetails,
+    load_document_details,
+    load_documents,
+)
 from lib.projection.outliers import label_mismatches, near_duplicates, outliers
 from lib.projection.placing import QueryPlacement, place_documents, place_query
 from lib.projection.recall import DocumentRecall, measure_recall
@@ -43,7 +45,6 @@ from lib.store.collections import (
     Collection,
     CollectionSummary,
     list_categories,
-    list_collections,
     summarise,
 )
 from lib.store.jobs import Job, JobKind
@@ -51,7 +52,7 @@ from lib.ui.map.points import MapPoints, map_points
 from lib.ui.shared.model import PageModel
 from lib.ui.shared.session_cache import CHANGING_SECONDS, CacheKey, cached
 from lib.vectors.distance import FloatArray
-from lib.vectors.search import Document, Hit, SearchResult
+from lib.vectors.search import Hit, SearchResult
 from lib.vectors.tuning import Scan, SearchSettings
 
 IntArray = npt.NDArray[np.int64]
@@ -246,9 +247,6 @@ class MapModel(PageModel):
 
     Methods raise what the services' and the database's raise.
     """
-
-    def list_collections(self) -> Sequence[Collection]:
-        return self.database.query(list_collections)
 
     def summary(self, collection: Collection) -> CollectionSummary:
         return cached(SummaryKey(collection), lambda: self.database.query(summarise, collection))
@@ -529,16 +527,8 @@ class MapView:
     def _hits(self, indices: Indices) -> list[Hit]:
         """Those that still exist."""
         ids = self.document_ids(indices)
-        documents = self.services.database.query(self._read_documents, ids)
+        documents = self.services.database.query(load_documents, self.collection, ids)
         return [Hit(documents[id_]) for id_ in ids if id_ in documents]
-
-    async def _read_documents(
-        self, db: AsyncSession, ids: Sequence[uuid.UUID]
-    ) -> dict[uuid.UUID, Document]:
-        table = self.collection.table
-        columns = [table.column(name).label(key) for key, name in table.document_columns.items()]
-        rows = await db.execute(select(*columns).where(table.column(table.id).in_(ids)))
-        return {row.id: Document(**row._mapping) for row in rows}
 
     def pair_distance(self, first: int, second: int) -> PairDistance:
         """Raises NotFound where one of the two has no embedding any more."""
