@@ -264,7 +264,7 @@ def recommend(experiment: Experiment) -> Recommendation | None:
         if best is None or target_result.candidate != best[0].name
     ]
     if best is None:
-        wanted = _target_words(target)
+        wanted = target.label
         return Recommendation(
             target, None, None, f"None of the candidates reaches {wanted}.", tuple(others)
         )
@@ -285,10 +285,10 @@ def recommend(experiment: Experiment) -> Recommendation | None:
         facts,
         measurement,
         f"Take {facts.name} with {setting_words(measurement.setting)}: the "
-        f"{_superlative(target.priority)} of those that reach {_target_words(target)}."
+        f"{_superlative(target.priority)} of those that reach {target.label}."
         if len(contest) > 1
         else f"Take {facts.name} with {setting_words(measurement.setting)}: it reaches "
-        f"{_target_words(target)}.",
+        f"{target.label}.",
         tuple(evidence),
     )
 
@@ -319,7 +319,7 @@ def _found(experiment: Experiment, measurement: Measurement) -> str:
         f"Asked {measurement.queries:,} queries for k = {measurement.k}{where}, it found "
         f"{format_percent(recall.mean.value)} of the true neighbours (95 % interval "
         f"{format_percent(recall.mean.low)} to {format_percent(recall.mean.high)}), "
-        f"{format_percent(recall.worst_decile)} in the worst tenth of the queries."
+        f"{format_percent(recall.worst_decile)} in the worst decile of the queries."
     )
 
 
@@ -376,20 +376,12 @@ def _reference(experiment: Experiment, target: Target, measurement: Measurement)
     return [f"{said}, {times:,.1f} times as long."]
 
 
-def _target_words(target: Target) -> str:
-    latency = "" if target.p95_ms is None else f" with a p95 of {format_ms(target.p95_ms)} or less"
-    return f"{format_percent(target.recall)} recall{latency}"
-
-
 def _superlative(priority: Priority) -> str:
     return {
         Priority.LATENCY: "quickest",
         Priority.SIZE: "smallest",
         Priority.BUILD: "quickest to build",
     }[priority]
-
-
-# --- numbers as words ---------------------------------------------------------------------------
 
 
 def _sentence(text: str) -> str:

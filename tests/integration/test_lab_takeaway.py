@@ -15,7 +15,8 @@ from alembic.config import Config
 from candidates_fixture import DIMENSIONS, Library, clustered
 
 from lib.errors import InvalidInput
-from lib.lab.artifacts import certify_on, check_applicable, indexed_table, start_applying, takeaway
+from lib.lab.apply import certify_on, check_applicable, start_applying
+from lib.lab.artifacts import indexed_table, takeaway
 from lib.lab.experiment import CandidateFacts, Experiment
 from lib.lab.measurement import Setting
 from lib.lab.queries import sample_queries

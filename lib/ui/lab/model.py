@@ -16,7 +16,8 @@ from typing import ClassVar
 from lib.errors import InvalidInput
 from lib.evaluation.query_sets import QuerySetSummary, list_query_sets
 from lib.ingest.file_source import FileSource
-from lib.lab.artifacts import Takeaway, check_applicable, start_applying, takeaway
+from lib.lab.apply import check_applicable, start_applying
+from lib.lab.artifacts import Takeaway, takeaway
 from lib.lab.candidates import default_candidates
 from lib.lab.diff import Compared, compare_experiments
 from lib.lab.estimates import look_at
