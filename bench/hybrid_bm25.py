@@ -91,7 +91,7 @@ def prepare(database: Database, rows: int, words: Sequence[str]) -> Collection:
         job = await start_lexical_build(jobs, database, collection)
         ended = await jobs.wait(job.id)
         assert ended.error is None, ended.error
-        await build_index(database.engine, collection.table, HNSW())
+        await build_index(database.engine, collection.table, HNSW.spec())
 
     database.run(build())
     with psycopg.connect(**connect_arguments(database.url), autocommit=True) as connection:

@@ -37,7 +37,7 @@ from pgvector.psycopg import register_vector
 from bench.search_overhead import DIMENSIONS, clustered, prepare
 from lib.lab.candidates import start_candidate_builds
 from lib.lab.measure import open_benchmarks
-from lib.lab.measurement import Setting
+from lib.lab.measurement import SearchParameter
 from lib.lab.queries import given_batch, sample_queries
 from lib.lab.truth import find_truth
 from lib.settings import Settings
@@ -48,7 +48,7 @@ from lib.store.jobs import Jobs
 from lib.store.open import open_database
 from lib.store.url import connect_arguments
 from lib.vectors.distance import FloatArray
-from lib.vectors.index_methods import HNSW, IndexKind
+from lib.vectors.index_methods import HNSW
 from lib.vectors.search import search_similar_documents
 from lib.vectors.stream import stream_vectors
 from lib.vectors.tuning import Scan, SearchSettings
@@ -170,7 +170,7 @@ def shared(one: list[Any], other: Any) -> float:
 
 def latency(database: Database, collection: Collection, count: int) -> dict[str, Any]:
     candidate = build(database, collection)
-    setting = Setting(IndexKind.HNSW, EF_SEARCH)
+    setting = SearchParameter(HNSW, EF_SEARCH)
     settings: dict[str, str] = {}
     lab: list[float] = []
     bare: list[float] = []
@@ -221,7 +221,7 @@ def latency(database: Database, collection: Collection, count: int) -> dict[str,
 
 
 def build(database: Database, collection: Collection) -> Candidate:
-    spec = CandidateSpec(HNSW(), CandidateStorage.VECTOR)
+    spec = CandidateSpec(HNSW.spec(), CandidateStorage.VECTOR)
 
     async def work() -> Candidate:
         jobs = Jobs(database)

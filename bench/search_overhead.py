@@ -78,7 +78,7 @@ def prepare(database: Database, rows: int, *, indexed: bool = True) -> Collectio
     with psycopg.connect(**connect_arguments(database.url)) as connection:
         fill(connection, collection.table.qualified_name, clustered(rows, np.random.default_rng(1)))
     if indexed:
-        database.run(build_index(database.engine, collection.table, HNSW()))
+        database.run(build_index(database.engine, collection.table, HNSW.spec()))
     with psycopg.connect(**connect_arguments(database.url), autocommit=True) as connection:
         connection.execute(f"VACUUM ANALYZE {collection.table.qualified_name}")
     return collection

@@ -256,7 +256,7 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
     return {
         "id": candidate.id,
         "name": candidate.name,
-        "kind": candidate.kind,
+        "kind": candidate.method.name,
         "options": candidate.spec.options,
         "storage": candidate.storage,
         "distance": candidate.table.distance,

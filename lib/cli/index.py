@@ -14,7 +14,7 @@ from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table
 from lib.store.collections import summarise
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.catalog import IndexDescription
-from lib.vectors.index_methods import IndexKind, parse_spec, recommended_lists
+from lib.vectors.index_methods import get_method, index_methods
 from lib.vectors.tuning import BuildSettings
 
 
@@ -32,7 +32,7 @@ def index() -> None:
 @click.option(
     "--kind",
     required=True,
-    type=click.Choice([kind.value for kind in IndexKind]),
+    type=click.Choice([method.name for method in index_methods()]),
     help="hnsw: quick and precise; ivfflat: builds faster, in less memory.",
 )
 @click.option(
@@ -71,10 +71,12 @@ def create(
     settings = BuildSettings(maintenance_work_mem_mb, parallel_workers)
     with open_session() as services:
         collection = find_searchable(services, name)
-        if kind == IndexKind.IVFFLAT.value and not chosen:
+        method = get_method(kind)
+        if chosen:
+            spec = method.spec(**chosen)
+        else:
             rows = services.database.query(summarise, collection).embedded
-            chosen["lists"] = recommended_lists(rows)
-        spec = parse_spec(kind, chosen)
+            spec = method.recommended(rows)
         held = CandidateSpec(spec, CandidateStorage(storage or collection.storage.value))
         job = services.database.run(
             start_index_build(
@@ -89,7 +91,7 @@ def create(
         job = follow(services, job, if_stopped="The index that was there before is as it was.")
     built = job.result or {}
     if as_json:
-        print_json({"collection": collection.name, **built, "options": spec.options})
+        print_json({"collection": collection.name, **built, "options": dict(spec.options)})
         return
     click.echo(
         f"Built {built['name']} in {built['seconds']:.1f} s, {format_bytes(built['index_bytes'])}."
@@ -143,7 +145,7 @@ def list_(name: str, as_json: bool) -> None:
 def _index_json(found: IndexDescription) -> dict[str, Any]:
     return {
         "name": found.name,
-        "kind": found.kind,
+        "kind": found.method.name,
         "options": found.options,
         "operator_class": found.operator_class,
         "on": found.held or "column",

@@ -30,7 +30,8 @@ from lib.search.filters import CATEGORY, Filter, FilterOp, parse_filter
 from lib.services import Services
 from lib.store.candidates import CandidateSpec, parse_candidate
 from lib.store.collections import Collection, summarise
-from lib.vectors.tuning import OVERSAMPLING, BuildSettings, IterativeScan
+from lib.vectors.index_methods import IterativeScan
+from lib.vectors.tuning import OVERSAMPLING, BuildSettings
 
 BELOW = 1
 """The exit code of --fail-under."""

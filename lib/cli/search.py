@@ -26,9 +26,10 @@ from lib.search.snippets import make_snippet
 from lib.services import Services
 from lib.store.collections import Collection, list_collections
 from lib.vectors.hybrid import Fusion
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.search import Hit, SearchResult
 from lib.vectors.statements import TextMethod, TextQuery
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 
 SNIPPET_CHARACTERS = 240
 _DEFAULTS = SearchRequest("")

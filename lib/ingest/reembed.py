@@ -35,7 +35,7 @@ from lib.store.documents import EMBEDDING, NEXT_EMBEDDING
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
 from lib.store.records import CollectionRecord
 from lib.vectors.catalog import list_indexes
-from lib.vectors.index_methods import recommended_kind
+from lib.vectors.index_methods import recommended_method
 from lib.vectors.sql import quoted_name
 
 log = structlog.get_logger(__name__)
@@ -338,7 +338,7 @@ async def _switch(
     )
     candidates = await drop_candidates(db, fresh)
     await mark_changed(db, replace(following, is_shadow=False))
-    kind, reason = recommended_kind(state.embedded)
+    method, reason = recommended_method(state.embedded)
     return {
         "switched_from": fresh.model,
         "switched_to": following.model,
@@ -346,7 +346,7 @@ async def _switch(
         "dropped_indexes": lost,
         "dropped_candidates": candidates,
         "index": kept[0] if kept else None,
-        "suggested_index": {"kind": kind.value, "reason": reason},
+        "suggested_index": {"kind": method.name, "reason": reason},
     }
 
 

@@ -13,7 +13,7 @@ from lib.errors import InvalidInput
 from lib.formats import format_percent
 from lib.lab.artifacts import query_settings
 from lib.lab.experiment import Experiment, setting_words
-from lib.lab.measurement import RecallFigures, Setting
+from lib.lab.measurement import RecallFigures, SearchParameter
 from lib.lab.queries import QueryBatch
 from lib.lab.recall import recall_figures, recalls_by_distance, recalls_by_id
 from lib.lab.recommend import Recommendation
@@ -44,7 +44,7 @@ class Certified:
     """What the collection itself answers by the index, the planner being free to choose."""
 
     index_name: str
-    setting: Setting
+    setting: SearchParameter
     queries: int
     """Of the experiment's, that it was asked."""
     recall: RecallFigures
@@ -137,7 +137,7 @@ async def certify_on(
     database: Database,
     collection: Collection,
     name: str,
-    setting: Setting,
+    setting: SearchParameter,
     batch: QueryBatch,
     k: int,
     filters: Sequence[Filter] = (),

@@ -10,23 +10,18 @@ import numpy as np
 
 from lib.errors import InvalidInput
 from lib.lab.experiment import Experiment
-from lib.lab.measurement import Setting
+from lib.lab.measurement import SearchParameter
 from lib.lab.recommend import Recommendation
 from lib.search.filters import Filter, conditions
 from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table, parse_candidate
 from lib.store.collections import Collection
 from lib.vectors.ddl import create_statement, index_name, migration_text, operator_class
 from lib.vectors.distance import Storage, vector_text
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.sql import printed
 from lib.vectors.statements import candidate_statement
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import (
-    OVERSAMPLING,
-    IterativeScan,
-    SearchSettings,
-    set_local_text,
-)
+from lib.vectors.tuning import OVERSAMPLING, set_local_text
 
 
 @dataclass(frozen=True)
@@ -73,21 +68,20 @@ def takeaway(collection: Collection, experiment: Experiment, advice: Recommendat
     )
 
 
-def query_settings(setting: Setting) -> dict[str, str]:
+def query_settings(setting: SearchParameter) -> dict[str, str]:
     """PostgreSQL's names → values, for each query."""
-    scan = setting.iterative_scan
-    chosen = SearchSettings(
-        probes=setting.value if setting.kind is IndexKind.IVFFLAT else None,
-        ef_search=setting.value if setting.kind is IndexKind.HNSW else None,
-        iterative_scan=None if scan is IterativeScan.OFF else scan,
+    if setting.method is None:
+        return {}
+    chosen = setting.search_settings(
+        has_iterative_scan=setting.iterative_scan is not IterativeScan.OFF
     ).server_settings()
-    of_kind = "" if setting.kind is None else setting.kind.value
-    return {name: value for name, value in chosen.items() if name.startswith(of_kind)}
+    of_method = f"{setting.method.name}."
+    return {name: value for name, value in chosen.items() if name.startswith(of_method)}
 
 
 def query_text(
     table: VectorTable,
-    setting: Setting,
+    setting: SearchParameter,
     k: int,
     filters: Sequence[Filter] = (),
     oversampling: int = 1,
@@ -132,8 +126,8 @@ documents = Table(
 index = Index(
     {index_name(table, spec.index)!r},
     {element},
-    postgresql_using={spec.index.kind.value!r},
-    postgresql_with={spec.index.options!r},
+    postgresql_using={spec.index.method.name!r},
+    postgresql_with={dict(spec.index.options)!r},
     postgresql_ops={{{label}: {operator_class(table)!r}}},
 )
 """

@@ -46,24 +46,19 @@ from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, JobRecord
 from lib.vectors.build import (
-    ASSIGNING_PHASE,
-    KMEANS_PHASE,
-    LOADING_PHASE,
     BuildProgress,
     BuiltIndex,
     build_index,
 )
 from lib.vectors.ddl import index_name
 from lib.vectors.distance import Storage
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_methods import index_methods
 from lib.vectors.sql import printed, quoted_name
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import BuildSettings
 
 _POLL_SECONDS = 0.5
 _PACE_LOOKS = 20  # so that rows a second are those of the last ten seconds
-# Of an IVFFlat build; what comes first takes less, the more rows there are for a list.
-_IVFFLAT_SHARES = {KMEANS_PHASE: (0.0, 0.3), ASSIGNING_PHASE: (0.3, 0.7), LOADING_PHASE: (0.7, 1.0)}
 _LOCK_SECONDS = 2
 
 _log = structlog.get_logger(__name__)
@@ -205,23 +200,24 @@ async def check_candidates(
 def default_candidates(
     rows: int, dimensions: int, storage: Storage | CandidateStorage
 ) -> tuple[CandidateSpec, ...]:
-    """The two to begin with: IVFFlat with the lists of so many rows, and HNSW as pgvector builds it
-    by itself. What is too wide to be indexed as it is stored is held as halfvec, and as bits where
-    it is too wide for that."""
+    """Those to begin with: one of each index method, by the guideline for so many rows.
+
+    What is too wide to be indexed as it is stored is stored as halfvec, and as bits where it is too
+    wide for that.
+    """
     held = CandidateStorage(storage.value)
     if held is CandidateStorage.VECTOR and dimensions > Storage.VECTOR.max_index_dimensions:
         held = CandidateStorage.HALFVEC
     if held is CandidateStorage.HALFVEC and dimensions > Storage.HALFVEC.max_index_dimensions:
         held = CandidateStorage.BIT
-    return CandidateSpec(IVFFlat.for_rows(rows), held), CandidateSpec(HNSW(), held)
+    return tuple(CandidateSpec(method.recommended(rows), held) for method in index_methods())
 
 
 def candidate_name(collection: Collection, spec: CandidateSpec) -> str:
     """Such as “HNSW m 16, ef_construction 64”; what its index holds, where that differs from the
     collection."""
-    options = ", ".join(f"{key} {value}" for key, value in spec.index.options.items())
     own = spec.storage is CandidateStorage.of(collection.storage)
-    return f"{spec.index.kind.label} {options}" + ("" if own else f", {spec.storage.label}")
+    return spec.index.label + ("" if own else f", {spec.storage.label}")
 
 
 async def build_candidate(
@@ -294,11 +290,9 @@ class _Console:
     async def on_index(self, progress: BuildProgress) -> None:
         self.notices = progress.notices
         done = min(progress.rows_done, self._expected.rows)
-        if isinstance(self._spec.index, IVFFlat):
-            begin, end = _IVFFLAT_SHARES.get(progress.phase, (0.0, 0.0))
-            share = begin + (end - begin) * (progress.share or 0.0)
-        else:
-            share = done / max(1, self._expected.rows)
+        share = self._spec.index.method.built_share(
+            progress.phase, progress.share or 0.0, done / max(1, self._expected.rows)
+        )
         await self.say(progress.phase, 1.0, share, done or None)
 
     async def say(
@@ -371,7 +365,7 @@ async def _announce(
             collection_id=collection.id,
             job_id=job_id,
             name=free,
-            kind=spec.index.kind.value,
+            kind=spec.index.method.name,
             options=spec.index.options,
             storage=spec.storage.value,
             distance=table.distance.value,

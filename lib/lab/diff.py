@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lib.lab.experiment import Experiment, setting_words
-from lib.lab.measurement import Interval, Measurement, Setting
+from lib.lab.measurement import Interval, Measurement, SearchParameter
 from lib.lab.recommend import recommend
 
 _ENVIRONMENT = {
@@ -42,7 +42,7 @@ class MeasuredTwice:
 
     candidate: str
     text: str
-    setting: Setting
+    setting: SearchParameter
     before: Measurement
     after: Measurement
 

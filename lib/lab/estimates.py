@@ -12,10 +12,8 @@ import math
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from statistics import median
 
-import numpy as np
 from sqlalchemy import Integer, Text, cast, distinct, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -32,7 +30,8 @@ from lib.store.embedded import machine_ram_bytes
 from lib.store.records import CandidateRecord, CollectionRecord
 from lib.vectors.ddl import check_buildable
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.index_methods import HNSW, IVFFlat, parse_spec
+from lib.vectors.index_costs import ITEM, PAGE, PAGE_ROOM, SIMULATED_ROWS, IndexShape, aligned
+from lib.vectors.index_methods import parse_spec
 from lib.vectors.statements import available_statement
 from lib.vectors.tuning import BuildSettings
 
@@ -43,25 +42,12 @@ NEARLY_FULL_BYTES = 1024 * MIB  # that should stay free on a disk
 
 # --- PostgreSQL's and pgvector's layout, in bytes -------------------------------------------------
 
-_PAGE = 8192
-_ITEM = 4  # ItemIdData
-_PAGE_ROOM = _PAGE - 24  # less the page's header
-_INDEX_ROOM = _PAGE_ROOM - 8  # less what both indexes keep at a page's end
-_MOST_ON_A_PAGE = 291  # MaxHeapTuplesPerPage
 _TUPLE_HEADER = 24  # of a row, with its bitmap of NULLs
 _TOAST_THRESHOLD = 2032  # TOAST_TUPLE_THRESHOLD: longer rows move their embedding out
 _TOAST_CHUNK = 1996  # TOAST_MAX_CHUNK_SIZE
 _TOAST_POINTER = 18
 _TOAST_KEY = 22.5  # of the TOAST table's own index: 20 bytes in leaves that are 90 % full
-_SMALL_FILES = 5 * _PAGE  # free space maps and the like
-_HNSW_ELEMENT, _HNSW_NEIGHBORS = 72, 4  # before the vector, and before the links
-_LINK = 6  # ItemPointerData
-_SIMULATED = 4000  # rows whose packing into pages is followed
-_HEAD_OF_LIST = 8  # of an IVFFlat list, before its centre
-
-
-def _aligned(size: float) -> int:
-    return 8 * math.ceil(size / 8)
+_SMALL_FILES = 5 * PAGE  # free space maps and the like
 
 
 def held_bytes(storage: CandidateStorage, dimensions: int) -> int:
@@ -83,145 +69,42 @@ def table_bytes(rows: int, row_bytes: float, stored_bytes: int) -> int:
         return pages
     whole, rest = divmod(stored_bytes - 4, _TOAST_CHUNK)
     chunks = [_TOAST_CHUNK] * whole + [rest] * bool(rest)
-    toast = [_aligned(_TUPLE_HEADER + 12 + chunk) for chunk in chunks]
-    simulated = math.ceil(_SIMULATED / len(toast))
-    packed = _packed_pages(toast * simulated, _PAGE_ROOM) / simulated
-    return round(_SMALL_FILES + pages + rows * (packed * _PAGE + len(chunks) * _TOAST_KEY))
+    toast = [aligned(_TUPLE_HEADER + 12 + chunk) for chunk in chunks]
+    simulated = math.ceil(SIMULATED_ROWS / len(toast))
+    packed = _packed_pages(toast * simulated, PAGE_ROOM) / simulated
+    return round(_SMALL_FILES + pages + rows * (packed * PAGE + len(chunks) * _TOAST_KEY))
 
 
 def _is_moved_out(row_bytes: float, stored_bytes: int) -> bool:
-    return _aligned(_TUPLE_HEADER + row_bytes + stored_bytes) > _TOAST_THRESHOLD
+    return aligned(_TUPLE_HEADER + row_bytes + stored_bytes) > _TOAST_THRESHOLD
 
 
 def _row_size(row_bytes: float, stored_bytes: int) -> int:
     moved = _is_moved_out(row_bytes, stored_bytes)
-    return _aligned(_TUPLE_HEADER + row_bytes + (_TOAST_POINTER if moved else stored_bytes))
+    return aligned(_TUPLE_HEADER + row_bytes + (_TOAST_POINTER if moved else stored_bytes))
 
 
 def _pages(rows: int, size: int) -> int:
     """Bytes of the pages that rows of one size fill."""
-    return math.ceil(rows / (_PAGE_ROOM // (size + _ITEM))) * _PAGE
+    return math.ceil(rows / (PAGE_ROOM // (size + ITEM))) * PAGE
 
 
 def _packed_pages(sizes: Iterable[int], room: int) -> int:
     """Pages filled one after the other."""
     pages, free = 1, room
     for size in sizes:
-        if size + _ITEM > free:
+        if size + ITEM > free:
             pages, free = pages + 1, room
-        free -= size + _ITEM
+        free -= size + ITEM
     return pages
-
-
-def hnsw_index_bytes(rows: int, held: int, m: int) -> int:
-    """held: of one embedding in the index.
-
-    Each row has an element (72 bytes and the vector) and its links ((level + 2) · m of 6 bytes), on
-    one page where they fit; its level is drawn, one in m reaches the next (hnswbuild.c,
-    CreateGraphPages). Equal rows share an element, which is not reckoned with.
-    """
-    simulated = min(rows, _SIMULATED)
-    pages = _hnsw_pages(simulated, held, m)
-    return _PAGE + math.ceil(pages * rows / simulated) * _PAGE
-
-
-@lru_cache(maxsize=256)
-def _hnsw_pages(rows: int, held: int, m: int) -> int:
-    element = _aligned(_HNSW_ELEMENT + held)
-    pages, free = 1, _INDEX_ROOM
-    for level in _levels(rows, m):
-        links = _aligned(_HNSW_NEIGHBORS + (level + 2) * m * _LINK)
-        both = element + links + 2 * _ITEM
-        if free < element + _ITEM or (both <= _INDEX_ROOM and free < both):
-            pages, free = pages + 1, _INDEX_ROOM
-        free -= element + _ITEM
-        if free < links + _ITEM:
-            pages, free = pages + 1, _INDEX_ROOM
-        free -= links + _ITEM
-    return pages
-
-
-@lru_cache(maxsize=64)
-def _levels(rows: int, m: int) -> tuple[int, ...]:
-    """As HnswInitElement draws them: −ln(uniform) / ln(m), cut to whole numbers."""
-    drawn = -np.log(1.0 - np.random.default_rng(0).random(rows)) / math.log(m)
-    most = (_INDEX_ROOM - _HNSW_NEIGHBORS - _ITEM) // _LINK // m - 2
-    return tuple(int(level) for level in np.minimum(drawn, most))
-
-
-def hnsw_memory_bytes(rows: int, held: int, m: int) -> int:
-    """The graph in maintenance_work_mem: an element of 128 bytes, its vector, and in each layer an
-    array of links of 16 bytes, 2·m of them in the lowest and m above (hnsw.h, HnswElementData,
-    HnswNeighborArray and HnswCandidate)."""
-    above = 1 / (m - 1)  # layers above the lowest, on average: 1/m + 1/m² + …
-    lowest = 8 + 8 + 2 * m * 16
-    return round(rows * (128 + _aligned(held) + lowest + above * (8 + 8 + m * 16)))
-
-
-def ivfflat_index_bytes(rows: int, held: int, lists: int) -> int:
-    """Each list has its centre on the list pages and its rows on pages of its own, the last of
-    them half full on average (ivfbuild.c, CreateListPages and InsertTuples)."""
-    centres = -(-lists // (_INDEX_ROOM // (_aligned(_HEAD_OF_LIST + held) + _ITEM)))
-    short = held - 3 if held - 3 <= 127 else held  # a short varlena has a header of one byte
-    per_page = _INDEX_ROOM // (_aligned(8 + short) + _ITEM)
-    return round((1 + centres + max(lists, rows / per_page + lists / 2)) * _PAGE)
-
-
-def ivfflat_memory_bytes(rows: int, held: int, lists: int, pages: int | None = None) -> int:
-    """What k-means takes at once; pgvector refuses to begin where maintenance_work_mem is less
-    (ivfkmeans.c, ElkanKmeans). 50 samples a list, at least 10,000, have room, and no more than the
-    table's pages could hold rows (ivfbuild.c, ComputeCenters).
-
-    pages: of the table itself, None where they are not known.
-    """
-    room = max(10_000, 50 * lists)
-    if pages is not None:
-        room = min(room, max(1, pages * _MOST_ON_A_PAGE))
-    samples = min(rows, room)
-    if samples <= lists:
-        return (room + lists) * _aligned(held)  # the samples are the centres
-    bounds = 4 * (samples * lists + 2 * samples + lists * lists + 3 * lists)
-    return (room + 2 * lists) * _aligned(held) + bounds
 
 
 # --- seconds --------------------------------------------------------------------------------------
 
-# Measured on two busy cores, pgvector 0.8.5; bench/lab_estimates.py prints how far off they are.
-_HNSW_ROW_US = {"vector": (30.0, 0.03), "halfvec": (30.0, 0.03), "bit": (20.0, 0.013)}
-_HNSW_STEP_US = {"vector": (0.20, 1.0e-4), "halfvec": (0.23, 1.15e-4), "bit": (0.13, 1.0e-5)}
-_HNSW_STEP_ROWS = 20_000  # that the steps were measured with: a graph grows by its logarithm
-_HNSW_OUT_OF_MEMORY = 6.0  # times slower: each row after that goes through pages
-_DISTANCE_NS = {"vector": (15.0, 0.06), "halfvec": (15.0, 0.08), "bit": (15.0, 0.002)}
-_KMEANS_NS, _KMEANS_PASSES = 120.0, 4.0  # for each sample and list, and distances computed for them
-_SORTED_NS_PER_BYTE = 7.0
 _COPIED_NS_PER_BYTE = 5.0
 _BEGIN_SECONDS = 0.1
 _PARALLEL_FROM_SECONDS = 2.0  # less is not worth starting processes and sharing memory for
 _WORKER_GAIN = 0.5  # of a process, that one more parallel worker is worth
-
-
-def _line(constants: tuple[float, float], dimensions: int) -> float:
-    return constants[0] + constants[1] * dimensions
-
-
-def _hnsw_seconds(rows: int, dimensions: int, storage: CandidateStorage, spec: HNSW) -> float:
-    """By one process, in memory. A row is compared with some m · ef_construction others, and no
-    more than there are."""
-    steps = min(spec.m * spec.ef_construction, 1.5 * rows)
-    depth = math.log(max(rows, 2)) / math.log(_HNSW_STEP_ROWS)
-    step = _line(_HNSW_STEP_US[storage.value], dimensions) * depth
-    return rows * (_line(_HNSW_ROW_US[storage.value], dimensions) + steps * step) / 1e6
-
-
-def _ivfflat_seconds(
-    rows: int, dimensions: int, storage: CandidateStorage, held: int, spec: IVFFlat
-) -> tuple[float, float]:
-    """(k-means, by one process; comparing each row with each centre, sorting and writing)."""
-    distance_ns = _line(_DISTANCE_NS[storage.value], dimensions)
-    samples = min(rows, max(10_000, 50 * spec.lists))
-    kmeans_ns = samples * spec.lists * (_KMEANS_NS + _KMEANS_PASSES * distance_ns)
-    rest_ns = rows * (spec.lists * distance_ns + held * _SORTED_NS_PER_BYTE)
-    return kmeans_ns / 1e9, rest_ns / 1e9
 
 
 # --- what is known before -------------------------------------------------------------------------
@@ -305,7 +188,7 @@ class Estimate:
     @property
     def building_bytes(self) -> int:
         """While it is built: what is sorted may go to disk, and the log keeps up to 1 GB."""
-        sorted_bytes = self.table_bytes if isinstance(self.spec.index, IVFFlat) else 0
+        sorted_bytes = self.table_bytes if self.spec.index.method.costs.sorts_rows else 0
         return self.disk_bytes + sorted_bytes + min(self.disk_bytes, 1024 * MIB)
 
     @property
@@ -324,7 +207,7 @@ async def look_at(
 
     specs: which are thought of; zero vectors are counted as far as their lists need to know.
     """
-    enough = max([1, *(s.index.lists for s in specs if isinstance(s.index, IVFFlat))])
+    enough = max([1, *(spec.index.rows_needed for spec in specs)])
     table = collection.table
     embedding = table.column(table.embedding)
     async with database.session() as db:
@@ -442,9 +325,9 @@ def estimate(facts: Facts, spec: CandidateSpec, settings: BuildSettings | None =
 
 
 def _rate(facts: Facts, spec: CandidateSpec, earlier: Built) -> float | None:
-    """How many times longer an earlier build of the same kind took than the formulas say."""
+    """How many times longer an earlier build of the same method took than the formulas say."""
     same = (
-        earlier.spec.index.kind is spec.index.kind
+        earlier.spec.index.method == spec.index.method
         and earlier.spec.storage is spec.storage
         and not earlier.outgrew
     )
@@ -455,41 +338,40 @@ def _rate(facts: Facts, spec: CandidateSpec, earlier: Built) -> float | None:
     return earlier.build_seconds / _uncalibrated(of_then, earlier.spec, had).build_seconds
 
 
-def _memory_bytes(facts: Facts, spec: CandidateSpec) -> int:
-    held = held_bytes(spec.storage, facts.dimensions)
-    if isinstance(spec.index, HNSW):
-        return hnsw_memory_bytes(facts.rows, held, spec.index.m)
+def index_shape(facts: Facts, spec: CandidateSpec) -> IndexShape:
+    """The candidate's index, as far as its costs depend on it."""
     stored = spec.storage.of_column(facts.column).bytes_per_row(facts.dimensions)
-    pages = _pages(facts.rows, _row_size(facts.sampled.row_bytes, stored)) // _PAGE
-    return ivfflat_memory_bytes(facts.rows, held, spec.index.lists, pages)
+    return IndexShape(
+        rows=facts.rows,
+        dimensions=facts.dimensions,
+        element=spec.storage.value,
+        element_bytes=held_bytes(spec.storage, facts.dimensions),
+        options=spec.index.options,
+        table_pages=_pages(facts.rows, _row_size(facts.sampled.row_bytes, stored)) // PAGE,
+    )
 
 
 def _uncalibrated(facts: Facts, spec: CandidateSpec, settings: BuildSettings) -> Estimate:
-    rows, dimensions, index = facts.rows, facts.dimensions, spec.index
-    held = held_bytes(spec.storage, dimensions)
-    stored = spec.storage.of_column(facts.column).bytes_per_row(dimensions)
-    copy = table_bytes(rows, facts.sampled.row_bytes, stored)
+    index, costs = index_shape(facts, spec), spec.index.method.costs
+    stored = spec.storage.of_column(facts.column).bytes_per_row(facts.dimensions)
+    copy = table_bytes(facts.rows, facts.sampled.row_bytes, stored)
     given = settings.maintenance_work_mem_mb
     memory = facts.maintenance_work_mem_bytes if given is None else given * MIB
-    wanted = _memory_bytes(facts, spec)
+    wanted = costs.memory_bytes(index)
     allowed = facts.workers if settings.parallel_workers is None else settings.parallel_workers
     workers = max(0, min(allowed, memory // (32 * MIB) - 1))  # plan_create_index_workers
-    if isinstance(index, HNSW):
-        size = hnsw_index_bytes(max(rows, 1), held, index.m)
+    alone, shared = costs.build_seconds(index)
+    if costs.slowdown_outside_memory is not None:
         outside = max(0.0, 1 - memory / wanted) if wanted else 0.0
-        slower = 1 - outside + outside * _HNSW_OUT_OF_MEMORY
-        alone, shared = 0.0, _hnsw_seconds(rows, dimensions, spec.storage, index) * slower
-    else:
-        size = ivfflat_index_bytes(rows, held, index.lists)
-        alone, shared = _ivfflat_seconds(rows, dimensions, spec.storage, held, index)
+        shared *= 1 - outside + outside * costs.slowdown_outside_memory
     if shared < _PARALLEL_FROM_SECONDS:
         workers = 0
     seconds = alone + shared / (1 + _WORKER_GAIN * workers)
     return Estimate(
         spec=spec,
-        rows=rows,
+        rows=facts.rows,
         table_bytes=copy,
-        index_bytes=size,
+        index_bytes=costs.index_bytes(index),
         memory_bytes=wanted,
         maintenance_work_mem_bytes=memory,
         workers=workers,
@@ -502,7 +384,7 @@ def chosen_settings(facts: Facts, spec: CandidateSpec) -> BuildSettings:
     """Memory for this build, where its machine is known: what it wants and a tenth, if that is more
     than the server gives by itself and no more than a quarter of the RAM. Else, and always for the
     workers, the server's own values: those of the bundled one are made for its machine."""
-    wanted = _memory_bytes(facts, spec) * 11 // 10
+    wanted = spec.index.method.costs.memory_bytes(index_shape(facts, spec)) * 11 // 10
     own = facts.maintenance_work_mem_bytes
     if facts.ram_bytes is None or wanted <= own:
         return BuildSettings()
@@ -530,27 +412,30 @@ def check_spec(
     )
     found = estimate(facts, spec, settings)
     warnings = []
+    costs = spec.index.method.costs
     megabytes = math.ceil(found.memory_bytes * 1.1 / MIB)
     if not found.fits_memory:
         have = f"maintenance_work_mem is {found.maintenance_work_mem_bytes // MIB:,} MB"
-        if isinstance(spec.index, IVFFlat):
+        user = costs.memory_user.format(**spec.index.options)
+        if costs.slowdown_outside_memory is None:
+            option = spec.index.method.rows_option
             raise IndexRefused(
-                f"k-means over {spec.index.lists:,} lists needs {megabytes:,} MB, and {have}.",
-                hint=f"Set maintenance_work_mem to {megabytes:,} MB for the build, or take fewer "
-                "lists.",
-                field="lists",
+                f"{user} needs {megabytes:,} MB, and {have}.",
+                hint=f"Set maintenance_work_mem to {megabytes:,} MB for the build"
+                + (f", or take fewer {option}." if option else "."),
+                field=option,
             )
         share = found.maintenance_work_mem_bytes / found.memory_bytes
         warnings.append(
-            f"The graph needs {megabytes:,} MB and {have}: it fits to {share:.0%}, and every row "
+            f"{user} needs {megabytes:,} MB and {have}: it fits to {share:.0%}, and every row "
             f"after that takes several times as long. Set it to {megabytes:,} MB for the build."
         )
     if spec.storage is CandidateStorage.BIT:
         warnings += _about_bits(facts)
-    if isinstance(spec.index, IVFFlat) and facts.rows < 10 * spec.index.lists:
+    if facts.rows < 10 * spec.index.rows_needed and spec.index.method.rows_option:
         warnings.append(
-            f"{spec.index.lists:,} lists of {facts.rows:,} rows are fewer than ten rows each: "
-            "their centres mean little."
+            f"{spec.index.rows_needed:,} {spec.index.method.rows_option} of {facts.rows:,} rows "
+            "are fewer than ten rows each: their centres mean little."
         )
     if facts.sampled.rows > 1 and facts.sampled.different == 1:
         warnings.append("The vectors looked at are all equal: no search can tell them apart.")

@@ -12,11 +12,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from lib.lab.measurement import EXACT_NAME, Measurement, Setting
+from lib.lab.measurement import EXACT_NAME, Measurement, SearchParameter
 from lib.lab.spec import ExperimentSpec
 from lib.store.candidates import Candidate
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import IndexMethod, IterativeScan, get_method
 
 NAME_LENGTH = 200
 
@@ -33,7 +32,7 @@ class CandidateFacts:
     name: str
     text: str
     """Its spec, as ``hnsw:m=16,ef_construction=64@halfvec``."""
-    kind: IndexKind
+    method: IndexMethod
     options: Mapping[str, int]
     storage: str
     index_name: str
@@ -58,7 +57,7 @@ class CandidateFacts:
             id=candidate.id,
             name=candidate.name,
             text=str(candidate.made_as),
-            kind=candidate.kind,
+            method=candidate.method,
             options=dict(candidate.spec.options),
             storage=candidate.storage.value,
             index_name=candidate.index_name,
@@ -75,9 +74,9 @@ class CandidateFacts:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            **asdict(self),
+            **{name: value for name, value in asdict(self).items() if name != "method"},
             "id": str(self.id),
-            "kind": self.kind.value,
+            "kind": self.method.name,
             "options": dict(self.options),
             "notices": list(self.notices),
         }
@@ -86,9 +85,9 @@ class CandidateFacts:
     def from_json(cls, kept: Mapping[str, Any]) -> CandidateFacts:
         return cls(
             **{
-                **kept,
+                **{name: value for name, value in kept.items() if name != "kind"},
                 "id": uuid.UUID(kept["id"]),
-                "kind": IndexKind(kept["kind"]),
+                "method": get_method(kept["kind"]),
                 "notices": tuple(kept["notices"]),
             }
         )
@@ -147,7 +146,7 @@ class TargetResult:
     """What the search for the target found for one candidate."""
 
     candidate: str
-    setting: Setting | None
+    setting: SearchParameter | None
     """The smallest that reaches the recall, None where none does; it may still miss the latency."""
     reached: bool
     """Recall and latency."""
@@ -225,26 +224,25 @@ class Experiment:
         return next(iter(self.measurements_of(EXACT_NAME)), None)
 
 
-def setting_to_json(setting: Setting) -> dict[str, Any]:
+def setting_to_json(setting: SearchParameter) -> dict[str, Any]:
     return {
-        "kind": setting.kind and setting.kind.value,
+        "kind": setting.method and setting.method.name,
         "value": setting.value,
         "iterative_scan": setting.iterative_scan.value,
     }
 
 
-def setting_from_json(kept: Mapping[str, Any]) -> Setting:
+def setting_from_json(kept: Mapping[str, Any]) -> SearchParameter:
     kind = kept["kind"]
-    return Setting(kind and IndexKind(kind), kept["value"], IterativeScan(kept["iterative_scan"]))
+    return SearchParameter(
+        kind and get_method(kind), kept["value"], IterativeScan(kept["iterative_scan"])
+    )
 
 
-def setting_words(setting: Setting) -> str:
+def setting_words(setting: SearchParameter) -> str:
     """Such as “ef_search 40, iterative scan in relaxed order”."""
-    if setting.kind is None:
+    if setting.method is None:
         return "every row"
-    scan = {
-        IterativeScan.OFF: "",
-        IterativeScan.RELAXED: ", iterative scan in relaxed order",
-        IterativeScan.STRICT: ", iterative scan in strict order",
-    }[setting.iterative_scan]
-    return f"{setting.parameter} {setting.value:,}{scan}"
+    order = setting.iterative_scan.label
+    scan = f", iterative scan in {order}" if order else ""
+    return f"{setting.name} {setting.value:,}{scan}"

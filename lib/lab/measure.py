@@ -37,7 +37,7 @@ from lib.lab.measurement import (
     Measurement,
     Protocol,
     RecallFigures,
-    Setting,
+    SearchParameter,
 )
 from lib.lab.queries import QueryBatch
 from lib.lab.recall import recall_figures, recalls_by_distance, recalls_by_id
@@ -50,7 +50,7 @@ from lib.store.database import Database
 from lib.store.documents import received_embedding, sent_embedding
 from lib.store.records import CandidateRecord
 from lib.vectors.distance import FloatArray, Storage, check_embedding
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import IndexMethod, IterativeScan
 from lib.vectors.plans import Certificate, Plan, parse_plan
 from lib.vectors.sql import quoted_name
 from lib.vectors.statements import candidate_statement
@@ -59,9 +59,7 @@ from lib.vectors.tuning import (
     ITERATIVE_SCAN_SINCE,
     OVERSAMPLING,
     RESULT_LIMIT,
-    IterativeScan,
     Scan,
-    SearchSettings,
     pgvector_version,
 )
 
@@ -85,7 +83,7 @@ class RecallPass:
     """One pass over the queries at one setting. recalls, id_recalls: float64 (q,). short: queries
     that got fewer rows than there were to get."""
 
-    setting: Setting
+    setting: SearchParameter
     recalls: DoubleArray
     id_recalls: DoubleArray
     short: int
@@ -155,7 +153,7 @@ class BenchmarkSession:
         self._made += 1
         bench = IndexBenchmark(
             name=name,
-            kind=None if candidate is None else candidate.kind,
+            method=None if candidate is None else candidate.method,
             index_name=index,
             batch=batch,
             truth=truth.nearest(k),
@@ -266,7 +264,7 @@ class IndexBenchmark:
     """
 
     name: str
-    kind: IndexKind | None
+    method: IndexMethod | None
     index_name: str | None
     batch: QueryBatch
     truth: Truth
@@ -281,15 +279,15 @@ class IndexBenchmark:
     has_iterative_scan: bool
     _distances: dict[tuple[int, Hashable], float] = field(default_factory=dict)
 
-    def settings_of(self, setting: Setting) -> dict[str, str]:
+    def settings_of(self, setting: SearchParameter) -> dict[str, str]:
         """PostgreSQL's names → values, as they hold in the session that is measured.
 
         Raises InvalidInput for a setting of another kind of index, or one that this pgvector does
         not have.
         """
-        if setting.kind is not self.kind:
+        if setting.method != self.method:
             raise InvalidInput(
-                f"“{self.name}” has no setting {setting.parameter or 'of an exact scan'}."
+                f"“{self.name}” has no setting {setting.name or 'of an exact scan'}."
             )
         if setting.iterative_scan is not IterativeScan.OFF and not self.has_iterative_scan:
             raise InvalidInput(
@@ -297,20 +295,17 @@ class IndexBenchmark:
                 hint="It came with pgvector 0.8: update the extension, or measure without.",
                 field="iterative_scan",
             )
-        return SearchSettings(
-            probes=setting.value if setting.kind is IndexKind.IVFFLAT else None,
-            ef_search=setting.value if setting.kind is IndexKind.HNSW else None,
-            iterative_scan=setting.iterative_scan if self.has_iterative_scan else None,
-            scan=Scan.EXACT if self.kind is None else self.scan,
+        return setting.search_settings(
+            scan=self.scan, has_iterative_scan=self.has_iterative_scan
         ).server_settings()
 
-    async def recall_only(self, setting: Setting, seed: int = 0) -> RecallFigures:
+    async def recall_only(self, setting: SearchParameter, seed: int = 0) -> RecallFigures:
         """Without the clock: for a search for the smallest setting that will do."""
         return (await self.look(setting)).figures(seed)
 
     async def measure(
         self,
-        setting: Setting,
+        setting: SearchParameter,
         rounds: int = ROUNDS.default,
         *,
         seed: int = 0,
@@ -319,7 +314,7 @@ class IndexBenchmark:
         """:func:`measure_all` of one."""
         return (await measure_all([(self, setting)], rounds, seed=seed, protocol=protocol))[0]
 
-    async def look(self, setting: Setting) -> RecallPass:
+    async def look(self, setting: SearchParameter) -> RecallPass:
         """All queries once, untimed, and the plans of some."""
         settings = self.settings_of(setting)
         count = len(self.batch)
@@ -452,7 +447,7 @@ def _padded(found: Sequence[Sequence[Hashable]], k: int) -> npt.NDArray[np.objec
 
 
 async def measure_all(
-    wanted: Sequence[tuple[IndexBenchmark, Setting]],
+    wanted: Sequence[tuple[IndexBenchmark, SearchParameter]],
     rounds: int = ROUNDS.default,
     *,
     seed: int = 0,
@@ -490,7 +485,7 @@ class _Run:
     """What is gathered of one (bench, setting)."""
 
     bench: IndexBenchmark
-    setting: Setting
+    setting: SearchParameter
     settings: dict[str, str]
     seconds: list[DoubleArray] = field(default_factory=list)
     qps: dict[int, list[float]] = field(default_factory=dict)
@@ -499,7 +494,7 @@ class _Run:
 
     @property
     def words(self) -> str:
-        parameter = f" {self.setting.parameter} {self.setting.value}" if self.setting.kind else ""
+        parameter = f" {self.setting.name} {self.setting.value}" if self.setting.method else ""
         return f"{self.bench.name}{parameter}"
 
     async def look(self) -> None:

@@ -21,12 +21,8 @@ import numpy.typing as npt
 from lib.errors import InvalidInput
 from lib.formats import format_count, format_ms, format_percent, format_rate
 from lib.limits import IntRange
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import (
-    EF_SEARCH,
-    PROBES,
-    IterativeScan,
-)
+from lib.vectors.index_methods import IndexMethod, IterativeScan
+from lib.vectors.tuning import Scan, SearchSettings
 
 
 class Protocol(StrEnum):
@@ -43,32 +39,52 @@ class Protocol(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """How hard an index looks. kind: None is the exact scan, which has no parameter.
+class SearchParameter:
+    """The search parameter of one measurement: how far an index searches.
 
-    value: probes (IVFFlat) or ef_search (HNSW). iterative_scan: OFF where there is no filter.
     Raises LimitExceeded, InvalidInput.
     """
 
-    kind: IndexKind | None
+    method: IndexMethod | None
+    """None is the exact scan, which has no parameter."""
     value: int | None = None
     iterative_scan: IterativeScan = IterativeScan.OFF
+    """OFF where there is no filter."""
 
     def __post_init__(self) -> None:
-        if (self.kind is None) != (self.value is None):
-            raise InvalidInput("An index has a setting, and the exact scan has none.")
-        if self.kind is not None and self.value is not None:
-            limits = PROBES if self.kind is IndexKind.IVFFLAT else EF_SEARCH
-            limits.check(self.value, self.parameter)
-        if self.kind is IndexKind.IVFFLAT and self.iterative_scan is IterativeScan.STRICT:
-            raise InvalidInput("IVFFlat scans on in relaxed order only (pgvector README).")
+        if (self.method is None) != (self.value is None):
+            raise InvalidInput("An index has a search parameter, and the exact scan has none.")
+        if self.method is None or self.value is None:
+            return
+        self.method.search_parameter.range.check(self.value, self.name)
+        scan = self.iterative_scan
+        if scan is not IterativeScan.OFF and scan not in self.method.iterative_scans:
+            orders = " and ".join(
+                order.label for order in self.method.iterative_scans if order.label
+            )
+            raise InvalidInput(
+                f"{self.method.label} scans on in {orders} only (pgvector README)."
+                if orders
+                else f"{self.method.label} has no iterative scan."
+            )
 
     @property
-    def parameter(self) -> str:
+    def name(self) -> str:
         """Its name in pgvector, without the prefix; empty for the exact scan."""
-        if self.kind is None:
-            return ""
-        return "probes" if self.kind is IndexKind.IVFFLAT else "ef_search"
+        return "" if self.method is None else self.method.search_parameter.name
+
+    def search_settings(
+        self, *, scan: Scan = Scan.AUTO, has_iterative_scan: bool = True
+    ) -> SearchSettings:
+        """The settings of a search with this parameter.
+
+        scan: of an index; the exact scan has its own. has_iterative_scan: whether this pgvector
+        has one that could be on.
+        """
+        iterative_scan = self.iterative_scan if has_iterative_scan else None
+        if self.method is None:
+            return SearchSettings(iterative_scan=iterative_scan, scan=Scan.EXACT)
+        return SearchSettings({self.name: self.value or 1}, iterative_scan, scan=scan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +131,7 @@ class Measurement:
 
     candidate: str
     """Its name; "Exact scan" for the reference."""
-    setting: Setting
+    setting: SearchParameter
     k: int
     queries: int
     rounds: int

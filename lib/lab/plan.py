@@ -23,7 +23,7 @@ from lib.lab.estimates import (
     check_spec,
     disk_warning,
     estimate,
-    held_bytes,
+    index_shape,
 )
 from lib.lab.experiment import Experiment
 from lib.lab.measure import (
@@ -31,10 +31,10 @@ from lib.lab.measure import (
     EXPLAINED_QUERIES,
     WARM_UP_QUERIES,
 )
-from lib.lab.measurement import Setting
+from lib.lab.measurement import SearchParameter
 from lib.lab.progress import Phase
 from lib.lab.spec import ExperimentSpec
-from lib.lab.sweep import is_named, settings_of
+from lib.lab.sweep import is_named, parameters_of
 from lib.limits import IntRange
 from lib.search.filters import Filter, conditions
 from lib.store.candidates import (
@@ -44,15 +44,14 @@ from lib.store.candidates import (
 )
 from lib.store.collections import Collection
 from lib.vectors.distance import Storage
-from lib.vectors.index_methods import HNSW
-from lib.vectors.tuning import BuildSettings, IterativeScan
+from lib.vectors.index_methods import IterativeScan
+from lib.vectors.tuning import BuildSettings
 
 _PASSES_FOR_TARGET = 5  # over the queries, that a search for the target usually takes
 
 # Of pgvector 0.8.5 on one busy core.
 _ASKING_MS = 0.4  # to send a query, to plan it and to read its rows
 _COMPARED_US = (0.15, 2.0e-4)  # for each vector, and for each of its bytes
-_WALKED_US = 0.8  # for each vector more, where a graph is walked from page to page
 _RERANKED_US = 3.0  # for each row that is fetched, to be ranked by the full vector
 _GOING_ON = 3.0  # times what a scan costs that stops where a filter left too few
 _SECONDS_A_STEP = 0.05  # to hand queries to a client and to collect its answers
@@ -181,7 +180,7 @@ def phase_seconds(plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> dict[P
     for planned in plan.candidates:
         costs_ms = [
             pace * query_ms(stats, planned.spec, setting, spec)
-            for setting in settings_of(spec, planned.spec.index, rows=stats.rows)
+            for setting in parameters_of(spec, planned.spec.index, rows=stats.rows)
         ]
         sweep_seconds += _sweep_seconds(spec, planned.spec, queries, costs_ms)
         if spec.target is not None:
@@ -205,7 +204,7 @@ def _sweep_seconds(
     Values above a saturated recall are left out of a run, which cannot be known before: of values
     that the lab chooses the last third is reckoned with once, not in rounds.
     """
-    if is_named(spec, candidate.index.kind):
+    if is_named(spec, candidate.index.method):
         certain = len(costs_ms)
     else:
         certain = len(costs_ms) - len(costs_ms) // 3
@@ -229,17 +228,12 @@ def _setting_seconds(spec: ExperimentSpec, queries: int, cost_ms: float) -> floa
 
 
 def query_ms(
-    facts: Facts, candidate: CandidateSpec, setting: Setting, spec: ExperimentSpec
+    facts: Facts, candidate: CandidateSpec, setting: SearchParameter, spec: ExperimentSpec
 ) -> float:
     """One query by one client."""
-    index, value = candidate.index, setting.value or 1
-    compared_us = _compared_us(held_bytes(candidate.storage, facts.dimensions))
-    if isinstance(index, HNSW):
-        vectors = min(facts.rows, value * index.m)
-        cost_us = vectors * (compared_us + _WALKED_US)
-    else:
-        share = min(1.0, value / index.lists)
-        cost_us = (index.lists + facts.rows * share) * compared_us
+    costs, shape = candidate.index.method.costs, index_shape(facts, candidate)
+    vectors = costs.compared_vectors(shape, setting.value or 1)
+    cost_us = vectors * (_compared_us(shape.element_bytes) + costs.visit_us)
     if setting.iterative_scan is not IterativeScan.OFF:
         cost_us *= _GOING_ON
     if candidate.storage is CandidateStorage.BIT:

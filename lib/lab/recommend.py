@@ -19,8 +19,7 @@ from lib.formats import (
 from lib.lab.experiment import CandidateFacts, Experiment, TargetResult, setting_words
 from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, RecallFigures
 from lib.lab.spec import RULES, Priority, Target
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import IterativeScan
 
 LEVELS = (0.90, 0.95, 0.99)
 """Of recall, on the scoreboard."""
@@ -203,29 +202,19 @@ def _find_more(facts: CandidateFacts, *, only_off: bool) -> str:
         ways.append("an iterative scan, which goes on where the filter left too few rows")
     if facts.storage == "bit":
         ways.append("more oversampling, or halfvec in place of bits")
-    if facts.kind is IndexKind.HNSW:
-        m = facts.options["m"]
-        ef_construction = facts.options["ef_construction"]
-        wider = min(100, 2 * m)
-        ways.append(
-            f"a denser graph: m = {wider}, ef_construction = "
-            f"{min(1000, max(2 * ef_construction, 2 * wider))}"
-        )
+    more_recall = facts.method.more_recall
+    if more_recall is not None:
+        ways.append(more_recall(facts.options))
     if facts.storage == "halfvec":
         ways.append("vector in place of halfvec, which rounds to 11 bits")
-    if facts.kind is IndexKind.IVFFLAT and not ways:
+    if not ways:
         ways.append("nothing in the index: it has compared every row that it holds")
     return _sentence("What would help: " + "; ".join(ways))
 
 
 def _be_quicker(facts: CandidateFacts) -> str:
-    ways = []
-    if facts.kind is IndexKind.IVFFLAT:
-        ways.append(
-            f"HNSW, or more lists ({2 * facts.options['lists']:,}), so that each holds fewer rows"
-        )
-    else:
-        ways.append("a denser graph (larger m), which reaches the recall with a smaller ef_search")
+    more_speed = facts.method.more_speed
+    ways = [] if more_speed is None else [more_speed(facts.options)]
     if facts.storage == "vector":
         ways.append("halfvec, which reads half as much")
     ways.append("a lower recall to reach")

@@ -12,7 +12,7 @@ from lib.formats import format_ms, format_percent
 from lib.lab.environment import find_environment
 from lib.lab.experiment import CandidateFacts, DataFacts, setting_words
 from lib.lab.measure import IndexBenchmark, measure_all
-from lib.lab.measurement import Measurement, Setting
+from lib.lab.measurement import Measurement, SearchParameter
 from lib.lab.repository import (
     delete_measurements_except,
     save_change_notice,
@@ -24,7 +24,7 @@ from lib.lab.run_context import RunContext
 from lib.lab.snapshot import Snapshot
 from lib.progress import Step
 
-BenchmarkPoint = tuple[IndexBenchmark, Setting]
+BenchmarkPoint = tuple[IndexBenchmark, SearchParameter]
 """One candidate at one search parameter: what a measurement is made of."""
 
 
@@ -73,7 +73,7 @@ class MeasurementRecorder:
             await run.progress.log(f"{len(known):,} measurements are there already")
         return cls(run, candidates, known)
 
-    def find(self, candidate: str, setting: Setting) -> Measurement | None:
+    def find(self, candidate: str, setting: SearchParameter) -> Measurement | None:
         return next(
             (
                 measurement

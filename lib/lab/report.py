@@ -67,7 +67,7 @@ def measurement_json(
         "candidate": measurement.candidate,
         "spec": facts and facts.text,
         "parameter": {
-            "name": setting.parameter or None,
+            "name": setting.name or None,
             "value": setting.value,
             "iterative_scan": setting.iterative_scan.value,
         },
@@ -132,8 +132,8 @@ def _csv_row(experiment: Experiment, measurement: Measurement) -> dict[str, Any]
     setting = measurement.setting
     row: dict[str, Any] = {
         "candidate": measurement.candidate,
-        "kind": "exact" if setting.kind is None else setting.kind.value,
-        "parameter": setting.parameter,
+        "kind": "exact" if setting.method is None else setting.method.name,
+        "parameter": setting.name,
         "value": setting.value,
         "iterative_scan": setting.iterative_scan.value,
         **measurement.figures(),

@@ -10,16 +10,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
+from lib.colors import method_color
 from lib.formats import format_bytes, format_duration, format_ms, format_percent, format_rate
 from lib.lab.diff import environment_words
 from lib.lab.experiment import Experiment, setting_words
 from lib.lab.measurement import FIGURES, Interval, Measurement
 from lib.lab.recommend import pareto, recommend, scoreboard
 from lib.lab.spec import RULES
-from lib.vectors.index_methods import IndexKind
 
 # Okabe–Ito, as on all pages (lib/ui/shared/charts.py).
-_COLOURS = {None: "#7f7f7f", IndexKind.IVFFLAT: "#E69F00", IndexKind.HNSW: "#0072B2"}
 _SHAPES = ("circle", "square", "triangle", "diamond")
 _WIDTH, _HEIGHT = 760, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 20, 50
@@ -308,7 +307,7 @@ def _mark(
     *,
     hollow: bool | None = None,
 ) -> str:
-    colour = _COLOURS[measurement.setting.kind]
+    colour = method_color(measurement.setting.method)
     hollow = not measurement.certified if hollow is None else hollow
     style = f'fill="{"none" if hollow else colour}" stroke="{colour}" stroke-width="1.5"'
     title = f"<title>{_text(tip)}</title>"

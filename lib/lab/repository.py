@@ -26,14 +26,13 @@ from lib.lab.experiment import (
     ExperimentState,
     TargetResult,
 )
-from lib.lab.measurement import FIGURES, Figure, FigureValue, Measurement, Setting
+from lib.lab.measurement import FIGURES, Figure, FigureValue, Measurement, SearchParameter
 from lib.lab.queries import QueryBatch
 from lib.lab.spec import ExperimentSpec
 from lib.store.collections import Collection
 from lib.store.jobs import JobStatus
 from lib.store.records import CollectionRecord, ExperimentRecord, JobRecord, MeasurementRecord
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import IterativeScan, get_method
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ async def make_experiment(
         name = check_name(name)
         _check_free(name, taken)
     else:
-        kinds = " and ".join(dict.fromkeys(each.index.kind.label for each in spec.candidates))
+        kinds = " and ".join(dict.fromkeys(each.index.method.label for each in spec.candidates))
         made = f"{kinds}, {datetime.now(UTC):%d %b %Y %H:%M}"
         name, number = made, 1
         while name in taken:
@@ -249,7 +248,7 @@ async def save_measurement(
     setting = measurement.setting
     values: dict[str, Any] = {
         **_figure_columns(measurement),
-        "kind": setting.kind and setting.kind.value,
+        "kind": setting.method and setting.method.name,
         "qps": {str(clients): rate for clients, rate in measurement.qps.items()},
         "recalls": measurement.recalls.astype("<f8").tobytes(),
         "latencies_ms": measurement.latencies_ms.astype("<f8").tobytes(),
@@ -410,13 +409,13 @@ async def _experiment(db: AsyncSession, row: Row[Any]) -> Experiment:
 
 
 def _measurement(record: MeasurementRecord) -> Measurement:
-    kind = None if record.kind is None else IndexKind(record.kind)
+    method = None if record.kind is None else get_method(record.kind)
     return Measurement.from_figures(
         _figure_values(record),
         candidate=record.candidate,
-        setting=Setting(
-            kind,
-            None if kind is None else record.value,
+        setting=SearchParameter(
+            method,
+            None if method is None else record.value,
             IterativeScan(record.iterative_scan),
         ),
         qps={int(clients): float(rate) for clients, rate in record.qps.items()},

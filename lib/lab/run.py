@@ -26,7 +26,7 @@ from lib.lab.repository import (
 from lib.lab.run_context import RunContext
 from lib.lab.runner import ExperimentRun
 from lib.lab.spec import ExperimentSpec, QueryKind
-from lib.lab.sweep import settings_of
+from lib.lab.sweep import parameters_of
 from lib.search.filters import conditions
 from lib.settings import Settings
 from lib.store.collections import Collection, summarise
@@ -65,7 +65,7 @@ async def check_experiment(
     if spec.queries.kind is QueryKind.QUERY_SET:
         await check_query_set(database, collection, spec.queries.name)
     for candidate in spec.candidates:
-        settings_of(spec, candidate.index, rows=rows)
+        parameters_of(spec, candidate.index, rows=rows)
     missing = await missing_candidates(database, collection, spec)
     if not missing:
         return ()

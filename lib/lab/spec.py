@@ -15,7 +15,8 @@ from lib.limits import IntRange
 from lib.search.filters import CATEGORY, Filter, FilterOp
 from lib.store.candidates import CandidateSpec, parse_candidate
 from lib.vectors.distance import Storage
-from lib.vectors.tuning import EF_SEARCH, OVERSAMPLING, PROBES, IterativeScan
+from lib.vectors.index_methods import EF_SEARCH, PROBES, IndexMethod, IterativeScan
+from lib.vectors.tuning import OVERSAMPLING
 
 K = IntRange(1, 1000, 10)
 MAX_CANDIDATES = 12
@@ -263,6 +264,12 @@ class ExperimentSpec:
         """How many rows the index is asked for: one more than k where the queries are rows of the
         collection, since each finds itself."""
         return self.k + (self.queries.kind is QueryKind.SAMPLE)
+
+    def values_of(self, method: IndexMethod) -> tuple[int, ...] | None:
+        """Values of the method's search parameter that the user named; None: the lab chooses."""
+        return {"probes": self.probes, "ef_search": self.ef_search}.get(
+            method.search_parameter.name
+        )
 
     def to_json(self) -> dict[str, Any]:
         target = self.target

@@ -1,15 +1,14 @@
-"""Which settings to measure, and which one to try next when a target is to be found. Pure."""
+"""Which values of a search parameter to measure. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lib.errors import InvalidInput
-from lib.lab.measurement import Setting
+from lib.lab.measurement import SearchParameter
 from lib.lab.spec import ExperimentSpec
 from lib.limits import IntRange
-from lib.vectors.index_methods import IndexKind, IndexSpec, IVFFlat, recommended_probes
-from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan
+from lib.vectors.index_methods import IndexMethod, IndexSpec, IterativeScan, index_methods
 
 VALUES = 8
 """So many values of a parameter are measured where the lab chooses."""
@@ -24,73 +23,76 @@ def geometric(low: int, high: int, count: int = VALUES) -> tuple[int, ...]:
     return tuple(sorted({round(low * factor**step) for step in range(count - 1)} | {low, high}))
 
 
-def default_probes(lists: int) -> tuple[int, ...]:
-    """From 1 to all lists, with the guideline's √lists among them (pgvector README, "IVFFlat").
-    With as many probes as lists the search is exact."""
-    return tuple(sorted({*geometric(1, lists), recommended_probes(lists)}))
+def default_values(index: IndexSpec, asked: int, rows: int) -> tuple[int, ...]:
+    """The values of its search parameter that are measured where the user named none.
 
-
-def default_ef_search(asked: int, rows: int) -> tuple[int, ...]:
-    """From the rows that are asked for (:attr:`ExperimentSpec.asked`) to pgvector's limit, or to
-    all rows: an HNSW index returns no more than ef_search rows.
-
+    From the smallest to the largest that mean anything to the index, with the guideline's among
+    them. Of an index that returns no more rows than the value: from the rows that are asked for
+    (:attr:`ExperimentSpec.asked`) to pgvector's limit, or to all rows.
     Raises InvalidInput where more are asked for than that.
     """
-    check_asked(asked)
-    return geometric(asked, max(asked, min(EF_SEARCH.high, rows)))
+    parameter = index.method.search_parameter
+    limits = limits_of(index, asked)
+    high = limits.high
+    if parameter.bounds_result:
+        high = max(asked, min(high, rows))
+    guideline = () if parameter.recommended is None else (limits.default,)
+    return tuple(sorted({*geometric(limits.low, high), *guideline}))
 
 
-def check_asked(asked: int) -> None:
-    """Raises InvalidInput for more rows than an HNSW index can return."""
-    if asked > EF_SEARCH.high:
+def check_asked(method: IndexMethod, asked: int) -> None:
+    """Raises InvalidInput for more rows than an index of this method can return."""
+    parameter = method.search_parameter
+    if parameter.bounds_result and asked > parameter.range.high:
+        others = [each.label for each in index_methods() if not each.search_parameter.bounds_result]
         raise InvalidInput(
-            f"An HNSW index returns at most {EF_SEARCH.high:,} rows (ef_search), and {asked:,} are "
-            "asked for: k, and the query's own where it is a row.",
-            hint="Take a smaller k, or IVFFlat alone.",
+            f"An {method.label} index returns at most {parameter.range.high:,} rows "
+            f"({parameter.name}), and {asked:,} are asked for: k, and the query's own where it is "
+            "a row.",
+            hint=f"Take a smaller k, or {' or '.join(others)} alone.",
             field="k",
         )
 
 
-def scans_of(kind: IndexKind, scans: Sequence[IterativeScan]) -> tuple[IterativeScan, ...]:
-    """Those that the index has: strict order is HNSW's only."""
-    if kind is IndexKind.HNSW:
-        return tuple(scans)
-    return tuple(scan for scan in scans if scan is not IterativeScan.STRICT) or (
-        IterativeScan.RELAXED,
-    )
+def scans_of(method: IndexMethod, scans: Sequence[IterativeScan]) -> tuple[IterativeScan, ...]:
+    """Those of the iterative scans that the method has, or the nearest to them."""
+    known = tuple(scan for scan in scans if scan in method.iterative_scans)
+    return known or tuple(dict.fromkeys(method.nearest_scan(scan) for scan in scans))
 
 
-def settings_of(spec: ExperimentSpec, index: IndexSpec, *, rows: int) -> tuple[Setting, ...]:
+def parameters_of(
+    spec: ExperimentSpec, index: IndexSpec, *, rows: int
+) -> tuple[SearchParameter, ...]:
     """What to measure of one candidate, by its scans and then by rising values.
 
-    rows: of the candidate. Values that the user named are taken as they are, save that probes
-    above the number of lists mean all lists, and are measured once.
-    Raises InvalidInput where more rows are asked for than an HNSW index can return.
+    rows: of the candidate. Values that the user named are taken as they are, save that those above
+    the largest that means anything to the index are measured once.
+    Raises InvalidInput where more rows are asked for than the index can return.
     """
-    values: Iterable[int]
-    if isinstance(index, IVFFlat):
-        named = spec.probes and {min(value, index.lists) for value in spec.probes}
-        values = sorted(named) if named else default_probes(index.lists)
-    elif spec.ef_search:
-        values = sorted({*spec.ef_search})
-    else:
-        values = default_ef_search(spec.asked, rows)
-    values = tuple(values)
+    named = spec.values_of(index.method)
+    highest = index.method.search_parameter.highest(index.options)
+    values = (
+        sorted({min(value, highest) for value in named})
+        if named
+        else default_values(index, spec.asked, rows)
+    )
     return tuple(
-        Setting(index.kind, value, scan)
-        for scan in scans_of(index.kind, spec.iterative_scans)
+        SearchParameter(index.method, value, scan)
+        for scan in scans_of(index.method, spec.iterative_scans)
         for value in values
     )
 
 
-def is_named(spec: ExperimentSpec, kind: IndexKind | None) -> bool:
-    """Whether the user named the values of that index's parameter."""
-    return (spec.probes if kind is IndexKind.IVFFLAT else spec.ef_search) is not None
+def is_named(spec: ExperimentSpec, method: IndexMethod | None) -> bool:
+    """Whether the user named the values of that method's search parameter."""
+    return method is not None and spec.values_of(method) is not None
 
 
 def limits_of(index: IndexSpec, asked: int) -> IntRange:
     """The range that the search for a target may take values from. Raises InvalidInput."""
-    if isinstance(index, IVFFlat):
-        return IntRange(PROBES.low, index.lists, recommended_probes(index.lists))
-    check_asked(asked)
-    return IntRange(asked, EF_SEARCH.high, max(asked, EF_SEARCH.default))
+    check_asked(index.method, asked)
+    parameter = index.method.search_parameter
+    limits = parameter.limits(index.options)
+    if not parameter.bounds_result:
+        return limits
+    return IntRange(max(asked, limits.low), limits.high, max(asked, limits.default))

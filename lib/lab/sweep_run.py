@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lib.lab.measure import IndexBenchmark
-from lib.lab.measurement import Measurement, Setting
+from lib.lab.measurement import Measurement, SearchParameter
 from lib.lab.progress import Phase
 from lib.lab.recorder import BenchmarkPoint, MeasurementRecorder
 from lib.lab.run_context import RunContext
 from lib.lab.spec import ExperimentSpec
-from lib.lab.sweep import is_named, settings_of
+from lib.lab.sweep import is_named, parameters_of
 from lib.store.candidates import Candidate
 
 SATURATED = 0.999
@@ -37,13 +37,13 @@ async def run_sweep(
         [
             (
                 benchmarks[candidate.name],
-                settings_of(run.spec, candidate.spec, rows=candidate.rows or 0),
+                parameters_of(run.spec, candidate.spec, rows=candidate.rows or 0),
             )
             for candidate in candidates
         ]
     )
     if exact is not None:
-        steps[0].insert(0, (exact, Setting(None)))
+        steps[0].insert(0, (exact, SearchParameter(None)))
     for number, step in enumerate(steps):
         worthwhile = [
             (benchmark, setting)
@@ -54,7 +54,7 @@ async def run_sweep(
 
 
 def sweep_steps(
-    sweeps: Sequence[tuple[IndexBenchmark, Sequence[Setting]]],
+    sweeps: Sequence[tuple[IndexBenchmark, Sequence[SearchParameter]]],
 ) -> list[list[BenchmarkPoint]]:
     """The points in steps that are measured together: the first values of each candidate and each
     iterative scan, then the next."""
@@ -70,11 +70,14 @@ def sweep_steps(
 
 
 def is_saturated(
-    spec: ExperimentSpec, measurements: Sequence[Measurement], candidate: str, setting: Setting
+    spec: ExperimentSpec,
+    measurements: Sequence[Measurement],
+    candidate: str,
+    setting: SearchParameter,
 ) -> bool:
     """Whether a smaller value finds all there is to find already. What the user named is measured
     all the same."""
-    if is_named(spec, setting.kind):
+    if is_named(spec, setting.method):
         return False
     return any(
         measurement.candidate == candidate

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from lib.formats import format_percent
 from lib.lab.experiment import CandidateFacts, TargetResult, setting_words
 from lib.lab.measure import IndexBenchmark
-from lib.lab.measurement import RecallFigures, Setting
+from lib.lab.measurement import RecallFigures, SearchParameter
 from lib.lab.progress import Phase
 from lib.lab.recommend import evaluate_target, reaches
 from lib.lab.recorder import BenchmarkPoint, MeasurementRecorder
@@ -17,8 +17,8 @@ from lib.lab.run_context import RunContext
 from lib.lab.spec import Target
 from lib.lab.sweep import is_named, limits_of, scans_of
 from lib.store.candidates import Candidate
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.smallest_value import next_value, smallest
-from lib.vectors.tuning import IterativeScan
 
 _SEARCH_SHARE = 0.6
 """Of the phase, that the search takes; the rest is the measuring of what it found."""
@@ -56,7 +56,7 @@ class _TargetSearch:
         searches = [
             (candidate, scan)
             for candidate in candidates
-            for scan in scans_of(candidate.kind, run.spec.iterative_scans)
+            for scan in scans_of(candidate.method, run.spec.iterative_scans)
         ]
         reaching: list[BenchmarkPoint] = []
         for number, (candidate, scan) in enumerate(searches):
@@ -73,7 +73,9 @@ class _TargetSearch:
         async with run.database.session() as db:
             await save_target_results(db, run.experiment.id, results)
 
-    async def _smallest_reaching(self, candidate: Candidate, scan: IterativeScan) -> Setting | None:
+    async def _smallest_reaching(
+        self, candidate: Candidate, scan: IterativeScan
+    ) -> SearchParameter | None:
         """The smallest value whose recall reaches the target, among those that the user named where
         there are such; None where none does."""
         run, level = self._run, self._target.recall
@@ -83,7 +85,7 @@ class _TargetSearch:
             setting = measurement.setting
             if measurement.candidate == candidate.name and setting.iterative_scan is scan:
                 recalls[setting.value or 0] = measurement.recall
-        only_named = is_named(run.spec, candidate.kind)
+        only_named = is_named(run.spec, candidate.method)
         while True:
             known = {
                 value: reaches(recall, level, run.spec.protocol)
@@ -93,13 +95,13 @@ class _TargetSearch:
             if value is None:
                 break
             recalls[value] = await self._benchmarks[candidate.name].recall_only(
-                Setting(candidate.kind, value, scan), run.seed
+                SearchParameter(candidate.method, value, scan), run.seed
             )
         value = smallest(known)
         if value is None:
             await run.progress.log(f"{candidate.name}: no setting reaches {format_percent(level)}")
             return None
-        setting = Setting(candidate.kind, value, scan)
+        setting = SearchParameter(candidate.method, value, scan)
         await run.progress.log(
             f"{candidate.name}: {setting_words(setting)} is the smallest that reaches "
             f"{format_percent(level)}"

@@ -18,8 +18,8 @@ from lib.projection.protocol import PhaseShare
 from lib.projection.settings import EXACT_ROWS
 from lib.store.candidates import Candidate, CandidateStorage, list_candidates
 from lib.store.collections import Collection
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import EF_SEARCH, Scan, SearchSettings, apply_settings
+from lib.vectors.index_methods import EF_SEARCH, HNSW
+from lib.vectors.tuning import Scan, SearchSettings, apply_settings
 
 _BATCH = 500
 
@@ -32,7 +32,7 @@ async def graph_candidate(db: AsyncSession, collection: Collection, rows: int) -
     for candidate in await list_candidates(db, collection):
         fresh = candidate.ready and not candidate.stale and candidate.rows == rows
         in_full = candidate.storage == CandidateStorage.of(collection.storage)
-        if fresh and in_full and candidate.kind is IndexKind.HNSW:
+        if fresh and in_full and candidate.method == HNSW:
             return candidate
     raise InvalidInput(
         f"{rows:,} points are more than the {EXACT_ROWS:,} that are compared with each other, and "

@@ -20,11 +20,11 @@ from lib.store.database import Database
 from lib.store.production import find_index
 from lib.vectors.distance import FloatArray
 from lib.vectors.hybrid import Fusion
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import HNSW, index_methods
 from lib.vectors.plans import Certificate
 from lib.vectors.search import Document, SearchResult
 from lib.vectors.statements import TextMethod, TextQuery
-from lib.vectors.tuning import EF_SEARCH, PROBES, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 
 COLUMNS = IntRange(2, 4, 3)
 RBO_PERSISTENCE = 0.9
@@ -176,19 +176,16 @@ def index_preset(
         ColumnSettings("exact", replace(plain, settings=SearchSettings(scan=Scan.EXACT))),
     ]
     missing = []
-    for kind, own in (
-        (IndexKind.IVFFLAT, replace(settings, ef_search=None)),
-        (IndexKind.HNSW, replace(settings, probes=None)),
-    ):
-        candidate = newest_ready(candidates, kind)
+    for method in index_methods():
+        candidate = newest_ready(candidates, method)
         if candidate is None:
-            missing.append(kind)
+            missing.append(method)
             continue
-        chosen = replace(plain, settings=own, candidate_id=candidate.id)
-        columns.append(ColumnSettings(kind.label, chosen))
+        chosen = replace(plain, settings=settings.for_method(method), candidate_id=candidate.id)
+        columns.append(ColumnSettings(method.label, chosen))
     if missing:
-        names = " and ".join(kind.label for kind in missing)
-        options = " ".join(f"--index {kind.value}" for kind in missing)
+        names = " and ".join(method.label for method in missing)
+        options = " ".join(f"--index {method.name}" for method in missing)
         raise InvalidInput(
             f"“{collection.name}” has no {names} candidate to compare.",
             hint=f'Build it: python -m lib candidates build --collection "{collection.name}" '
@@ -252,10 +249,12 @@ def preset_requests(
     asked = SearchRequest("")
     match preset:
         case Preset.INDEXES:
-            usual = SearchSettings(probes=PROBES.default, ef_search=EF_SEARCH.default)
+            parameters = [method.search_parameter for method in index_methods()]
+            usual = SearchSettings({each.name: each.range.default for each in parameters})
             columns = index_preset(collection, replace(asked, settings=usual), candidates)
-            *_, hnsw = requests = [column.request for column in columns]
-            wider = replace(hnsw.settings, ef_search=5 * EF_SEARCH.default)
+            requests = [column.request for column in columns]
+            hnsw = requests[1 + index_methods().index(HNSW)]
+            wider = hnsw.settings.with_value(HNSW, 5 * HNSW.search_parameter.range.default)
             return (*requests, replace(hnsw, settings=wider))
         case Preset.MODES:
             text = replace(asked, mode=Mode.TEXT, text_query=TextQuery.ANY)
@@ -281,7 +280,7 @@ def label_columns(
     """Names each request after what it has that others have not; two that are the same get a
     number. candidates: those that the requests name."""
     names = {each.id: each for each in candidates}
-    kinds = [names[r.candidate_id].kind for r in requests if r.candidate_id in names]
+    kinds = [names[r.candidate_id].method for r in requests if r.candidate_id in names]
     used = {r.candidate_id for r in requests if r.candidate_id in names}
     by_kind = len(used) == len(set(kinds))  # else the kind alone does not tell them apart
     facets = [_facets(request, names, by_kind=by_kind) for request in requests]
@@ -311,13 +310,11 @@ def _facets(
     if request.mode.uses_vectors:
         candidate = candidates.get(request.candidate_id) if request.candidate_id else None
         if candidate is not None:
-            found["index"] = candidate.kind.label if by_kind else candidate.name
+            found["index"] = candidate.method.label if by_kind else candidate.name
         else:
             found["index"] = _SCAN_WORDS[settings.scan]
-        if settings.probes is not None:
-            found["probes"] = f"probes {settings.probes:,}"
-        if settings.ef_search is not None:
-            found["ef_search"] = f"ef_search {settings.ef_search:,}"
+        for name, value in settings.parameters.items():
+            found[name] = f"{name} {value:,}"
         if settings.iterative_scan is not None:
             found["iterative"] = f"iterative scan {settings.iterative_scan.name.lower()}"
         near = request.max_distance

@@ -22,21 +22,20 @@ from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
 from lib.store.production import searched_table
 from lib.vectors.distance import BIT_OPERATOR_CLASS, Distance
-from lib.vectors.index_methods import IndexKind, recommended_probes
+from lib.vectors.index_methods import (
+    HNSW,
+    IVFFLAT,
+    IndexMethod,
+    IterativeScan,
+    get_method,
+    recommended_probes,
+)
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import SearchResult
 from lib.vectors.sql import printed, quoted_name
 from lib.vectors.statements import AccessPath, candidate_rows_statement
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import (
-    EF_SEARCH,
-    PROBES,
-    RESULT_LIMIT,
-    IterativeScan,
-    Scan,
-    SearchSettings,
-    apply_settings,
-)
+from lib.vectors.tuning import RESULT_LIMIT, Scan, SearchSettings, apply_settings
 
 
 class CheckName(StrEnum):
@@ -183,7 +182,7 @@ async def diagnose(
     )
     checks += await _bounds(db, core, used)
     if used is not None:
-        sentence = f"The vector index {used.name} ({used.kind.label}) answered."
+        sentence = f"The vector index {used.name} ({used.method.label}) answered."
         if table.by_expression:
             held = "bits" if table.bits else "halves"
             sentence += (
@@ -324,7 +323,7 @@ class _Index:
     """expression: what it is on where that is no column."""
 
     name: str
-    kind: IndexKind
+    method: IndexMethod
     operator_class: str
     column: str | None
     expression: str | None
@@ -334,7 +333,7 @@ class _Index:
 
 _INDEXES = text(
     """
-    SELECT i.relname AS name, am.amname AS kind, oc.opcname AS operator_class,
+    SELECT i.relname AS name, am.amname AS method, oc.opcname AS operator_class,
            x.indisvalid AS valid, a.attname AS column_name,
            CASE WHEN x.indkey[0] = 0 THEN pg_get_indexdef(i.oid, 1, true) END AS expression,
            (SELECT split_part(o, '=', 2)::int FROM unnest(i.reloptions) AS o WHERE o LIKE 'lists=%')
@@ -355,7 +354,7 @@ async def _indexes(db: AsyncSession, table: VectorTable) -> list[_Index]:
     return [
         _Index(
             name=row.name,
-            kind=IndexKind(row.kind),
+            method=get_method(row.method),
             operator_class=row.operator_class,
             column=row.column_name,
             expression=row.expression,
@@ -627,18 +626,20 @@ async def _bounds(db: AsyncSession, core: _Core, used: _Index | None) -> list[Ch
     if used is None:
         names = (CheckName.EF_SEARCH, CheckName.PROBES, CheckName.ITERATIVE_SCAN)
         return list(_not_asked(*names, words="No vector index answered."))
-    is_hnsw = used.kind is IndexKind.HNSW
-    settings = ("hnsw.ef_search", "ivfflat.probes", f"{used.kind.value}.iterative_scan")
+    is_hnsw = used.method == HNSW
+    settings = ("hnsw.ef_search", "ivfflat.probes", used.method.iterative_scan_setting)
     ef_search, probes, iterative = (
         await db.execute(select(*(func.current_setting(name, True) for name in settings)))
     ).one()
     goes_on = (iterative or IterativeScan.OFF.value) != IterativeScan.OFF.value
     other = CheckName.PROBES if is_hnsw else CheckName.EF_SEARCH
-    found = list(_not_asked(other, words=f"The index is {used.kind.label}."))
+    found = list(_not_asked(other, words=f"The index is {used.method.label}."))
     found.append(
-        _ef_search_check(int(ef_search or EF_SEARCH.default), core.limit or 0, goes_on)
+        _ef_search_check(
+            int(ef_search or HNSW.search_parameter.range.default), core.limit or 0, goes_on
+        )
         if is_hnsw
-        else _probes_check(int(probes or PROBES.default), used.lists or 100)
+        else _probes_check(int(probes or IVFFLAT.search_parameter.range.default), used.lists or 100)
     )
     if not core.filters:
         return [*found, *_not_asked(CheckName.ITERATIVE_SCAN, words="There is no filter.")]

@@ -17,8 +17,9 @@ from lib.search.request import Mode, SearchRequest
 from lib.serial import from_json, to_json
 from lib.vectors.code import statement_code
 from lib.vectors.distance import FloatArray, vector_text
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.search import SearchResult
-from lib.vectors.tuning import IterativeScan, Scan
+from lib.vectors.tuning import Scan
 
 PROGRAM = "python -m lib"
 _SHOWN_NUMBERS = 2
@@ -176,12 +177,12 @@ def command_line(
         add("b", plain.bm25.b, default.bm25.b)
     if plain.mode.uses_vectors:
         settings = plain.settings
-        add("probes", settings.probes)
-        add("ef-search", settings.ef_search)
+        for name, value in settings.parameters.items():
+            add(name.replace("_", "-"), value)
         add("max-scan-tuples", settings.max_scan_tuples)
         add("iterative-scan", _ITERATIVE[settings.iterative_scan])
         add("candidate", plain.candidate_id)
-        implied = Scan.INDEX if settings.probes or settings.ef_search else Scan.AUTO
+        implied = Scan.INDEX if settings.parameters else Scan.AUTO
         add("scan", settings.scan.value, implied.value)
     asked = ["--", shlex.quote(plain.query)] if example is None else []
     return " ".join([PROGRAM, "search", *map(shlex.quote, arguments), *asked])

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from lib.search.request import Mode
 from lib.vectors.hybrid import Fusion
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.statements import TextMethod, TextQuery
-from lib.vectors.tuning import IterativeScan, Scan
+from lib.vectors.tuning import Scan
 
 
 @dataclass(frozen=True, slots=True)

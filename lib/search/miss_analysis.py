@@ -24,17 +24,14 @@ from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.production import find_index
 from lib.vectors.distance import FloatArray
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import IndexMethod
 from lib.vectors.plans import explain
 from lib.vectors.recall import FLOAT32_TOLERANCE, missed_neighbours
 from lib.vectors.search import Hit, search_similar_documents
 from lib.vectors.smallest_value import next_value, smallest
 from lib.vectors.statements import AccessPath, candidate_rows_statement, distance_to
 from lib.vectors.tuning import (
-    EF_SEARCH,
     ITERATIVE_SCAN_SINCE,
-    LISTS,
-    PROBES,
     Scan,
     SearchSettings,
     apply_settings,
@@ -67,7 +64,7 @@ class ColumnMisses:
     """What the index of one column missed."""
 
     label: str
-    kind: IndexKind
+    method: IndexMethod
     index_name: str
     truth: tuple[Hit, ...]
     """The true nearest, from rank 1."""
@@ -168,14 +165,14 @@ async def analyse_misses(
 @dataclass(frozen=True)
 class _Index:
     name: str
-    kind: IndexKind
+    method: IndexMethod
     highest: int
     access_path: AccessPath
     stale: bool
 
     @property
     def parameter(self) -> str:
-        return "probes" if self.kind is IndexKind.IVFFLAT else "ef_search"
+        return self.method.search_parameter.name
 
 
 async def _find_index(
@@ -185,18 +182,18 @@ async def _find_index(
     if through is not None and request.candidate_id is not None:
         candidate = await get_candidate(db, collection, request.candidate_id)
         assert candidate.index_name is not None  # a ready one has it
-        name, kind, options = candidate.index_name, candidate.kind, candidate.spec.options
+        name, method, options = candidate.index_name, candidate.method, candidate.spec.options
         stale = candidate.stale
     else:
         index = await find_index(db, collection)
         if index is None:
             return None
-        name, kind, options = index.name, index.kind, dict(index.options)
+        name, method, options = index.name, index.method, index.options
         table = index.table_by_it(collection.table)
         through = AccessPath(table, filter_conditions(table, request))
         stale = False
-    highest = options.get("lists", LISTS.default) if kind is IndexKind.IVFFLAT else EF_SEARCH.high
-    return _Index(name, kind, highest, through, stale)
+    highest = method.search_parameter.highest({**method.spec().options, **options})
+    return _Index(name, method, highest, through, stale)
 
 
 async def _truth(
@@ -239,23 +236,20 @@ class _Trials:
         self._distances = {hit.document.id: hit.distance or 0.0 for hit in self.truth}
 
     async def value_in_force(self) -> int:
-        chosen: int | None = getattr(self.settings, self.index.parameter)
+        chosen = self.settings.value_of(self.index.method)
         if chosen is None:
-            name = f"{self.index.kind.value}.{self.index.parameter}"
-            servers = await self.db.scalar(select(func.current_setting(name, True)))
-            default = (PROBES if self.index.kind is IndexKind.IVFFLAT else EF_SEARCH).default
-            chosen = int(servers) if servers else default  # unset until the library is loaded
+            parameter = self.index.method.search_parameter
+            servers = await self.db.scalar(select(func.current_setting(parameter.setting, True)))
+            # unset until the library is loaded
+            chosen = int(servers) if servers else parameter.range.default
         return min(chosen, self.index.highest)
 
     async def search(self, value: int) -> frozenset[Any]:
         """The ids of the truth that a search at this value misses."""
         if value in self.missed:
             return self.missed[value]
-        chosen = (
-            replace(self.settings, probes=value, ef_search=None)
-            if self.index.kind is IndexKind.IVFFLAT
-            else replace(self.settings, ef_search=value, probes=None)
-        )
+        method = self.index.method
+        chosen = self.settings.with_value(method, value).for_method(method)
         await apply_settings(self.db, chosen.server_settings())
         statement = candidate_rows_statement(self.index.access_path, self.embedding, self.limit)
         found = [row.id for row in await self.db.execute(statement)]
@@ -291,7 +285,7 @@ async def _column_misses(trials: _Trials, label: str, max_searches: int) -> Colu
     await _narrow_down(trials, value, max_searches)
     return ColumnMisses(
         label=label,
-        kind=index.kind,
+        method=index.method,
         index_name=index.name,
         truth=truth,
         parameter=index.parameter,
@@ -350,10 +344,10 @@ def _note(trials: _Trials, missed: frozenset[Any]) -> str:
             "The candidate is stale: documents that were added or changed since it was copied "
             "are not found at any setting."
         )
-    if missed and trials.index.kind is IndexKind.HNSW:
+    if missed and not trials.index.method.search_parameter.monotonic:
         notes.append(
-            "A higher ef_search nearly always finds what a lower one does, but need not: the "
-            "values are the smallest that were tried, going up."
+            f"A higher {trials.index.parameter} nearly always finds what a lower one does, but "
+            "need not: the values are the smallest that were tried, going up."
         )
     return " ".join(notes)
 

@@ -26,6 +26,7 @@ from lib.store.production import searched_table
 from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import FloatArray
 from lib.vectors.hybrid import Fusion, HybridQuery, hybrid_statement
+from lib.vectors.index_methods import IterativeScan, index_methods
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import (
     SearchResult,
@@ -48,10 +49,8 @@ from lib.vectors.statements import (
 )
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
-    EF_SEARCH,
     ITERATIVE_SCAN_SINCE,
     POOL,
-    IterativeScan,
     Scan,
     SearchSettings,
     apply_settings,
@@ -431,7 +430,7 @@ def answering_index(
             operator_class = table.distance.operator_class(table.storage)
             return IndexDescription(
                 name=each.index_name,
-                kind=each.kind,
+                method=each.method,
                 options=each.spec.options,
                 operator_class="bit_hamming_ops" if table.bits else operator_class,
                 size_bytes=each.index_bytes or 0,
@@ -530,10 +529,16 @@ def effective_settings(
         return settings
     wanted = rows_by_vector(request)
     wanted = wanted if through is None else through.fetched(wanted)
-    if settings.ef_search is None and wanted > EF_SEARCH.default:
-        settings = replace(settings, ef_search=min(wanted, EF_SEARCH.high))
+    most = wanted
+    for method in index_methods():
+        parameter = method.search_parameter
+        if not parameter.bounds_result:
+            continue
+        most = min(most, parameter.range.high)
+        if settings.value_of(method) is None and wanted > parameter.range.default:
+            settings = settings.with_value(method, min(wanted, parameter.range.high))
     by_bits = through is not None and through.table.bits
-    goes_on = request.filtered or (by_bits and wanted > EF_SEARCH.high)
+    goes_on = request.filtered or (by_bits and wanted > most)
     if settings.iterative_scan is None and goes_on and iterative_scan_exists:
         settings = replace(settings, iterative_scan=IterativeScan.STRICT)
     return settings

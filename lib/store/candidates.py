@@ -19,7 +19,7 @@ from lib.errors import Busy, InvalidInput, NotFound
 from lib.store.collections import Collection
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
 from lib.vectors.distance import Storage
-from lib.vectors.index_methods import IndexKind, IndexSpec, parse_spec, parse_spec_text
+from lib.vectors.index_methods import IndexMethod, IndexSpec, parse_spec, parse_spec_text
 from lib.vectors.table import VectorTable
 
 
@@ -53,14 +53,12 @@ class CandidateSpec:
     storage: CandidateStorage
 
     def __str__(self) -> str:
-        options = ",".join(f"{key}={value}" for key, value in self.index.options.items())
-        return f"{self.index.kind.value}:{options}@{self.storage.value}"
+        return f"{self.index}@{self.storage.value}"
 
     @property
     def label(self) -> str:
         """Such as “HNSW m 16, ef_construction 64 (halfvec)”."""
-        options = ", ".join(f"{key} {value}" for key, value in self.index.options.items())
-        return f"{self.index.kind.label} {options} ({self.storage.label})"
+        return f"{self.index.label} ({self.storage.label})"
 
 
 def indexed_table(table: VectorTable, spec: CandidateSpec) -> VectorTable:
@@ -132,8 +130,8 @@ class Candidate:
     created_at: datetime
 
     @property
-    def kind(self) -> IndexKind:
-        return self.spec.kind
+    def method(self) -> IndexMethod:
+        return self.spec.method
 
     @property
     def made_as(self) -> CandidateSpec:
@@ -235,9 +233,9 @@ async def get_candidate(
     )
 
 
-def newest_ready(candidates: Sequence[Candidate], kind: IndexKind) -> Candidate | None:
-    """The newest of a kind that can be searched; one that is not stale goes before."""
-    ready = [each for each in candidates if each.ready and each.kind is kind]
+def newest_ready(candidates: Sequence[Candidate], method: IndexMethod) -> Candidate | None:
+    """The newest of a method that can be searched; one that is not stale goes before."""
+    ready = [each for each in candidates if each.ready and each.method == method]
     return max(ready, key=lambda each: (not each.stale, each.created_at), default=None)
 
 

@@ -69,16 +69,16 @@ async def start_index_build(
         replaced = await _drop_others(database, collection, keep=built.name)
         await context.report(Step(1.0, f"Built in {built.seconds:.1f} s"), force=True)
         more = {} if afterwards is None else await afterwards(built.name)
-        return {**asdict(built), "kind": spec.kind.value, "replaced": replaced, **more}
+        return {**asdict(built), "kind": spec.method.name, "replaced": replaced, **more}
 
     held = "bits of " if table.bits else "halves of " if table.halves else ""
     return await jobs.start(
         JobKind.INDEX,
-        f"Building {spec.kind.label} on {held}{collection.name}",
+        f"Building {spec.method.label} on {held}{collection.name}",
         work,
         collection_id=collection.id,
         exclusive_key=f"index:{collection.id}",
-        parameters={"kind": spec.kind.value, **spec.options},
+        parameters={"kind": spec.method.name, **spec.options},
     )
 
 

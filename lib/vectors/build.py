@@ -20,7 +20,7 @@ from lib.errors import (
 )
 from lib.vectors.catalog import list_indexes
 from lib.vectors.ddl import _drop, check_buildable, index_name, make_index
-from lib.vectors.index_methods import IndexSpec, IVFFlat
+from lib.vectors.index_methods import IndexSpec, index_methods
 from lib.vectors.statements import available_statement
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
@@ -66,22 +66,16 @@ _PROGRESS = text(
 )
 
 
-# pgvector README, "Indexing Progress"; PostgreSQL's own names for a CONCURRENTLY build.
-KMEANS_PHASE = "Finding the centres of the lists (k-means)"
+def _phase_label(server_name: str) -> str:
+    """PostgreSQL's own name where no index method has a label for it, as in a CONCURRENTLY build.
 
-
-ASSIGNING_PHASE = "Sorting rows into lists"
-
-
-LOADING_PHASE = "Loading rows"
-
-
-_PHASES = {
-    "initializing": "Preparing",
-    "building index: performing k-means": KMEANS_PHASE,
-    "building index: assigning tuples": ASSIGNING_PHASE,
-    "building index: loading tuples": LOADING_PHASE,
-}
+    pgvector names a phase alike in all of its methods.
+    """
+    for method in index_methods():
+        for phase in method.phases:
+            if phase.server_name == server_name:
+                return phase.label
+    return "Preparing" if server_name == "initializing" else server_name.capitalize()
 
 
 async def build_index(
@@ -204,8 +198,8 @@ async def _check_free(connection: AsyncConnection, table: VectorTable, name: str
 
 async def _count_usable(connection: AsyncConnection, table: VectorTable, spec: IndexSpec) -> int:
     """How many rows an index can learn from, counted no further than it needs."""
-    enough = spec.lists if isinstance(spec, IVFFlat) else 1
-    return int((await connection.execute(available_statement(table, enough))).scalar_one())
+    counted = available_statement(table, spec.rows_needed)
+    return int((await connection.execute(counted)).scalar_one())
 
 
 async def build_progress(engine: AsyncEngine, pid: int) -> BuildProgress | None:
@@ -216,7 +210,7 @@ async def build_progress(engine: AsyncEngine, pid: int) -> BuildProgress | None:
         return None
     by_tuples = bool(row.tuples_total)
     return BuildProgress(
-        phase=_PHASES.get(row.phase, row.phase.capitalize()),
+        phase=_phase_label(row.phase),
         done=row.tuples_done if by_tuples else row.blocks_done,
         total=row.tuples_total if by_tuples else row.blocks_total,
         rows_done=row.tuples_done or 0,

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from lib.vectors.ddl import operator_class
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import IndexMethod, get_method
 from lib.vectors.sql import quoted_name
 from lib.vectors.table import VectorTable
 
@@ -20,7 +20,7 @@ class IndexDescription:
     halves, bits: it is on the column cast to halfvec, or on its bits, not on the column itself."""
 
     name: str
-    kind: IndexKind
+    method: IndexMethod
     options: Mapping[str, int]
     operator_class: str
     size_bytes: int
@@ -39,7 +39,7 @@ class IndexDescription:
 
     @property
     def short_label(self) -> str:
-        return f"{self.kind.label} on {self.held}" if self.held else self.kind.label
+        return f"{self.method.label} on {self.held}" if self.held else self.method.label
 
     @property
     def label(self) -> str:
@@ -64,7 +64,7 @@ def choose_index(found: Iterable[IndexDescription]) -> IndexDescription | None:
 
 _INDEXES = text(
     """
-    SELECT i.relname AS name, am.amname AS kind, i.reloptions AS options,
+    SELECT i.relname AS name, am.amname AS method, i.reloptions AS options,
            oc.opcname AS operator_class, pg_relation_size(i.oid) AS size_bytes,
            x.indisvalid AS valid,
            CASE WHEN x.indkey[0] = 0 THEN held.typname END AS expression_type
@@ -98,7 +98,7 @@ async def list_indexes(
     return [
         IndexDescription(
             name=row.name,
-            kind=IndexKind(row.kind),
+            method=get_method(row.method),
             options={
                 key: int(value) for key, _, value in (o.partition("=") for o in row.options or ())
             },

@@ -14,7 +14,7 @@ from lib.errors import (
     LimitExceeded,
 )
 from lib.vectors.distance import BIT_OPERATOR_CLASS, MAX_BIT_DIMENSIONS, Storage
-from lib.vectors.index_methods import IndexSpec, IVFFlat, recommended_lists
+from lib.vectors.index_methods import IndexSpec
 from lib.vectors.sql import printed
 from lib.vectors.statements import as_halfvec, sign_bits
 from lib.vectors.table import VectorTable
@@ -69,11 +69,13 @@ def check_buildable(table: VectorTable, spec: IndexSpec, rows: int) -> None:
             "There is no row with an embedding yet, so an index would learn nothing.",
             hint="Load and embed the documents first.",
         )
-    if isinstance(spec, IVFFlat) and rows < spec.lists:
+    option = spec.method.rows_option
+    if rows < spec.rows_needed:
+        enough = min(spec.method.recommended(rows)[option], rows)
         raise IndexRefused(
-            f"{rows:,} rows cannot give {spec.lists:,} lists meaningful centres.",
-            hint=f"Take lists = {min(recommended_lists(rows), rows)}, HNSW, or load more rows.",
-            field="lists",
+            f"{rows:,} rows cannot give {spec.rows_needed:,} {option} meaningful centres.",
+            hint=f"Take {option} = {enough}, HNSW, or load more rows.",
+            field=option,
         )
 
 
@@ -87,10 +89,10 @@ def index_name(table: VectorTable, spec: IndexSpec) -> str:
     measure = "hamming" if table.bits else table.distance.value
     if table.halves:
         measure = f"halfvec_{measure}"
-    tail = f"_{table.embedding}_{spec.kind.value}_{measure}_{options}"
+    tail = f"_{table.embedding}_{spec.method.name}_{measure}_{options}"
     room = _NAME_BYTES - len(tail.encode())
     if room < 8:
-        tail = f"_{spec.kind.value}_{measure}_{options}"
+        tail = f"_{spec.method.name}_{measure}_{options}"
         room = _NAME_BYTES - len(tail.encode())
     start = table.name.encode()
     if len(start) > room:
@@ -116,7 +118,7 @@ def make_index(
         )
     embedding = copy.c[table.embedding]
     options: dict[str, Any] = {
-        "postgresql_using": spec.kind.value,
+        "postgresql_using": spec.method.name,
         "postgresql_with": spec.options,
         "postgresql_concurrently": concurrently,
     }
@@ -186,7 +188,7 @@ def migration_text(
         element = f"({printed(expression)}) {operator_class(table)}".replace(":", "\\:")
         indexed = f"[sa.text({element!r})]"
         needs = "import sqlalchemy as sa\n"
-    title = f"{spec.kind.label} index on {table.qualified_name}.{table.embedding}"
+    title = f"{spec.method.label} index on {table.qualified_name}.{table.embedding}"
     # Names go in by repr; in the docstring nothing may end it.
     title = title.replace("\\", "\\\\").replace('"', '\\"')
     return f'''"""{title}"""
@@ -206,7 +208,7 @@ def upgrade() -> None:
             {table.name!r},
             {indexed},
             schema={table.schema!r},
-            postgresql_using={spec.kind.value!r},
+            postgresql_using={spec.method.name!r},
             postgresql_with={{{options}}},
             postgresql_concurrently=True,
         )

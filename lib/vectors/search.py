@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.vectors.distance import FloatArray
 from lib.vectors.hybrid import Fusion, HybridQuery, hybrid_statement
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.plans import Plan, explain
 from lib.vectors.sql import printed
 from lib.vectors.statements import (
@@ -31,13 +32,7 @@ from lib.vectors.statements import (
     threshold_statement,
 )
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import (
-    RESULT_LIMIT,
-    IterativeScan,
-    SearchSettings,
-    apply_settings,
-    set_local_text,
-)
+from lib.vectors.tuning import RESULT_LIMIT, SearchSettings, apply_settings, set_local_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,23 @@ would leak into the next query; `set_config(name, value, is_local => true)` does
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Annotated, Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from lib.errors import InvalidInput
 from lib.limits import IntRange
+from lib.vectors.index_methods import (
+    IndexMethod,
+    IterativeScan,
+    index_methods,
+    method_with_parameter,
+)
 
-# pgvector README, "HNSW", "IVFFlat" and "Reference"; the source's HNSW_*/IVFFLAT_* constants.
-LISTS = IntRange(1, 32768, 100)
-PROBES = IntRange(1, 32768, 1)
-M = IntRange(2, 100, 16)
-EF_CONSTRUCTION = IntRange(4, 1000, 64)
-EF_SEARCH = IntRange(1, 1000, 40)
 MAX_SCAN_TUPLES = IntRange(1, 2**31 - 1, 20_000)
 # Ours: more than that is an export, not a search.
 RESULT_LIMIT = IntRange(1, 10_000, 10)
@@ -31,14 +33,6 @@ OVERSAMPLING = IntRange(1, 1000, 10)
 
 
 ITERATIVE_SCAN_SINCE = (0, 8)
-
-
-class IterativeScan(StrEnum):
-    """Whether an index scan goes on when a filter left too few rows (pgvector ≥ 0.8)."""
-
-    OFF = "off"
-    STRICT = "strict_order"
-    RELAXED = "relaxed_order"
 
 
 class Scan(StrEnum):
@@ -61,50 +55,118 @@ _SCAN_SETTINGS: dict[Scan, dict[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, init=False)
 class SearchSettings:
-    """How one search uses the index; None leaves the server's own value.
+    """How one search uses the index; what is not named keeps the server's own value.
 
-    iterative_scan: for IVFFlat only OFF and RELAXED exist; STRICT means RELAXED there.
+    ``SearchSettings(ef_search=100)`` names the search parameter of an index method, whichever is
+    registered. Raises InvalidInput, LimitExceeded.
     """
 
-    probes: int | None = None
-    ef_search: int | None = None
+    parameters: Mapping[str, int]
+    """Search parameters by name, in the order of their methods."""
     iterative_scan: IterativeScan | None = None
+    """A method that cannot scan on in strict order does so in relaxed order."""
     max_scan_tuples: int | None = None
     scan: Scan = Scan.AUTO
 
-    def __post_init__(self) -> None:
-        for limits, value, name in (
-            (PROBES, self.probes, "probes"),
-            (EF_SEARCH, self.ef_search, "ef_search"),
-            (MAX_SCAN_TUPLES, self.max_scan_tuples, "max_scan_tuples"),
-        ):
-            if value is not None:
-                limits.check(value, name)
-        if self.scan is Scan.EXACT and not (self.probes is None and self.ef_search is None):
+    def __init__(
+        self,
+        parameters: Mapping[str, int] | None = None,
+        iterative_scan: IterativeScan | None = None,
+        max_scan_tuples: int | None = None,
+        scan: Scan = Scan.AUTO,
+        **named: int | None,
+    ) -> None:
+        """named: search parameters by name; None for one that keeps the server's value."""
+        for name in named:
+            method_with_parameter(name)
+        given = {**(parameters or {}), **named}
+        chosen = {
+            parameter.name: parameter.range.check(value, parameter.name)
+            for parameter in (method.search_parameter for method in index_methods())
+            if (value := given.get(parameter.name)) is not None
+        }
+        if max_scan_tuples is not None:
+            MAX_SCAN_TUPLES.check(max_scan_tuples, "max_scan_tuples")
+        if scan is Scan.EXACT and chosen:
             raise InvalidInput(
                 "An exact scan uses no index, so probes and ef_search mean nothing to it.",
                 hint="Choose either the exact scan or an index setting.",
                 field="scan",
             )
+        object.__setattr__(self, "parameters", chosen)
+        object.__setattr__(self, "iterative_scan", iterative_scan)
+        object.__setattr__(self, "max_scan_tuples", max_scan_tuples)
+        object.__setattr__(self, "scan", scan)
+
+    def __hash__(self) -> int:
+        return hash(
+            (*self.parameters.items(), self.iterative_scan, self.max_scan_tuples, self.scan)
+        )
+
+    def value_of(self, method: IndexMethod) -> int | None:
+        """Of the method's search parameter; None where the server's own value holds."""
+        return self.parameters.get(method.search_parameter.name)
+
+    def with_value(self, method: IndexMethod, value: int | None) -> SearchSettings:
+        """The same with another value of the method's search parameter."""
+        parameters = {**self.parameters, method.search_parameter.name: value}
+        return replace(
+            self, parameters={name: chosen for name, chosen in parameters.items() if chosen}
+        )
+
+    def for_method(self, method: IndexMethod) -> SearchSettings:
+        """The same without the search parameters of other methods."""
+        value = self.value_of(method)
+        return replace(self, parameters={}).with_value(method, value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Each search parameter by its name beside the other settings; None where it is not set."""
+        names = [method.search_parameter.name for method in index_methods()]
+        return {
+            **{name: self.parameters.get(name) for name in names},
+            "iterative_scan": self.iterative_scan and self.iterative_scan.value,
+            "max_scan_tuples": self.max_scan_tuples,
+            "scan": self.scan.value,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SearchSettings:
+        """What :meth:`to_json` gave; a name that is missing takes the default. Raises InvalidInput,
+        LimitExceeded, and ValueError for an unknown scan."""
+        values = dict(document)
+        scan, iterative = values.pop("scan", Scan.AUTO), values.pop("iterative_scan", None)
+        return cls(
+            **values,
+            scan=Scan(scan),
+            iterative_scan=None if iterative is None else IterativeScan(iterative),
+        )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, handler: Any) -> Any:
+        """In the JSON of a value that holds settings they are as :meth:`to_json` writes them."""
+        from pydantic import PlainSerializer, PlainValidator  # only where JSON is written
+
+        def read(value: Any) -> SearchSettings:
+            return value if isinstance(value, cls) else cls.from_json(value)
+
+        form = Annotated[Any, PlainValidator(read), PlainSerializer(cls.to_json)]
+        return handler.generate_schema(form)
 
     def server_settings(self) -> dict[str, str]:
         """PostgreSQL's names → values, only those that were chosen."""
         chosen = dict(_SCAN_SETTINGS[self.scan])
-        if self.probes is not None:
-            chosen["ivfflat.probes"] = str(self.probes)
-        if self.ef_search is not None:
-            chosen["hnsw.ef_search"] = str(self.ef_search)
-        if self.iterative_scan is not None:
-            relaxed_only = IterativeScan.RELAXED.value
-            off = IterativeScan.OFF
-            chosen["hnsw.iterative_scan"] = self.iterative_scan.value
-            chosen["ivfflat.iterative_scan"] = (
-                off.value if self.iterative_scan is off else relaxed_only
-            )
-        if self.max_scan_tuples is not None:
-            chosen["hnsw.max_scan_tuples"] = str(self.max_scan_tuples)
+        for method in index_methods():
+            value = self.value_of(method)
+            if value is not None:
+                chosen[method.search_parameter.setting] = str(value)
+        for method in index_methods():
+            if self.iterative_scan is not None and method.iterative_scans:
+                scan = method.nearest_scan(self.iterative_scan)
+                chosen[method.iterative_scan_setting] = scan.value
+            if self.max_scan_tuples is not None and method.max_scan_tuples_setting:
+                chosen[method.max_scan_tuples_setting] = str(self.max_scan_tuples)
         return chosen
 
 

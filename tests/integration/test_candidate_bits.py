@@ -19,7 +19,7 @@ from lib.settings import Settings
 from lib.store.candidates import Candidate, CandidateStorage, parse_candidate
 from lib.store.database import Database
 from lib.vectors.distance import Distance, FloatArray, Storage
-from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import SearchResult
 from lib.vectors.statements import candidate_statement
@@ -75,7 +75,7 @@ def test_hamming_finds_and_the_full_vectors_rank(
 ) -> None:
     vectors = random_vectors(400, 64).astype(np.float16).astype(np.float32)
     library = Library(database, vectors, distance=distance, storage=storage, dimensions=64)
-    flat = library.build(IVFFlat(lists=4), BIT)
+    flat = library.build(IVFFLAT.spec(lists=4), BIT)
     assert flat.table.storage is storage  # the full vectors, as the collection stores them
     k, ranked_anew = 3, 0
     for query in random_vectors(10, 64, seed=8).astype(np.float16).astype(np.float32):
@@ -95,7 +95,7 @@ def test_hamming_finds_and_the_full_vectors_rank(
 def test_a_graph_of_bits_is_certified_and_finds_nearly_all(database: Database) -> None:
     vectors = clustered(1000)
     library = Library(database, vectors)
-    graph = library.build(HNSW(), BIT)
+    graph = library.build(HNSW.spec(), BIT)
     assert graph.name == "HNSW m 16, ef_construction 64, bit, re-ranked"
     ((definition,),) = library.ask(
         f"SELECT indexdef FROM pg_indexes WHERE tablename = '{graph.table.name}'"
@@ -114,7 +114,7 @@ def test_a_graph_of_bits_is_certified_and_finds_nearly_all(database: Database) -
 def test_filters_are_applied_before_the_bits_are_cut(database: Database) -> None:
     vectors = clustered(400)
     library = Library(database, vectors)
-    flat = library.build(IVFFlat(lists=4), BIT)
+    flat = library.build(IVFFLAT.spec(lists=4), BIT)
     odd = [n for n in range(400) if n % 2 and n % 10 == 3]
     distances = expected_distances(vectors, vectors[3], Distance.COSINE)
     expected = sorted(odd, key=lambda n: distances[n])[:5]
@@ -124,7 +124,7 @@ def test_filters_are_applied_before_the_bits_are_cut(database: Database) -> None
 
 def test_it_is_not_certified_where_the_index_did_not_answer(database: Database) -> None:
     library = Library(database, clustered(300))
-    flat = library.build(IVFFlat(lists=4), BIT)
+    flat = library.build(IVFFLAT.spec(lists=4), BIT)
     query = library.vectors[0]
 
     def certified(settings: SearchSettings) -> bool:
@@ -140,7 +140,7 @@ def test_it_is_not_certified_where_the_index_did_not_answer(database: Database) 
 def test_the_exact_table_compares_every_row_in_full(database: Database) -> None:
     vectors = clustered(300)
     library = Library(database, vectors)
-    flat = library.build(IVFFlat(lists=4), BIT)
+    flat = library.build(IVFFLAT.spec(lists=4), BIT)
     exact = replace(flat, table=flat.exact_table)
     for query in clustered(5, seed=8):
         truth = np.argsort(expected_distances(vectors, query, Distance.COSINE))[:20]
@@ -154,7 +154,7 @@ def test_a_request_goes_through_it(database: Database, mode: Mode) -> None:
     """More rows are wanted of the index than ef_search is by itself."""
     vectors = clustered(500)
     library = Library(database, vectors)
-    graph = library.build(HNSW(), BIT)
+    graph = library.build(HNSW.spec(), BIT)
     service = SearchService(database, Settings(_env_file=None))
     request = SearchRequest(
         "text 7", mode, limit=20, pool=20, candidate_id=graph.id, with_plan=True
@@ -218,5 +218,5 @@ def test_bits_are_the_way_out_for_what_is_too_wide(database: Database) -> None:
     with pytest.raises(IndexRefused, match="4,001 dimensions") as refused:
         check(wide, "hnsw@halfvec")
     assert "bits up to 64,000" in refused.value.hint
-    built = wide.build(HNSW(), BIT)
+    built = wide.build(HNSW.spec(), BIT)
     assert built.rows == 20

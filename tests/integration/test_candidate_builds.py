@@ -10,7 +10,7 @@ from lib.store.candidates import list_candidates, parse_candidate
 from lib.store.database import Database
 from lib.store.jobs import JobStatus
 from lib.vectors.distance import Storage
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import index_methods
 from tests.integration.candidates_fixture import Library, clustered
 
 
@@ -24,7 +24,7 @@ def test_they_are_built_one_after_the_other(database: Database) -> None:
     ended = database.run(library.jobs.wait(job.id, 60))
     assert ended.status is JobStatus.DONE, ended.error
     found = database.query(list_candidates, library.collection)
-    assert {candidate.kind for candidate in found} == set(IndexKind)
+    assert {candidate.method for candidate in found} == set(index_methods())
     assert all(candidate.ready and candidate.rows == 200 for candidate in found)
 
 

@@ -27,8 +27,6 @@ from lib.lab.estimates import (
     MIB,
     check_spec,
     estimate,
-    hnsw_memory_bytes,
-    ivfflat_memory_bytes,
     look_at,
 )
 from lib.store.candidates import (
@@ -41,10 +39,11 @@ from lib.store.candidates import (
 from lib.store.database import Database
 from lib.store.jobs import JobStatus
 from lib.store.url import connect_arguments
-from lib.vectors.build import LOADING_PHASE, BuildProgress, build_index
+from lib.vectors.build import BuildProgress, build_index
 from lib.vectors.catalog import list_indexes
 from lib.vectors.distance import Distance
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_costs import hnsw_memory_bytes, ivfflat_memory_bytes
+from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import BuildSettings
 
 
@@ -93,11 +92,13 @@ def test_the_memory_is_what_the_server_says(database: Database) -> None:
 
     samples_alone = BuildSettings(3, 0)  # their room is looked at before what they are used for
     with pytest.raises(DatabaseProblem, match="memory required is") as refused:
-        database.run(build_index(database.engine, table, IVFFlat(100), settings=samples_alone))
+        database.run(
+            build_index(database.engine, table, IVFFLAT.spec(lists=100), settings=samples_alone)
+        )
     (megabytes,) = re.findall(r"memory required is (\d+) MB", str(refused.value))
     assert int(megabytes) == ivfflat_memory_bytes(2500, held, 100) // MIB + 1
 
-    spec = HNSW(m=8, ef_construction=16)
+    spec = HNSW.spec(m=8, ef_construction=16)
     built = database.run(build_index(database.engine, table, spec, settings=small))
     (fitted,) = re.findall(r"after (\d+) tuples", " ".join(built.notices))
     assert hnsw_memory_bytes(int(fitted), held, 8) == pytest.approx(MIB, rel=0.1)
@@ -166,7 +167,7 @@ def test_the_notice_of_a_full_memory_comes_while_it_builds(database: Database) -
         build_index(
             database.engine,
             table,
-            HNSW(m=24, ef_construction=400),
+            HNSW.spec(m=24, ef_construction=400),
             settings=BuildSettings(1, 0),
             on_progress=note,
             poll_seconds=0.05,
@@ -178,7 +179,7 @@ def test_the_notice_of_a_full_memory_comes_while_it_builds(database: Database) -
     builds = "SELECT count(*) FROM pg_stat_progress_create_index WHERE datname = current_database()"
     wait_for(lambda: library.ask(builds) == [(0,)])
     assert database.query(list_indexes, table) == []
-    done = [each.rows_done for each in seen if each.phase == LOADING_PHASE]
+    done = [each.rows_done for each in seen if each.phase == "Loading rows"]
     assert done == sorted(done)
     assert 0 < done[-1] < 6000
 
@@ -190,7 +191,7 @@ def test_the_job_tells_each_candidate_and_phase(database: Database) -> None:
     async def note(step: BuildStep) -> None:
         steps.append(step)
 
-    job = library.start(HNSW())  # a candidate belongs to a job
+    job = library.start(HNSW.spec())  # a candidate belongs to a job
     database.run(library.jobs.wait(job.id))
     for text in ("ivfflat:lists=5", "hnsw@bit"):
         steps.clear()
@@ -210,7 +211,7 @@ def test_a_cancel_while_copying_leaves_nothing(migrated_url: URL, database: Data
     library = Library(database, clustered(100))
     documents = library.collection.table.qualified_name
     spec = spec_of(library, "hnsw")
-    job_id = library.start(HNSW()).id
+    job_id = library.start(HNSW.spec()).id
     database.run(library.jobs.wait(job_id))
     (ready,) = library.candidates()
 
@@ -242,7 +243,9 @@ def test_a_cancel_while_copying_leaves_nothing(migrated_url: URL, database: Data
 
 def test_one_that_is_there_need_not_be_built_again(database: Database) -> None:
     library = Library(database, clustered(60))
-    first, second = (library.build(HNSW(), storage) for storage in (None, CandidateStorage.BIT))
+    first, second = (
+        library.build(HNSW.spec(), storage) for storage in (None, CandidateStorage.BIT)
+    )
 
     def ready(text: str) -> uuid.UUID | None:
         found = database.query(find_ready, library.collection, spec_of(library, text))
@@ -252,7 +255,7 @@ def test_one_that_is_there_need_not_be_built_again(database: Database) -> None:
     assert ready("hnsw@bit") == second.id
     assert ready("hnsw@halfvec") is None
     assert ready("hnsw:m=8") is None
-    newer = library.build(HNSW())
+    newer = library.build(HNSW.spec())
     assert ready("hnsw") == newer.id
     found = library.candidates()
     (taken,) = library.ask(

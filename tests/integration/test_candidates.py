@@ -41,7 +41,7 @@ from lib.store.jobs import JobStatus
 from lib.store.url import connect_arguments
 from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.hybrid import Fusion, HybridQuery
-from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat, parse_spec_text
+from lib.vectors.index_methods import HNSW, IVFFLAT, parse_spec_text
 from lib.vectors.search import (
     SearchResult,
     hybrid_search,
@@ -54,8 +54,8 @@ from lib.vectors.tuning import Scan, SearchSettings
 
 def test_a_candidate_is_a_copy_with_one_index(database: Database) -> None:
     library = Library(database, [*clustered(300), None, None])
-    flat = library.build(IVFFlat(lists=10))
-    graph = library.build(HNSW(m=4, ef_construction=16))
+    flat = library.build(IVFFLAT.spec(lists=10))
+    graph = library.build(HNSW.spec(m=4, ef_construction=16))
 
     assert library.tables() == {flat.table.name, graph.table.name}
     assert flat.table.name != graph.table.name
@@ -82,16 +82,16 @@ def test_a_candidate_is_a_copy_with_one_index(database: Database) -> None:
 
 def test_the_same_index_twice_gets_its_own_table_and_name(database: Database) -> None:
     library = Library(database, clustered(50))
-    first, second = (library.build(HNSW(m=4, ef_construction=8)) for _ in range(2))
+    first, second = (library.build(HNSW.spec(m=4, ef_construction=8)) for _ in range(2))
     assert first.table.name != second.table.name
     assert second.name == f"{first.name} (2)"
-    assert newest_ready(library.candidates(), IndexKind.HNSW) == second
-    assert newest_ready(library.candidates(), IndexKind.IVFFLAT) is None
+    assert newest_ready(library.candidates(), HNSW) == second
+    assert newest_ready(library.candidates(), IVFFLAT) is None
 
 
 def test_a_candidate_of_halves(database: Database) -> None:
     library = Library(database, clustered(100), distance=Distance.L2)
-    half = library.build(HNSW(), CandidateStorage.HALFVEC)
+    half = library.build(HNSW.spec(), CandidateStorage.HALFVEC)
     assert half.name == "HNSW m 16, ef_construction 64, halfvec"
     (kind,) = library.ask(
         f"SELECT pg_typeof(embedding)::text FROM {half.table.qualified_name} LIMIT 1"
@@ -105,33 +105,33 @@ def test_a_candidate_of_halves(database: Database) -> None:
 
 def test_a_write_makes_it_stale_and_building_again_fresh(database: Database) -> None:
     library = Library(database, clustered(60))
-    before = library.build(HNSW())
+    before = library.build(HNSW.spec())
     library.add(clustered(1, seed=9), first=60)
     (listed,) = library.candidates()
     assert listed.id == before.id
     assert listed.stale
-    after = library.build(HNSW())
+    after = library.build(HNSW.spec())
     assert (after.stale, after.rows) == (False, 61)
-    assert newest_ready(library.candidates(), IndexKind.HNSW) == after
+    assert newest_ready(library.candidates(), HNSW) == after
 
 
 def test_what_is_refused_is_refused_before_copying(database: Database) -> None:
     library = Library(database, [*clustered(20), None])
     with pytest.raises(IndexRefused, match="20 rows cannot give 21 lists"):
-        library.start(IVFFlat(lists=21))
+        library.start(IVFFLAT.spec(lists=21))
     wide = Library(database, [], dimensions=2001, name="Wide")
     with pytest.raises(IndexRefused, match="2,001 dimensions") as refused:
-        wide.start(HNSW())
+        wide.start(HNSW.spec())
     assert "halfvec" in refused.value.hint
     with pytest.raises(IndexRefused, match="no row with an embedding"):
-        wide.start(HNSW(), CandidateStorage.HALFVEC)
+        wide.start(HNSW.spec(), CandidateStorage.HALFVEC)
     assert library.ask("SELECT count(*) FROM vecscope.jobs") == [(0,)]
     assert library.ask("SELECT count(*) FROM vecscope.candidates") == [(0,)]
 
 
 def test_a_wide_collection_has_its_way_out_in_halves(database: Database) -> None:
     library = Library(database, np.eye(3, 2001, dtype=np.float32), dimensions=2001)
-    assert library.build(HNSW(), CandidateStorage.HALFVEC).rows == 3
+    assert library.build(HNSW.spec(), CandidateStorage.HALFVEC).rows == 3
 
 
 def test_a_failed_build_says_why_and_leaves_no_table(database: Database) -> None:
@@ -139,7 +139,7 @@ def test_a_failed_build_says_why_and_leaves_no_table(database: Database) -> None
     vectors = clustered(30)
     vectors[7, 0] = 1e6
     library = Library(database, vectors)
-    job = library.start(HNSW(), CandidateStorage.HALFVEC)
+    job = library.start(HNSW.spec(), CandidateStorage.HALFVEC)
     ended = database.run(library.jobs.wait(job.id))
     assert ended.status is JobStatus.FAILED
     (failed,) = library.candidates()
@@ -147,7 +147,7 @@ def test_a_failed_build_says_why_and_leaves_no_table(database: Database) -> None
     assert "out of range for type halfvec" in (failed.error or "")
     assert "out of range for type halfvec" in (ended.error or "")
     assert library.tables() == set()
-    good = library.build(HNSW())
+    good = library.build(HNSW.spec())
     assert [c.id for c in library.candidates()] == [good.id]  # the failed one is replaced
 
 
@@ -196,7 +196,7 @@ def ids(result: SearchResult) -> list[int]:
 def test_its_recall_is_what_numpy_says(database: Database) -> None:
     """All lists are the exact answer; one list is what lies in the list that is nearest."""
     library = Library(database, clustered(2000))
-    flat, graph = library.build(IVFFlat(lists=40)), library.build(HNSW())
+    flat, graph = library.build(IVFFLAT.spec(lists=40)), library.build(HNSW.spec())
     rng = np.random.default_rng(1)
     recalls = {"one list": 0.0, "graph": 0.0}
     queries = rng.standard_normal((20, DIMENSIONS)).astype(np.float32)
@@ -220,7 +220,7 @@ def test_its_recall_is_what_numpy_says(database: Database) -> None:
 
 def test_filters_and_thresholds_go_through_it(database: Database) -> None:
     library = Library(database, clustered(500))
-    flat = library.build(IVFFlat(lists=5))
+    flat = library.build(IVFFLAT.spec(lists=5))
     query = library.vectors[3]
     order = nearest(library, query, 500)
     odd_on_shelf_3 = [n for n in order if n % 10 == 3]
@@ -237,7 +237,7 @@ def test_filters_and_thresholds_go_through_it(database: Database) -> None:
 def test_a_hybrid_goes_through_it(database: Database) -> None:
     """The vector leg is the candidate's, the text leg the collection's; halves cost some digits."""
     library = Library(database, clustered(300))
-    half = library.build(IVFFlat(lists=4), CandidateStorage.HALFVEC)
+    half = library.build(IVFFLAT.spec(lists=4), CandidateStorage.HALFVEC)
     query = library.vectors[3]
     found = search(library, half, query, probes=4, text="7", pool=5, limit=6)
     assert sorted(ids(found)) == sorted({*nearest(library, query, 5), 7})
@@ -248,7 +248,7 @@ def test_a_hybrid_goes_through_it(database: Database) -> None:
 
 def test_documents_that_are_gone_are_told(database: Database) -> None:
     library = Library(database, clustered(100))
-    flat = library.build(IVFFlat(lists=2))
+    flat = library.build(IVFFLAT.spec(lists=2))
     query = library.vectors[0]
     truth = nearest(library, query, 10)
     library.ask(
@@ -262,7 +262,7 @@ def test_documents_that_are_gone_are_told(database: Database) -> None:
 
 def test_a_request_names_its_candidate(database: Database) -> None:
     library = Library(database, clustered(300))
-    flat = library.build(IVFFlat(lists=10))
+    flat = library.build(IVFFLAT.spec(lists=10))
     service = SearchService(database, Settings(_env_file=None))
     request = SearchRequest("text 5", Mode.SIMILARITY, candidate_id=flat.id, with_plan=True)
     query = library.vectors[5]
@@ -289,7 +289,7 @@ def test_a_request_names_its_candidate(database: Database) -> None:
 def slow(library: Library) -> HNSW:
     """A build that takes seconds for the rows there are."""
     assert len(library.vectors) >= 4000
-    return HNSW(m=24, ef_construction=300)
+    return HNSW.spec(m=24, ef_construction=300)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -317,7 +317,7 @@ def test_a_cancelled_build_leaves_nothing(database: Database) -> None:
     with pytest.raises(Busy, match="is being built"):
         database.query(drop_candidate, building)
     with pytest.raises(Busy, match="still running"):
-        library.start(HNSW())
+        library.start(HNSW.spec())
 
     database.run(library.jobs.cancel(job.id))
     assert database.run(library.jobs.wait(job.id)).status is JobStatus.CANCELLED
@@ -384,7 +384,7 @@ def test_kill_9_in_the_middle_is_cleaned_up(database: Database) -> None:
 
 def test_cleaning_up_leaves_running_builds_and_finished_ones_alone(database: Database) -> None:
     library = Library(database, clustered(6000))
-    ready = library.build(IVFFlat(lists=10))
+    ready = library.build(IVFFLAT.spec(lists=10))
     job = library.start(slow(library))
     wait_for(lambda: is_building(library))
     assert database.run(clean_interrupted(database)) == []
@@ -399,7 +399,7 @@ def test_cleaning_up_leaves_running_builds_and_finished_ones_alone(database: Dat
 
 def test_found_and_dropped_by_name_or_id(database: Database) -> None:
     library = Library(database, clustered(30))
-    candidate = library.build(HNSW())
+    candidate = library.build(HNSW.spec())
     for wanted in (candidate.id, str(candidate.id), candidate.name.upper()):
         assert database.query(get_candidate, library.collection, wanted) == candidate
     with pytest.raises(NotFound) as missing:
@@ -413,8 +413,8 @@ def test_found_and_dropped_by_name_or_id(database: Database) -> None:
 
 def test_they_go_with_their_collection(database: Database) -> None:
     library, other = (Library(database, clustered(30), name=name) for name in ("A", "B"))
-    library.build(HNSW())
-    kept = other.build(HNSW())
+    library.build(HNSW.spec())
+    kept = other.build(HNSW.spec())
     database.query(drop_collection, library.collection)
     assert library.tables() == {kept.table.name}
     assert library.ask("SELECT table_name FROM vecscope.candidates") == [(kept.table.name,)]
@@ -422,8 +422,8 @@ def test_they_go_with_their_collection(database: Database) -> None:
 
 def test_down_and_up_with_a_candidate(migrated_url: URL, database: Database) -> None:
     library = Library(database, clustered(30))
-    kept = library.build(HNSW())
-    library.build(HNSW(), CandidateStorage.BIT)
+    kept = library.build(HNSW.spec())
+    library.build(HNSW.spec(), CandidateStorage.BIT)
     database.close()
     migrations.downgrade(migrated_url, "008")  # which knows no bits
     with psycopg.connect(**connect_arguments(migrated_url)) as connection:
@@ -447,10 +447,12 @@ def test_down_and_up_with_a_candidate(migrated_url: URL, database: Database) -> 
 
 
 def test_index_texts() -> None:
-    assert parse_spec_text("ivfflat:lists=7", 10) == IVFFlat(lists=7)
-    assert parse_spec_text("ivfflat", 250_000) == IVFFlat(lists=250)
-    assert parse_spec_text("hnsw", 10) == HNSW()
-    assert parse_spec_text(" HNSW: m=8, ef_construction=32", 10) == HNSW(m=8, ef_construction=32)
+    assert parse_spec_text("ivfflat:lists=7", 10) == IVFFLAT.spec(lists=7)
+    assert parse_spec_text("ivfflat", 250_000) == IVFFLAT.spec(lists=250)
+    assert parse_spec_text("hnsw", 10) == HNSW.spec()
+    assert parse_spec_text(" HNSW: m=8, ef_construction=32", 10) == HNSW.spec(
+        m=8, ef_construction=32
+    )
     for wrong in ("flat", "hnsw:m=many", "hnsw:m", "hnsw:lists=10", "ivfflat:lists=0", ""):
         with pytest.raises(InvalidInput):
             parse_spec_text(wrong, 10)

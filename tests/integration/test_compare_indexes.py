@@ -27,7 +27,7 @@ from lib.store.candidates import CandidateStorage
 from lib.store.database import Database
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import Scan, SearchSettings
 
 ROWS, LISTS, K = 3000, 40, 10
@@ -97,7 +97,10 @@ def number(hit: Any) -> int:
 
 
 def test_the_preset_is_certified_and_compared(library: Library) -> None:
-    flat, graph = library.build(IVFFlat(LISTS)), library.build(HNSW(m=4, ef_construction=8))
+    flat, graph = (
+        library.build(IVFFLAT.spec(lists=LISTS)),
+        library.build(HNSW.spec(m=4, ef_construction=8)),
+    )
     columns = index_preset(library.collection, BASE, library.candidates())
     query = hard_query(library, columns[1])
     comparison = ask(library, query, columns)
@@ -143,7 +146,7 @@ def test_columns_of_any_kind_and_their_limits(library: Library) -> None:
 
 
 def test_the_xray_names_what_one_list_misses_and_the_probes_that_find_it(library: Library) -> None:
-    library.build(IVFFlat(LISTS))
+    library.build(IVFFLAT.spec(lists=LISTS))
     column = ColumnSettings(
         "IVFFlat",
         replace(BASE, candidate_id=library.candidates()[0].id, settings=SearchSettings(probes=1)),
@@ -175,7 +178,7 @@ def test_the_xray_names_what_one_list_misses_and_the_probes_that_find_it(library
 
 
 def test_the_xray_of_a_graph(library: Library) -> None:
-    library.build(HNSW(m=2, ef_construction=4))
+    library.build(HNSW.spec(m=2, ef_construction=4))
     column = ColumnSettings(
         "HNSW",
         replace(
@@ -198,7 +201,7 @@ def test_the_xray_of_a_graph(library: Library) -> None:
 def test_the_xray_of_the_collections_own_index_under_a_filter(library: Library) -> None:
     """Without iterative scan a filter leaves few: it is the filtered nearest that are missed."""
     database = library.database
-    database.run(build_index(database.engine, library.collection.table, IVFFlat(LISTS)))
+    database.run(build_index(database.engine, library.collection.table, IVFFLAT.spec(lists=LISTS)))
     request = replace(
         BASE, settings=SearchSettings(probes=2), filters=(parse_filter("category=odd"),)
     )
@@ -211,7 +214,7 @@ def test_the_xray_of_the_collections_own_index_under_a_filter(library: Library) 
 
 def test_the_xray_says_when_nothing_would_find_it(library: Library) -> None:
     """Added after the copy was made; and a copy of halves is judged by the true distances."""
-    library.build(IVFFlat(LISTS), CandidateStorage.HALFVEC)
+    library.build(IVFFLAT.spec(lists=LISTS), CandidateStorage.HALFVEC)
     query = library.vectors[11]
     library.add([query], first=ROWS)
     column = ColumnSettings("IVFFlat", replace(BASE, candidate_id=library.candidates()[0].id))
@@ -225,7 +228,7 @@ def test_the_xray_says_when_nothing_would_find_it(library: Library) -> None:
 
 
 def test_searches_are_bounded(library: Library) -> None:
-    library.build(IVFFlat(LISTS))
+    library.build(IVFFLAT.spec(lists=LISTS))
     column = ColumnSettings("IVFFlat", replace(BASE, candidate_id=library.candidates()[0].id))
     query = hard_query(library, column)
     (seen,) = look(library, query, column, max_searches=3).columns

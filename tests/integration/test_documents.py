@@ -36,7 +36,7 @@ from lib.store.collections import (
 from lib.store.jobs import Job, JobStatus
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec
 from tests.integration.loading_fixture import (
     DIMENSIONS,
     MODEL,
@@ -454,20 +454,20 @@ def build(shelf: Shelf, spec: IndexSpec) -> Job:
 
 def test_the_production_index_is_replaced_by_a_valid_one_only(shelf: Shelf, sql: Sql) -> None:
     shelf.load(table_of(ROWS))
-    first = build(shelf, HNSW())
+    first = build(shelf, HNSW.spec())
     assert first.status is JobStatus.DONE
     assert sql(_VALID) == [first.result["name"]]
 
-    refused = build(shelf, IVFFlat(lists=1000))  # more lists than rows
+    refused = build(shelf, IVFFLAT.spec(lists=1000))  # more lists than rows
     assert refused.status is JobStatus.FAILED
     assert "1,000 lists" in (refused.error or "")
     assert sql(_VALID) == [first.result["name"]]
 
-    second = build(shelf, IVFFlat(lists=10))
+    second = build(shelf, IVFFLAT.spec(lists=10))
     assert second.result["replaced"] == [first.result["name"]]
     assert sql(_VALID) == [second.result["name"]]
 
-    again = build(shelf, IVFFlat(lists=10))  # the same again, such as after many new rows
+    again = build(shelf, IVFFLAT.spec(lists=10))  # the same again, such as after many new rows
     assert sql(_VALID) == [again.result["name"]]
     assert again.result["name"] != second.result["name"]
 
@@ -479,6 +479,6 @@ def test_the_production_index_is_replaced_by_a_valid_one_only(shelf: Shelf, sql:
 
 
 def test_an_empty_collection_is_not_indexed(shelf: Shelf) -> None:
-    job = build(shelf, HNSW())
+    job = build(shelf, HNSW.spec())
     assert job.status is JobStatus.FAILED
     assert "no row with an embedding" in (job.error or "")

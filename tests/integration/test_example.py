@@ -128,7 +128,7 @@ def test_filters_limits_and_thresholds_hold_here_too(given: Vectors) -> None:
 
 def test_the_index_brings_as_many_as_are_asked_for(database: Database) -> None:
     given = Vectors(database, "Indexed", Distance.COSINE)
-    database.run(build_index(database.engine, given.collection.table, HNSW()))
+    database.run(build_index(database.engine, given.collection.table, HNSW.spec()))
     indexed = SearchRequest(
         "", Mode.SIMILARITY, 12, settings=SearchSettings(scan=Scan.INDEX), with_plan=True
     )

@@ -14,7 +14,7 @@ from lib.store.database import Database
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.hybrid import Fusion, HybridQuery, hybrid_statement
-from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec, IterativeScan
 from lib.vectors.search import is_category
 from lib.vectors.statements import (
     TextQuery,
@@ -24,7 +24,7 @@ from lib.vectors.statements import (
     threshold_statement,
 )
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 from tests.integration.vectors_fixture import (
     Fixture,
     execute,
@@ -52,7 +52,7 @@ def database(server_url: URL, template: str) -> Iterator[Database]:
 def large(database: Database) -> Fixture:
     """3,000 rows with an HNSW index by cosine: enough for the planner to take it."""
     fixture = filled(database, random_vectors(ROWS))
-    database.run(build_index(database.engine, fixture.table, HNSW(), name="by_cosine"))
+    database.run(build_index(database.engine, fixture.table, HNSW.spec(), name="by_cosine"))
     execute(database, 'ANALYZE "My Articles"')
     return fixture
 
@@ -240,7 +240,7 @@ def small_table(database: Database, spec: IndexSpec, rows: int) -> VectorTable:
 
 
 def test_a_small_table(database: Database) -> None:
-    table = small_table(database, HNSW(), 40)
+    table = small_table(database, HNSW.spec(), 40)
     found = look(database, table, nearest_statement(table, QUERY, 10))
     assert names(found.reasons) == [CheckName.TABLE_SIZE]
     assert "through the index" in found.reasons[0].words
@@ -255,7 +255,7 @@ def test_a_small_table(database: Database) -> None:
 
 
 def test_few_probes(database: Database) -> None:
-    table = small_table(database, IVFFlat(lists=25), 400)
+    table = small_table(database, IVFFLAT.spec(lists=25), 400)
     statement = nearest_statement(table, QUERY, 5)
     found = look(database, table, statement, SearchSettings(probes=1, scan=Scan.INDEX))
     assert names(found.warnings) == [CheckName.PROBES]

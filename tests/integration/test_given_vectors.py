@@ -196,10 +196,10 @@ def test_3072_dimensions_are_stored_as_vector_but_indexed_as_halfvec(query: Quer
     options: dict[str, Any] = {"model": NO_MODEL, "dimensions": 3072, "distance": Distance.L2}
     full = query(create_collection, "Full", storage=Storage.VECTOR, **options)
     with pytest.raises(IndexRefused, match=r"Store the embeddings as halfvec"):
-        check_buildable(full.table, HNSW(), 1000)
+        check_buildable(full.table, HNSW.spec(), 1000)
     half = query(create_collection, "Half", **options)
     assert half.storage is Storage.HALFVEC
-    check_buildable(half.table, HNSW(), 1000)
+    check_buildable(half.table, HNSW.spec(), 1000)
 
 
 # --- judged collections -------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from lib.lab.measure import (
     open_benchmark,
     open_benchmarks,
 )
-from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, Setting
+from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, SearchParameter
 from lib.lab.queries import QueryBatch, given_batch, sample_queries
 from lib.lab.truth import Truth, find_truth
 from lib.progress import Step
@@ -40,8 +40,8 @@ from lib.store.candidates import Candidate, CandidateStorage
 from lib.store.database import Database
 from lib.store.url import connect_arguments
 from lib.vectors.distance import Distance, FloatArray, Storage, vector_text
-from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
-from lib.vectors.tuning import IterativeScan, Scan
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec, IterativeScan
+from lib.vectors.tuning import Scan
 from tests.conftest import execute
 
 T = TypeVar("T")
@@ -148,7 +148,10 @@ BITS = (
     "binary_quantize('{{query}}'::vector) LIMIT 10 * {{limit}}) "
     "SELECT id FROM a ORDER BY embedding {operator} '{{query}}' LIMIT {{limit}}"
 )
-INDEXES = [(HNSW(2, 8), Setting(IndexKind.HNSW, 11)), (IVFFlat(40), Setting(IndexKind.IVFFLAT, 1))]
+INDEXES = [
+    (HNSW.spec(m=2, ef_construction=8), SearchParameter(HNSW, 11)),
+    (IVFFLAT.spec(lists=40), SearchParameter(IVFFLAT, 1)),
+]
 
 
 @pytest.fixture(scope="module", params=Distance)
@@ -164,7 +167,7 @@ def tied(shared: Database, request: pytest.FixtureRequest) -> Lab:
     ],
 )
 def test_recall_is_that_of_numpy_to_the_last_digit(
-    tied: Lab, storage: CandidateStorage, spec: HNSW | IVFFlat, setting: Setting
+    tied: Lab, storage: CandidateStorage, spec: IndexSpec, setting: SearchParameter
 ) -> None:
     lab, distance = tied, tied.collection.distance
     candidate = lab.library.build(spec, storage)
@@ -172,7 +175,7 @@ def test_recall_is_that_of_numpy_to_the_last_digit(
     form = BITS if storage is CandidateStorage.BIT else PLAIN
     sql = form.format(operator=OPERATORS[distance], where="")
     settings = {"enable_seqscan": "off", "enable_sort": "off"}
-    settings[f"{spec.kind.value}.{setting.parameter}"] = str(setting.value)
+    settings[f"{spec.method.name}.{setting.name}"] = str(setting.value)
     found = asked_apart(lab, candidate, sql, settings)
     wanted = recalls_apart(lab, found, range(1500))
     assert look.recalls.tolist() == wanted
@@ -190,10 +193,10 @@ def test_recall_is_that_of_numpy_to_the_last_digit(
 
 def test_equal_rows_are_hits_by_distance_and_not_by_id(shared: Database) -> None:
     library = Library(shared, with_ties(), name=f"{uuid.uuid4()}")
-    candidate = library.build(HNSW(16, 64))
+    candidate = library.build(HNSW.spec(m=16, ef_construction=64))
     lab = Lab(library, given=with_ties()[:1])  # 40 rows are as near as can be
     assert lab.truth.tied.tolist() == [True]
-    look = lab.with_bench(candidate, lambda bench: bench.look(Setting(IndexKind.HNSW, 100)))
+    look = lab.with_bench(candidate, lambda bench: bench.look(SearchParameter(HNSW, 100)))
     assert look.recalls.tolist() == [1.0]
     assert look.id_recalls[0] < 1  # which ten of the forty is chance
 
@@ -201,9 +204,9 @@ def test_equal_rows_are_hits_by_distance_and_not_by_id(shared: Database) -> None
 @pytest.mark.parametrize("iterative", [IterativeScan.OFF, IterativeScan.RELAXED])
 def test_a_filter(shared: Database, iterative: IterativeScan) -> None:
     library = Library(shared, with_ties(), name=f"{uuid.uuid4()}")
-    candidate = library.build(HNSW(4, 16))
+    candidate = library.build(HNSW.spec(m=4, ef_construction=16))
     lab = Lab(library, "category=even", "shelf=4")
-    setting = Setting(IndexKind.HNSW, 12, iterative)
+    setting = SearchParameter(HNSW, 12, iterative)
     look = lab.with_bench(candidate, lambda bench: bench.look(setting))
     where = "WHERE category = 'even' AND (metadata ->> 'shelf')::int = 4"
     settings = {
@@ -225,9 +228,9 @@ def test_recall_is_by_what_there_is(shared: Database) -> None:
     """Six rows pass the filter, so that six is all."""
     vectors = clustered(60)
     library = Library(shared, vectors, name=f"{uuid.uuid4()}")
-    candidate = library.build(HNSW(16, 64))
+    candidate = library.build(HNSW.spec(m=16, ef_construction=64))
     lab = Lab(library, "shelf=4", given=vectors[:5] + 0.01)
-    look = lab.with_bench(candidate, lambda bench: bench.look(Setting(IndexKind.HNSW, 100)))
+    look = lab.with_bench(candidate, lambda bench: bench.look(SearchParameter(HNSW, 100)))
     assert lab.truth.found.tolist() == [6] * 5
     assert look.recalls.tolist() == [1.0] * 5
     assert look.short == 0
@@ -237,14 +240,14 @@ def test_a_collection_of_halves(shared: Database) -> None:
     vectors = with_ties()
     library = Library(shared, vectors, storage=Storage.HALFVEC, name=f"{uuid.uuid4()}")
     lab = Lab(library, given=vectors[300:340] + 0.003)
-    look = lab.with_bench(None, lambda bench: bench.look(Setting(None)))
+    look = lab.with_bench(None, lambda bench: bench.look(SearchParameter(None)))
     assert look.recalls.tolist() == [1.0] * 40  # what is asked for is asked in halves too
 
 
 def test_the_exact_scan_finds_all(shared: Database) -> None:
     library = Library(shared, with_ties(), name=f"{uuid.uuid4()}")
     lab = Lab(library, "category=odd")
-    measured = lab.with_bench(None, lambda bench: bench.measure(Setting(None), 1))
+    measured = lab.with_bench(None, lambda bench: bench.measure(SearchParameter(None), 1))
     assert measured.candidate == EXACT_NAME
     assert (measured.recalls == 1).all()
     assert (measured.certified, measured.plan_index) == (True, None)
@@ -261,11 +264,11 @@ def lab(shared: Database) -> Lab:
 
 @pytest.fixture(scope="module")
 def hnsw(lab: Lab) -> Candidate:
-    return lab.library.build(HNSW(8, 32))
+    return lab.library.build(HNSW.spec(m=8, ef_construction=32))
 
 
 def test_several_candidates_and_settings_in_mixed_rounds(lab: Lab, hnsw: Candidate) -> None:
-    ivfflat = lab.library.build(IVFFlat(20))
+    ivfflat = lab.library.build(IVFFLAT.spec(lists=20))
     steps: list[Step] = []
 
     async def work() -> list[Measurement]:
@@ -278,9 +281,9 @@ def test_several_candidates_and_settings_in_mixed_rounds(lab: Lab, hnsw: Candida
 
             return await measure_all(
                 [
-                    (one, Setting(IndexKind.HNSW, 11)),
-                    (two, Setting(IndexKind.IVFFLAT, 20)),
-                    (one, Setting(IndexKind.HNSW, 200)),
+                    (one, SearchParameter(HNSW, 11)),
+                    (two, SearchParameter(IVFFLAT, 20)),
+                    (one, SearchParameter(HNSW, 200)),
                 ],
                 2,
                 seed=3,
@@ -318,9 +321,7 @@ def test_the_best_round_of_ann_benchmarks(lab: Lab, hnsw: Candidate) -> None:
     """Of the same rounds, the best is no slower than the median of them in any figure's mean."""
     best = lab.with_bench(
         hnsw,
-        lambda bench: bench.measure(
-            Setting(IndexKind.HNSW, 40), 3, protocol=Protocol.ANN_BENCHMARKS
-        ),
+        lambda bench: bench.measure(SearchParameter(HNSW, 40), 3, protocol=Protocol.ANN_BENCHMARKS),
     )
     assert best.rounds == 3
     # One round counts: the latencies of the queries are those that the figures are of.
@@ -363,14 +364,14 @@ def test_the_environment(lab: Lab, server_url: URL) -> None:
 # --- certificates --------------------------------------------------------------------------------
 
 
-def low(candidate: Candidate) -> Setting:
-    return Setting(candidate.kind, 11)
+def low(candidate: Candidate) -> SearchParameter:
+    return SearchParameter(candidate.kind, 11)
 
 
 def test_not_certified_where_the_planner_prefers_to_compare_every_row(shared: Database) -> None:
     """200 rows are compared sooner than an index is looked into."""
     library = Library(shared, clustered(200), name=f"{uuid.uuid4()}")
-    candidate = library.build(HNSW(8, 32))
+    candidate = library.build(HNSW.spec(m=8, ef_construction=32))
     lab = Lab(library)
     left = lab.with_bench(candidate, lambda bench: bench.measure(low(candidate), 1), scan=Scan.AUTO)
     assert not left.certified
@@ -382,7 +383,7 @@ def test_not_certified_where_the_planner_prefers_to_compare_every_row(shared: Da
 
 def test_not_certified_where_index_scans_are_disabled(database: Database) -> None:
     library = Library(database, clustered(1500))
-    candidate = library.build(HNSW(8, 32))
+    candidate = library.build(HNSW.spec(m=8, ef_construction=32))
     lab = Lab(library)
     name = database.url.database
     execute(database.url, f"ALTER DATABASE {name} SET enable_indexscan = off")
@@ -395,7 +396,7 @@ def test_not_certified_where_index_scans_are_disabled(database: Database) -> Non
 
 def test_not_certified_where_the_index_is_dropped_before(database: Database) -> None:
     library = Library(database, clustered(300))
-    candidate = library.build(HNSW(8, 32))
+    candidate = library.build(HNSW.spec(m=8, ef_construction=32))
     lab = Lab(library)
     execute(database.url, f"DROP INDEX vecscope.{candidate.index_name}")
     measured = lab.with_bench(candidate, lambda bench: bench.measure(low(candidate), 1))
@@ -406,7 +407,7 @@ def test_not_certified_where_the_index_is_dropped_before(database: Database) -> 
 
 def test_not_certified_where_the_index_is_dropped_in_the_middle(database: Database) -> None:
     library = Library(database, clustered(300))
-    candidate = library.build(HNSW(8, 32))
+    candidate = library.build(HNSW.spec(m=8, ef_construction=32))
     lab = Lab(library)
 
     async def work() -> list[Measurement]:
@@ -431,7 +432,7 @@ def test_not_certified_where_the_index_is_dropped_in_the_middle(database: Databa
 
 def test_the_exact_scan_of_a_collection_that_changes_meanwhile(database: Database) -> None:
     library = Library(database, clustered(300))
-    candidate = library.build(HNSW(8, 32))
+    candidate = library.build(HNSW.spec(m=8, ef_construction=32))
     lab = Lab(library)
 
     async def work() -> list[Measurement]:
@@ -442,7 +443,7 @@ def test_the_exact_scan_of_a_collection_that_changes_meanwhile(database: Databas
                 if step.share == 1 / 4:
                     await asyncio.to_thread(change)
 
-            wanted = [(exact, Setting(None)), (copy, low(candidate))]
+            wanted = [(exact, SearchParameter(None)), (copy, low(candidate))]
             return await measure_all(wanted, 1, on_progress=write)
 
     def change() -> None:
@@ -460,7 +461,7 @@ def test_the_exact_scan_of_a_collection_that_changes_meanwhile(database: Databas
 
 def test_what_does_not_fit_is_refused(lab: Lab, hnsw: Candidate) -> None:
     with pytest.raises(InvalidInput, match="has no setting probes"):
-        lab.with_bench(hnsw, lambda bench: bench.look(Setting(IndexKind.IVFFLAT, 1)))
+        lab.with_bench(hnsw, lambda bench: bench.look(SearchParameter(IVFFLAT, 1)))
     other = lab.run(find_truth(lab.database, lab.collection, lab.batch.head(5), K))
 
     async def mixed() -> None:
@@ -475,7 +476,7 @@ def test_what_does_not_fit_is_refused(lab: Lab, hnsw: Candidate) -> None:
 
 def test_a_stale_candidate_is_refused(database: Database) -> None:
     library = Library(database, clustered(300))
-    candidate = library.build(HNSW(8, 32))
+    candidate = library.build(HNSW.spec(m=8, ef_construction=32))
     library.add(clustered(5), first=300)
     lab = Lab(library)  # the truth is of now
     with pytest.raises(InvalidInput, match="written to between the two"):
@@ -484,7 +485,7 @@ def test_a_stale_candidate_is_refused(database: Database) -> None:
 
 def test_a_dropped_table_is_said(database: Database) -> None:
     library = Library(database, clustered(300))
-    candidate = library.build(HNSW(8, 32))
+    candidate = library.build(HNSW.spec(m=8, ef_construction=32))
     lab = Lab(library)
     execute(database.url, f"DROP TABLE {candidate.table.qualified_name}")
     with pytest.raises(NotFound):

@@ -17,7 +17,7 @@ from candidates_fixture import DIMENSIONS, Library, clustered
 from lib.errors import AlreadyExists, Busy, IndexRefused, InvalidInput, NotFound
 from lib.lab.experiment import Experiment, ExperimentState
 from lib.lab.measure import open_benchmark
-from lib.lab.measurement import EXACT_NAME, Protocol, Setting
+from lib.lab.measurement import EXACT_NAME, Protocol, SearchParameter
 from lib.lab.queries import given_batch
 from lib.lab.recommend import recommend
 from lib.lab.repository import (
@@ -37,8 +37,7 @@ from lib.store.database import Database
 from lib.store.jobs import Job
 from lib.store.url import connect_arguments
 from lib.vectors.distance import Storage
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 
 GRAPH = "hnsw:m=4,ef_construction=16"
 LISTS = "ivfflat:lists=12"
@@ -159,14 +158,14 @@ def test_the_target_is_the_smallest_setting_that_reaches_it(database: Database) 
     assert batch is not None
     candidates = {each.id: each for each in library.candidates()}
 
-    async def lower_ends(facts: Any, setting: Setting, below: int) -> list[float]:
+    async def lower_ends(facts: Any, setting: SearchParameter, below: int) -> list[float]:
         """Of the recall, at the setting and at the one below it, measured anew."""
         truth = await find_truth(database, library.collection, batch, 10)
         async with open_benchmark(
             database, library.collection, candidates[facts.id], batch, truth, 10
         ) as bench:
             figures = [
-                await bench.recall_only(Setting(setting.kind, value))
+                await bench.recall_only(SearchParameter(setting.method, value))
                 for value in (setting.value, below)
             ]
         return [each.mean.low for each in figures]
@@ -177,7 +176,7 @@ def test_the_target_is_the_smallest_setting_that_reaches_it(database: Database) 
         assert setting is not None
         assert setting.value is not None
         assert setting in [each.setting for each in found.measurements_of(facts.name)]
-        lowest = 1 if facts.kind is IndexKind.IVFFLAT else 11  # its own row, and ten more
+        lowest = 1 if facts.method is IVFFLAT else 11  # its own row, and ten more
         below = max(setting.value - 1, lowest)
         at, under = database.run(lower_ends(facts, setting, below))
         just = 0.9 - 1e-12  # in other steps of addition it is still 0.9
@@ -212,14 +211,14 @@ def test_under_a_filter_each_way_to_scan_on_is_measured(database: Database) -> N
     assert found.data is not None
     assert found.data.selectivity == pytest.approx(0.1)
     scans = {
-        facts.kind: [
+        facts.method: [
             each.setting.iterative_scan for each in found.ordered if each.candidate == facts.name
         ]
         for facts in found.facts
     }
     assert scans == {
-        IndexKind.IVFFLAT: [IterativeScan.OFF, IterativeScan.RELAXED],
-        IndexKind.HNSW: list(IterativeScan),
+        IVFFLAT: [IterativeScan.OFF, IterativeScan.RELAXED],
+        HNSW: list(IterativeScan),
     }
     off, strict, relaxed = (each for each in found.ordered if each.candidate == found.facts[1].name)
     # 20 rows by the graph leave about 2 of 10; scanning on finds the rest.

@@ -18,7 +18,7 @@ from lib.errors import InvalidInput
 from lib.lab.apply import certify_on, check_applicable, start_applying
 from lib.lab.artifacts import indexed_table, takeaway
 from lib.lab.experiment import CandidateFacts, Experiment
-from lib.lab.measurement import Setting
+from lib.lab.measurement import SearchParameter
 from lib.lab.queries import sample_queries
 from lib.lab.recommend import Recommendation, recommend
 from lib.search.filters import Filter
@@ -32,7 +32,7 @@ from lib.store.jobs import Job
 from lib.store.url import connect_arguments
 from lib.vectors.catalog import IndexDescription, list_indexes
 from lib.vectors.distance import Distance, Storage, vector_text
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import SearchSettings
 from tests.unit import lab_tables
 
@@ -44,7 +44,7 @@ LISTS = "ivfflat:lists=20"
 def recommended(text: str, value: int, **spec: Any) -> tuple[Experiment, Recommendation]:
     """An experiment in which just that candidate reached the target."""
     made = parse_candidate(text, 0, Storage.VECTOR)
-    kind = made.index.kind
+    kind = made.index.method
     facts: CandidateFacts = replace(
         lab_tables.facts("It", kind),
         text=text,
@@ -198,7 +198,7 @@ def test_the_query_holds_the_filter_and_the_scan(database: Database) -> None:
 def test_without_a_winner_there_is_nothing_to_take(database: Database) -> None:
     library = Library(database, VECTORS[:50])
     experiment = lab_tables.experiment(
-        target_results=[replace(lab_tables.target_result("It", IndexKind.HNSW, 10), reached=False)]
+        target_results=[replace(lab_tables.target_result("It", HNSW, 10), reached=False)]
     )
     advice = recommend(experiment)
     assert advice is not None
@@ -243,7 +243,7 @@ def test_the_recommended_index_is_built_on_the_collection_and_certified(
     library = Library(database, VECTORS)
     # every list: exact
     ended, index = applied(library, f"{LISTS}@vector", 20, queries=40)
-    assert (index.kind, index.options) == (IndexKind.IVFFLAT, {"lists": 20})
+    assert (index.method, index.options) == (IVFFLAT, {"lists": 20})
     assert ended.result is not None
     certified = ended.result["certified"]
     assert certified["index_name"] == index.name
@@ -257,7 +257,7 @@ def test_a_certificate_fails_where_the_index_is_not_used(database: Database) -> 
     library = Library(database, VECTORS)
     batch = database.run(sample_queries(database, library.collection, 20))
     found = database.run(
-        certify_on(database, library.collection, "no_such", Setting(IndexKind.HNSW, 40), batch, 10)
+        certify_on(database, library.collection, "no_such", SearchParameter(HNSW, 40), batch, 10)
     )
     assert not found.certified
     assert "no vector index" in found.reason

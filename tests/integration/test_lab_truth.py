@@ -19,7 +19,7 @@ from lib.search.filters import Filter, parse_filter
 from lib.store.collections import drop_collection, mark_changed
 from lib.store.database import Database
 from lib.vectors.distance import Distance, FloatArray, Storage
-from lib.vectors.index_methods import IVFFlat
+from lib.vectors.index_methods import IVFFLAT
 
 
 def with_ties(count: int = 300) -> FloatArray:
@@ -150,7 +150,7 @@ def test_a_changed_collection_has_another_truth(database: Database) -> None:
 
 def test_an_earlier_state_that_a_candidate_is_of_is_kept(database: Database) -> None:
     library = Library(database, clustered(200))
-    library.build(IVFFlat(5))
+    library.build(IVFFLAT.spec(lists=5))
     batch = sampled(library)
     before = truth_of(library, batch, 10)
     library.add(batch.vectors[:1], first=200)

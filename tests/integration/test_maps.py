@@ -38,7 +38,7 @@ from lib.store.collections import drop_collection
 from lib.store.database import Database
 from lib.store.jobs import SHARE_UNITS, Job, JobContext, JobStatus
 from lib.vectors.distance import Distance, FloatArray
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import SearchSettings
 
 PCA = ProjectionSettings(Method.PCA)
@@ -472,7 +472,7 @@ def test_what_an_index_misses_is_what_numpy_misses(database: Database) -> None:
     vectors = clustered(400)
     atlas = Atlas(database, vectors)
     drawn = atlas.map()
-    flat = atlas.build(IVFFlat(lists=20))
+    flat = atlas.build(IVFFLAT.spec(lists=20))
     found = database.run(
         measure_recall(database, drawn, flat, SearchSettings(probes=1), k=5, queries=400)
     )
@@ -508,7 +508,7 @@ def test_too_many_rows_ask_the_graph_of_a_candidate(
     with pytest.raises(InvalidInput, match="A sample of 200 points") as refused:
         atlas.begin(ProjectionSettings(limit=200))
     assert "or all 300" in refused.value.hint
-    atlas.build(HNSW(m=16, ef_construction=64))
+    atlas.build(HNSW.spec(m=16, ef_construction=64))
     drawn = atlas.map(ProjectionSettings(epochs=20))
     assert (drawn.points, drawn.left_out) == (299, 1)
     assert drawn.neighbours is not None

@@ -32,13 +32,13 @@ from lib.store.url import connect_arguments
 from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.hybrid import Fusion
-from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec, IterativeScan
 from lib.vectors.search import SearchResult
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 
 HALVES, BITS = "halves", "bits"
 NUMBERS = count(1)
-GRAPH = HNSW(m=12, ef_construction=80)
+GRAPH = HNSW.spec(m=12, ef_construction=80)
 THROUGH = SearchSettings(scan=Scan.INDEX)
 ALL_LISTS = SearchSettings(scan=Scan.INDEX, probes=4)
 EXACT = SearchSettings(scan=Scan.EXACT)
@@ -120,7 +120,7 @@ def is_by_full_vectors(result: SearchResult) -> bool:
 
 @pytest.mark.parametrize("distance", list(Distance))
 @pytest.mark.parametrize("held", [HALVES, BITS])
-@pytest.mark.parametrize("spec", [GRAPH, IVFFlat(lists=8)])
+@pytest.mark.parametrize("spec", [GRAPH, IVFFLAT.spec(lists=8)])
 def test_the_plan_uses_it_and_numpy_finds_the_same(
     database: Database, held: str, spec: IndexSpec, distance: Distance
 ) -> None:
@@ -205,7 +205,7 @@ def test_a_filter_is_met_by_iterative_scan(database: Database, held: str) -> Non
 @pytest.mark.parametrize("held", [HALVES, BITS])
 def test_a_threshold_is_of_the_full_distance(database: Database, held: str) -> None:
     library = make(database, clustered(500))
-    index = build(library, held, IVFFlat(lists=4))
+    index = build(library, held, IVFFLAT.spec(lists=4))
     query = library.vectors[7]
     order = nearest(library, query)
     distances = expected_distances(library.vectors, query, Distance.COSINE)
@@ -221,7 +221,7 @@ def test_the_vector_leg_of_a_hybrid_goes_by_it(
     database: Database, held: str, fusion: Fusion
 ) -> None:
     library = make(database, clustered(500))
-    index = build(library, held, IVFFlat(lists=4))
+    index = build(library, held, IVFFLAT.spec(lists=4))
     request = replace(meaning(10, ALL_LISTS), query="text 7", mode=Mode.HYBRID, pool=50)
     request = replace(request, fusion=fusion)
     result = search(library, request, library.vectors[7])
@@ -290,7 +290,7 @@ def test_the_reasons_are_those_of_its_own_index(database: Database, held: str) -
 @pytest.mark.parametrize("held", [HALVES, BITS])
 def test_the_comparison_and_the_x_ray_know_it(database: Database, held: str) -> None:
     library = make(database, clustered(800))
-    index = build(library, held, IVFFlat(lists=20))
+    index = build(library, held, IVFFLAT.spec(lists=20))
     columns = [
         ColumnSettings("exact", meaning(settings=EXACT)),
         ColumnSettings("own", meaning(settings=replace(THROUGH, probes=1))),

@@ -272,9 +272,9 @@ def test_batches_that_come_late_are_not_written(shelf: Shelf, database: Database
 
 def test_an_index_can_be_built_before_the_switch(shelf: Shelf) -> None:
     shelf.store(TEXTS[:200])
-    old = shelf.wait(start_index_build(shelf.jobs, shelf.database, shelf.collection, HNSW()))
+    old = shelf.wait(start_index_build(shelf.jobs, shelf.database, shelf.collection, HNSW.spec()))
     shelf.fill()
-    new = shelf.wait(start_index_build(shelf.jobs, shelf.database, shelf.following, HNSW()))
+    new = shelf.wait(start_index_build(shelf.jobs, shelf.database, shelf.following, HNSW.spec()))
     assert shelf.query(summarise, shelf.collection).index.name == old.result["name"]
     switched = shelf.switch()
     assert switched.result["dropped_indexes"] == [old.result["name"]]

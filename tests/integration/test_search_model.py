@@ -20,7 +20,7 @@ from lib.store.database import Database
 from lib.store.jobs import Jobs
 from lib.ui.search.model import Search, SearchModel
 from lib.vectors.build import build_index
-from lib.vectors.index_methods import IVFFlat
+from lib.vectors.index_methods import IVFFLAT
 from lib.vectors.statements import TextQuery
 from lib.vectors.tuning import Scan, SearchSettings
 
@@ -70,7 +70,7 @@ def test_files_have_the_whole_text_that_a_pool_cuts(
 def test_what_the_index_missed_is_marked(database: Database, collection: Collection) -> None:
     """The words find documents that are nearer than some that the index brought, in lists that it
     did not look into."""
-    database.run(build_index(database.engine, collection.table, IVFFlat(lists=20)))
+    database.run(build_index(database.engine, collection.table, IVFFLAT.spec(lists=20)))
     question = "tea and bread"
     one = SearchSettings(probes=1, scan=Scan.INDEX)
     asked = search(database, collection, SearchRequest(question, limit=60, settings=one))

@@ -29,10 +29,10 @@ from lib.store.url import connect_arguments
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.hybrid import Fusion
-from lib.vectors.index_methods import HNSW
+from lib.vectors.index_methods import HNSW, IterativeScan
 from lib.vectors.search import SearchResult, search_similar_documents
 from lib.vectors.statements import TextMethod, TextQuery
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 from tests.integration.vectors_fixture import filled, one_database, random_vectors
 
 QUESTION = "it's 100% lost: space & \"time\" \\ 'now'"
@@ -103,7 +103,7 @@ def collection(database: Database) -> Collection:
         jobs = Jobs(database)
         job = await start_lexical_build(jobs, database, found)
         assert (await jobs.wait(job.id)).error is None
-        await build_index(database.engine, found.table, HNSW())
+        await build_index(database.engine, found.table, HNSW.spec())
 
     database.run(embed_and_build())
     return found

@@ -21,7 +21,7 @@ from lib.store.database import Database
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray, Storage
 from lib.vectors.hybrid import Fusion, HybridQuery
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 from lib.vectors.search import (
     SearchResult,
     hybrid_search,
@@ -31,7 +31,7 @@ from lib.vectors.search import (
     search_with_threshold,
 )
 from lib.vectors.statements import TextQuery, check_query_text
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 from tests.integration.vectors_fixture import (
     Fixture,
     execute,
@@ -474,7 +474,7 @@ def test_hybrid_takes_the_vector_index_and_answers_the_same(
     exact = found.run(
         hybrid_search, HybridQuery("pump gauge", vectors[0], 20, 0.5, fusion), with_plan=True
     )
-    built = database.run(build_index(database.engine, table, HNSW()))
+    built = database.run(build_index(database.engine, table, HNSW.spec()))
 
     planned = found.run(
         hybrid_search, HybridQuery("pump gauge", vectors[0], 20, 0.5, fusion), with_plan=True
@@ -497,7 +497,7 @@ def test_hybrid_takes_the_vector_index_and_answers_the_same(
 
 def test_an_index_that_brought_too_few_is_said_under_a_threshold(database: Database) -> None:
     found = filled(database, random_vectors(2000))
-    built = database.run(build_index(database.engine, found.table, HNSW()))
+    built = database.run(build_index(database.engine, found.table, HNSW.spec()))
     few = SearchSettings(ef_search=10, scan=Scan.INDEX)
 
     loose = found.run(search_with_threshold, found.vectors[0], 1.9, 50, settings=few)
@@ -513,7 +513,7 @@ def test_an_index_that_brought_too_few_is_said_under_a_threshold(database: Datab
 def test_iterative_scan_finds_the_rest_for_ivfflat_too(database: Database) -> None:
     """strict_order is HNSW's only: IVFFlat would refuse it, so it gets relaxed_order."""
     found = filled(database, random_vectors(1000))
-    built = database.run(build_index(database.engine, found.table, IVFFlat(lists=20)))
+    built = database.run(build_index(database.engine, found.table, IVFFLAT.spec(lists=20)))
     for iterative_scan, hits in ((IterativeScan.OFF, None), (IterativeScan.STRICT, 400)):
         result = found.run(
             search_in_category,

@@ -28,19 +28,11 @@ from lib.vectors.build import BuildProgress, BuiltIndex, build_index, drop_index
 from lib.vectors.catalog import IndexDescription, list_indexes
 from lib.vectors.ddl import create_statement, index_name, migration_text
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.index_methods import HNSW, IndexKind, IndexSpec, IVFFlat
+from lib.vectors.index_methods import EF_SEARCH, HNSW, IVFFLAT, PROBES, IndexSpec
 from lib.vectors.plans import Plan, explain
 from lib.vectors.statements import candidate_statement, nearest_statement
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import (
-    EF_SEARCH,
-    MAX_SCAN_TUPLES,
-    PROBES,
-    BuildSettings,
-    Scan,
-    SearchSettings,
-    apply_settings,
-)
+from lib.vectors.tuning import MAX_SCAN_TUPLES, BuildSettings, Scan, SearchSettings, apply_settings
 from tests.integration.vectors_fixture import (
     Fixture,
     execute,
@@ -116,7 +108,7 @@ def large(database: Database, rows: int, dimensions: int = 64) -> Fixture:
 
 @pytest.mark.parametrize("concurrently", [False, True])
 @pytest.mark.parametrize("storage", list(Storage))
-@pytest.mark.parametrize("spec", [IVFFlat(lists=7), HNSW(m=6, ef_construction=20)])
+@pytest.mark.parametrize("spec", [IVFFLAT.spec(lists=7), HNSW.spec(m=6, ef_construction=20)])
 def test_a_built_index_is_listed_as_what_it_is(
     database: Database, spec: IndexSpec, storage: Storage, concurrently: bool
 ) -> None:
@@ -126,7 +118,7 @@ def test_a_built_index_is_listed_as_what_it_is(
     assert indexes(found) == [
         IndexDescription(
             name=index_name(found.table, spec),
-            kind=spec.kind,
+            method=spec.method,
             options=spec.options,
             operator_class=f"{storage.value}_l2_ops",
             size_bytes=size,
@@ -141,32 +133,34 @@ def test_a_built_index_is_listed_as_what_it_is(
 def test_an_hnsw_graph_that_outgrows_memory_is_noticed(database: Database) -> None:
     found = filled(database, random_vectors(2000, 64))
     small = BuildSettings(maintenance_work_mem_mb=1, parallel_workers=0)
-    (notice,) = build(found, HNSW(m=8, ef_construction=16), settings=small).notices
+    (notice,) = build(found, HNSW.spec(m=8, ef_construction=16), settings=small).notices
     assert "no longer fits into maintenance_work_mem" in notice
     enough = BuildSettings(maintenance_work_mem_mb=64, parallel_workers=0)
-    assert build(found, HNSW(m=6, ef_construction=16), settings=enough).notices == ()
+    assert build(found, HNSW.spec(m=6, ef_construction=16), settings=enough).notices == ()
     assert memory_in_pool(database) == {memory_of_server(database)}
 
 
 def test_too_few_rows_are_refused(database: Database) -> None:
     empty = Fixture(database, make_table(database, []), random_vectors(1))
-    for spec in (IVFFlat(lists=1), HNSW()):
+    for spec in (IVFFLAT.spec(lists=1), HNSW.spec()):
         with pytest.raises(IndexRefused, match="no row with an embedding"):
             build(empty, spec)
     vectors = random_vectors(20)
     vectors[:5] = 0
     found = filled(database, vectors)
     with pytest.raises(IndexRefused, match="15 rows cannot give 16 lists"):
-        build(found, IVFFlat(lists=16))  # zero vectors under cosine are in no list
-    assert build(found, IVFFlat(lists=15)).notices == ()  # pgvector finds nothing to note either
+        build(found, IVFFLAT.spec(lists=16))  # zero vectors under cosine are in no list
+    assert (
+        build(found, IVFFLAT.spec(lists=15)).notices == ()
+    )  # pgvector finds nothing to note either
 
 
 def test_a_second_build_is_refused_and_leaves_the_first(database: Database) -> None:
     found = filled(database, random_vectors(50))
-    first = build(found, HNSW())
+    first = build(found, HNSW.spec())
     for concurrently in (False, True):
         with pytest.raises(AlreadyExists, match=first.name):
-            build(found, HNSW(), concurrently=concurrently)
+            build(found, HNSW.spec(), concurrently=concurrently)
     assert [(index.name, index.valid) for index in indexes(found)] == [(first.name, True)]
 
 
@@ -180,10 +174,10 @@ def test_a_build_that_comes_second_does_not_drop_the_one_that_is_running(
     async def build_again(progress: BuildProgress) -> None:
         if progress.phase == "Loading rows" and not refused:
             with pytest.raises(AlreadyExists, match="unfinished or broken") as caught:
-                await build_index(database.engine, found.table, HNSW(), concurrently=True)
+                await build_index(database.engine, found.table, HNSW.spec(), concurrently=True)
             refused.append(caught.value)
 
-    build(found, HNSW(), concurrently=True, on_progress=build_again, poll_seconds=0.02)
+    build(found, HNSW.spec(), concurrently=True, on_progress=build_again, poll_seconds=0.02)
     assert len(refused) == 1
     assert [index.valid for index in indexes(found)] == [True]
 
@@ -192,9 +186,9 @@ def test_errors_are_of_our_tree(database: Database) -> None:
     found = filled(database, random_vectors(50))
     gone = VectorTable(name="nowhere", dimensions=16)
     with pytest.raises(NotFound):
-        database.run(build_index(database.engine, gone, HNSW()))
+        database.run(build_index(database.engine, gone, HNSW.spec()))
     with pytest.raises(LimitExceeded, match="64 bytes"):
-        build(found, HNSW(), name="ü" * 32)
+        build(found, HNSW.spec(), name="ü" * 32)
     with pytest.raises(NotFound, match="no vector index called nothing"):
         database.run(drop_index(database.engine, found.table, "nothing"))
 
@@ -212,7 +206,7 @@ def test_a_role_that_may_only_read_is_told(database: Database) -> None:
         engine = sqlalchemy.ext.asyncio.create_async_engine(url)
         try:
             await build_index(
-                engine, found.table, HNSW(), settings=BuildSettings(maintenance_work_mem_mb=8)
+                engine, found.table, HNSW.spec(), settings=BuildSettings(maintenance_work_mem_mb=8)
             )
         finally:
             await engine.dispose()
@@ -223,7 +217,7 @@ def test_a_role_that_may_only_read_is_told(database: Database) -> None:
 
 def test_drop_leaves_the_other_index(database: Database) -> None:
     found = filled(database, random_vectors(50))
-    first, second = build(found, HNSW()), build(found, IVFFlat(lists=5))
+    first, second = build(found, HNSW.spec()), build(found, IVFFLAT.spec(lists=5))
     database.run(drop_index(database.engine, found.table, first.name))
     assert [index.name for index in indexes(found)] == [second.name]
     with pytest.raises(NotFound):
@@ -241,7 +235,7 @@ def test_progress_names_phases_and_counts_rows(database: Database) -> None:
         seen.append(progress)
 
     slow = BuildSettings(parallel_workers=0)
-    for spec in (HNSW(), IVFFlat(lists=300)):
+    for spec in (HNSW.spec(), IVFFLAT.spec(lists=300)):
         build(found, spec, settings=slow, on_progress=note, poll_seconds=0.02)
         phases = list(dict.fromkeys(progress.phase for progress in seen))
         assert set(phases) <= {
@@ -254,7 +248,7 @@ def test_progress_names_phases_and_counts_rows(database: Database) -> None:
         shares = [p.share for p in seen if p.phase == "Loading rows" and p.share is not None]
         assert all(0 <= share <= 1 for share in shares)
         assert shares == sorted(shares)
-        if spec.kind is IndexKind.HNSW:
+        if spec.method is HNSW:
             assert any(0 < share < 1 for share in shares)
         seen.clear()
 
@@ -272,7 +266,7 @@ def cancelled_build(found: Fixture, *, concurrently: bool) -> None:
             build_index(
                 found.database.engine,
                 found.table,
-                HNSW(m=32, ef_construction=400),
+                HNSW.spec(m=32, ef_construction=400),
                 settings=BuildSettings(maintenance_work_mem_mb=3, parallel_workers=0),
                 concurrently=concurrently,
                 on_progress=note,
@@ -310,7 +304,7 @@ def test_a_failing_progress_callback_ends_the_build(database: Database) -> None:
         raise DatabaseProblem("the job is gone")
 
     with pytest.raises(DatabaseProblem, match="the job is gone"):
-        build(found, HNSW(m=32, ef_construction=400), on_progress=fail, poll_seconds=0.02)
+        build(found, HNSW.spec(m=32, ef_construction=400), on_progress=fail, poll_seconds=0.02)
     assert execute(database, RUNNING).scalar_one() == 0
     assert indexes(found) == []
 
@@ -328,7 +322,7 @@ def test_closing_the_database_ends_a_build(database: Database) -> None:
         build_index(
             other.engine,
             found.table,
-            HNSW(m=32, ef_construction=400),
+            HNSW.spec(m=32, ef_construction=400),
             on_progress=note,
             poll_seconds=0.02,
         )
@@ -343,7 +337,9 @@ def test_closing_the_database_ends_a_build(database: Database) -> None:
 def test_a_broken_concurrent_build_of_another_is_listed_as_invalid(database: Database) -> None:
     """As after a kill -9: it stays until somebody drops it, and the next build says so."""
     found = large(database, 4000)
-    statement = create_statement(found.table, HNSW(m=32, ef_construction=400), concurrently=True)
+    statement = create_statement(
+        found.table, HNSW.spec(m=32, ef_construction=400), concurrently=True
+    )
 
     async def work() -> None:
         async with database.engine.connect() as plain:
@@ -357,7 +353,7 @@ def test_a_broken_concurrent_build_of_another_is_listed_as_invalid(database: Dat
     (broken,) = indexes(found)
     assert not broken.valid
     with pytest.raises(AlreadyExists):
-        build(found, HNSW(m=32, ef_construction=400), concurrently=True)
+        build(found, HNSW.spec(m=32, ef_construction=400), concurrently=True)
     database.run(drop_index(database.engine, found.table, broken.name))
     assert indexes(found) == []
 
@@ -379,7 +375,7 @@ def migrations_of(folder: Path, source: str) -> Path:
 
 
 @pytest.mark.parametrize("held", ["vectors", "bits", "halves"])
-@pytest.mark.parametrize("spec", [IVFFlat(lists=20), HNSW(m=8, ef_construction=40)])
+@pytest.mark.parametrize("spec", [IVFFLAT.spec(lists=20), HNSW.spec(m=8, ef_construction=40)])
 def test_the_migration_builds_an_index_that_answers(
     database: Database, spec: IndexSpec, held: str, tmp_path: Path
 ) -> None:
@@ -423,7 +419,7 @@ def test_the_migration_builds_an_index_that_answers(
 
 def test_the_printed_create_index_runs(database: Database) -> None:
     found = filled(database, random_vectors(100))
-    spec = HNSW(m=4, ef_construction=10)
+    spec = HNSW.spec(m=4, ef_construction=10)
 
     async def work() -> None:
         async with database.engine.connect() as plain:
@@ -432,7 +428,7 @@ def test_the_printed_create_index_runs(database: Database) -> None:
             await connection.exec_driver_sql(statement.replace("%", "%%"))
 
     database.run(work())
-    assert [(i.kind, i.options) for i in indexes(found)] == [(IndexKind.HNSW, spec.options)]
+    assert [(i.method, i.options) for i in indexes(found)] == [(HNSW, spec.options)]
 
 
 # --- plans --------------------------------------------------------------------------------------
@@ -507,13 +503,13 @@ def test_our_limits_are_the_servers(database: Database) -> None:
     assert servers == {name: (x.low, x.high, x.default) for name, x in ours.items()}
 
     found = filled(database, random_vectors(5))
-    statement = create_statement(found.table, HNSW(m=100, ef_construction=200))
+    statement = create_statement(found.table, HNSW.spec(m=100, ef_construction=200))
     raw(database, statement)
     beyond = [
         statement.replace("m = 100", "m = 101"),
         statement.replace("ef_construction = 200", "ef_construction = 199"),
         statement.replace("m = 100", "m = 1"),
-        create_statement(found.table, IVFFlat(lists=32768)).replace("32768", "32769"),
+        create_statement(found.table, IVFFLAT.spec(lists=32768)).replace("32768", "32769"),
     ]
     for refused in beyond:
         with pytest.raises(sqlalchemy.exc.DBAPIError, match=r"out of bounds|greater than or equal"):
@@ -525,12 +521,12 @@ def test_vectors_of_the_largest_dimensions_can_be_indexed(database: Database) ->
     for storage, dimensions in ((Storage.VECTOR, 2000), (Storage.HALFVEC, 4000)):
         vectors = np.random.default_rng(0).standard_normal((3, dimensions)).astype(np.float32)
         found = filled(database, vectors, storage=storage)
-        assert build(found, HNSW()).index_bytes > 0
+        assert build(found, HNSW.spec()).index_bytes > 0
         over = filled(database, np.ones((1, dimensions + 1), np.float32), storage=storage)
         with pytest.raises(IndexRefused):
-            build(over, HNSW())
+            build(over, HNSW.spec())
         with pytest.raises(sqlalchemy.exc.DBAPIError, match=f"{dimensions} dimensions"):
-            raw(database, create_statement(over.table, HNSW()))
+            raw(database, create_statement(over.table, HNSW.spec()))
 
 
 def raw(database: Database, statement: str) -> None:

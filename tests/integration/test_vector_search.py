@@ -15,7 +15,7 @@ from lib.store.database import Database
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, FloatArray, Storage
 from lib.vectors.hybrid import Fusion, HybridQuery
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec, IterativeScan
 from lib.vectors.search import (
     hybrid_search,
     search_in_category,
@@ -24,7 +24,7 @@ from lib.vectors.search import (
     search_with_threshold,
 )
 from lib.vectors.statements import TextQuery
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 from tests.integration.vectors_fixture import (
     DIMENSIONS,
     Fixture,
@@ -78,9 +78,9 @@ def test_similarity_is_larger_for_closer_documents(database: Database, distance:
         assert similarities[0] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("spec", [IVFFlat(lists=4), HNSW(m=8, ef_construction=32)])
+@pytest.mark.parametrize("spec", [IVFFLAT.spec(lists=4), HNSW.spec(m=8, ef_construction=32)])
 def test_each_index_answers_its_own_distance(
-    database: Database, distance: Distance, storage: Storage, spec: IVFFlat | HNSW
+    database: Database, distance: Distance, storage: Storage, spec: IndexSpec
 ) -> None:
     """A wrong operator class would leave the index unused: the plan must name it."""
     found = filled(database, random_vectors(500), distance=distance, storage=storage)
@@ -99,7 +99,7 @@ def test_each_index_answers_its_own_distance(
 
 def test_exact_search_uses_no_index(database: Database) -> None:
     found = filled(database, random_vectors(500))
-    database.run(build_index(database.engine, found.table, HNSW()))
+    database.run(build_index(database.engine, found.table, HNSW.spec()))
     result = found.run(
         search_similar_documents,
         found.vectors[0],
@@ -142,7 +142,7 @@ def test_threshold_is_strict_and_applied_after_the_nearest(database: Database) -
 def test_threshold_still_uses_the_index(database: Database) -> None:
     """`WHERE distance < x` alone never does: the CTE is what makes it so."""
     found = filled(database, random_vectors(2000))
-    built = database.run(build_index(database.engine, found.table, HNSW()))
+    built = database.run(build_index(database.engine, found.table, HNSW.spec()))
     result = found.run(search_with_threshold, found.vectors[0], 0.9, 10, with_plan=True)
     assert result.plan is not None
     assert result.plan.vector_index == built.name
@@ -162,7 +162,7 @@ def test_category_says_when_the_index_filtered_too_much_away(database: Database)
     rows = [(i, "t", "rare" if i % 100 == 0 else "common", v) for i, v in enumerate(vectors)]
     table = make_table(database, rows)
     found = Fixture(database, table, vectors)
-    built = database.run(build_index(database.engine, table, HNSW()))
+    built = database.run(build_index(database.engine, table, HNSW.spec()))
 
     short = found.run(
         search_in_category,
@@ -189,7 +189,7 @@ def test_category_says_when_the_index_filtered_too_much_away(database: Database)
 
 def test_ef_search_below_the_limit_is_said(database: Database) -> None:
     found = filled(database, random_vectors(2000))
-    built = database.run(build_index(database.engine, found.table, HNSW()))
+    built = database.run(build_index(database.engine, found.table, HNSW.spec()))
     result = found.run(
         search_similar_documents,
         found.vectors[0],
@@ -238,7 +238,7 @@ def test_zero_vectors_have_no_cosine(database: Database, indexed: bool) -> None:
     vectors[[3, 9]] = 0
     found = filled(database, vectors)
     if indexed:
-        database.run(build_index(database.engine, found.table, HNSW()))
+        database.run(build_index(database.engine, found.table, HNSW.spec()))
     result = found.run(
         search_similar_documents,
         vectors[0],

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from lib.errors import EmbeddingProblem
 from lib.store.collections import list_collections
 from lib.store.jobs import JobContext
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import HNSW
 from tests.pages.conftest import Library, endless, words
 
 Visit = Callable[..., AppTest]
@@ -131,7 +131,7 @@ def test_an_index_is_built_replaced_and_dropped(visit: Visit, library: Library) 
     library.wait()
     app.run()
     assert shown() == "IVFFlat"
-    app.segmented_control(key="kind_films").set_value(IndexKind.HNSW).run()
+    app.segmented_control(key="kind_films").set_value(HNSW).run()
     app.number_input(key="m_films").set_value(60)  # asks for more candidates than 64
     press(app, "Build")
     assert "ef\\_construction is 64" in app.error[0].value

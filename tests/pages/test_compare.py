@@ -21,7 +21,7 @@ from lib.store.collections import Collection
 from lib.store.production import start_index_build
 from lib.ui.shared.links import compare_params
 from lib.vectors.hybrid import Fusion
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.statements import TextMethod, TextQuery
 from tests.pages.conftest import FILMS, Library, go, words
 
@@ -35,7 +35,7 @@ QUESTION = "the murder of a criminal father"
 def build_candidates(library: Library, collection: Collection) -> None:
     services = library.services
     held = CandidateStorage.of(collection.storage)
-    specs = [CandidateSpec(IVFFlat(lists=LISTS), held), CandidateSpec(HNSW(), held)]
+    specs = [CandidateSpec(IVFFLAT.spec(lists=LISTS), held), CandidateSpec(HNSW.spec(), held)]
     services.database.run(
         start_candidate_builds(services.jobs, services.database, collection, specs)
     )
@@ -231,7 +231,7 @@ def test_bm25_needs_a_word_index_and_says_where_to_build_it(visit: Visit, librar
 def test_the_collections_own_index_is_certified_and_x_rayed(visit: Visit, library: Library) -> None:
     films, services = library.many_films(), library.services
     services.database.run(
-        start_index_build(services.jobs, services.database, films, IVFFlat(lists=LISTS))
+        start_index_build(services.jobs, services.database, films, IVFFLAT.spec(lists=LISTS))
     )
     library.wait()
     own = {"1.scan": "exact", "3.mode": "similarity", "3.scan": "index", "3.probes": "1"}
@@ -318,8 +318,8 @@ def test_hnsw_is_offered_to_every_column(visit: Visit, library: Library) -> None
     names = app.selectbox(key="1.scan").options
     assert names == [
         "Exact: compare all",
-        f"Candidate: {HNSW.kind.label} m 16, ef_construction 64",
-        f"Candidate: {IVFFlat.kind.label} lists {LISTS}",
+        f"Candidate: {HNSW.label} m 16, ef_construction 64",
+        f"Candidate: {IVFFLAT.label} lists {LISTS}",
     ]
     one, other, third = column_links(app)
     assert one["scan"] == ["exact"]

@@ -26,8 +26,7 @@ from lib.store.jobs import JobKind
 from lib.ui.lab.candidates_table import Row, edited
 from lib.ui.lab.controls import experiment_params
 from lib.ui.lab.model import CollectionLab
-from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 from tests.pages.conftest import FILMS, Library, endless, words
 
 Visit = Callable[..., AppTest]
@@ -219,7 +218,7 @@ def changes(
     return {"edited_rows": edits or {}, "added_rows": added or [], "deleted_rows": deleted or []}
 
 
-IVF, GRAPH = Row(IndexKind.IVFFLAT, VECTOR, lists=10), Row(IndexKind.HNSW, VECTOR, None, 16, 64)
+IVF, GRAPH = Row(IVFFLAT, VECTOR, lists=10), Row(HNSW, VECTOR, None, 16, 64)
 
 
 def test_edits_of_the_table() -> None:
@@ -227,23 +226,23 @@ def test_edits_of_the_table() -> None:
         return edited([IVF, GRAPH], changes(**what), VECTOR, 50_000)
 
     assert after() == [IVF, GRAPH]
-    assert after(edits={0: {"Lists": 20}}) == [Row(IndexKind.IVFFLAT, VECTOR, 20), GRAPH]
+    assert after(edits={0: {"Lists": 20}}) == [Row(IVFFLAT, VECTOR, 20), GRAPH]
     assert after(deleted=[0]) == [GRAPH]
     # Another kind begins with the usual options: 50 lists of 1,000 rows.
-    assert after(edits={1: {"Index": "IVFFlat"}})[1] == Row(IndexKind.IVFFLAT, VECTOR, 50)
+    assert after(edits={1: {"Index": "IVFFlat"}})[1] == Row(IVFFLAT, VECTOR, 50)
     assert after(edits={0: {"Index": "HNSW"}})[0] == GRAPH
     # ef_construction is at least twice m: it goes along.
-    assert after(edits={1: {"m": 48}})[1] == Row(IndexKind.HNSW, VECTOR, None, 48, 96)
+    assert after(edits={1: {"m": 48}})[1] == Row(HNSW, VECTOR, None, 48, 96)
     assert after(edits={1: {"Stored as": "halfvec"}})[1].storage is HALFVEC
     # What is typed is taken as it is, also where it cannot be: the page says why.
     assert after(edits={1: {"ef_construction": 20}})[1].ef_construction == 20
     # A new row is a candidate that is not there yet.
-    assert after(added=[{}])[2] == Row(IndexKind.HNSW, VECTOR, None, 24, 64)
-    assert after(added=[{"Index": "IVFFlat", "Lists": 7}])[2] == Row(IndexKind.IVFFLAT, VECTOR, 7)
+    assert after(added=[{}])[2] == Row(HNSW, VECTOR, None, 24, 64)
+    assert after(added=[{"Index": "IVFFlat", "Lists": 7}])[2] == Row(IVFFLAT, VECTOR, 7)
 
 
 def test_a_row_is_read_as_it_was_written() -> None:
-    for row in (IVF, GRAPH, Row(IndexKind.HNSW, CandidateStorage.BIT, None, 2, 4)):
+    for row in (IVF, GRAPH, Row(HNSW, CandidateStorage.BIT, None, 2, 4)):
         assert Row.from_text(row.text) == row
         assert str(row.spec(100)) == row.text
     for text in ("", "hnsw", "hnsw:m=x@vector", "hnsw:lists=3@vector", "hnsw:m=4@text"):
@@ -258,8 +257,8 @@ def test_the_settings_of_an_experiment_make_the_same_again(
 ) -> None:
     spec = ExperimentSpec(
         candidates=(
-            CandidateSpec(IVFFlat(4), VECTOR),
-            CandidateSpec(HNSW(8, 32), HALFVEC),
+            CandidateSpec(IVFFLAT.spec(lists=4), VECTOR),
+            CandidateSpec(HNSW.spec(m=8, ef_construction=32), HALFVEC),
         ),
         queries=QuerySource(QueryKind.SAMPLE, 6, 3),
         k=5,
@@ -332,7 +331,7 @@ def test_from_the_table_to_results_and_back_to_nothing(
 def of_file(library: Library, films: Collection, name: str, content: bytes) -> uuid.UUID:
     """AppTest forgets a dropped file at the next click, so this goes by what the page calls."""
     spec = ExperimentSpec(
-        (CandidateSpec(IVFFlat(4), VECTOR),),
+        (CandidateSpec(IVFFLAT.spec(lists=4), VECTOR),),
         QuerySource(QueryKind.FILE, 5, name=name),
         rounds=1,
         probes=(1,),
@@ -392,7 +391,7 @@ def test_what_was_broken_off_says_so_and_goes_on(
     visit: Visit, library: Library, films: Collection
 ) -> None:
     spec = ExperimentSpec(
-        (CandidateSpec(IVFFlat(4), VECTOR),), QuerySource(count=5), rounds=1, probes=(1,)
+        (CandidateSpec(IVFFLAT.spec(lists=4), VECTOR),), QuerySource(count=5), rounds=1, probes=(1,)
     )
     library.services.database.query(make_experiment, films, spec)  # and its process ended
     app = visit("index_lab")
@@ -433,7 +432,7 @@ def test_what_runs_is_watched_and_nothing_else_can_begin(
 def test_an_experiment_that_is_gone_is_said(
     visit: Visit, library: Library, films: Collection
 ) -> None:
-    spec = ExperimentSpec((CandidateSpec(IVFFlat(4), VECTOR),))
+    spec = ExperimentSpec((CandidateSpec(IVFFLAT.spec(lists=4), VECTOR),))
     library.services.database.query(make_experiment, films, spec)
     app = visit("index_lab", exp=str(uuid.uuid4()))
     assert "not here" in words(app)

@@ -31,7 +31,7 @@ from lib.store.collections import Collection, get_collection
 from lib.ui.lab.measurement_rows import key_of
 from lib.ui.lab.model import CollectionLab
 from lib.vectors.catalog import list_indexes
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import HNSW, IVFFLAT
 from tests.pages.conftest import Library, endless, words
 from tests.unit.lab_tables import GRAPH, IVF, TABLE, experiment, target_result
 
@@ -47,8 +47,8 @@ def keep(
     *,
     name: str = "First",
     target_results: Sequence[TargetResult] = (
-        target_result(IVF, IndexKind.IVFFLAT, 30),
-        target_result(GRAPH, IndexKind.HNSW, 40),
+        target_result(IVF, IVFFLAT, 30),
+        target_result(GRAPH, HNSW, 40),
     ),
     ends: bool = True,
     changed: str = "",
@@ -169,13 +169,13 @@ def test_what_is_shown_goes_with_the_recommendation_until_one_chooses(
     keep(library, collection, target_results=())
     app = visit("index_lab", c="films")
     assert shown(app) == key_of(TABLE[5])  # the best recall
-    find(target_result(GRAPH, IndexKind.HNSW, 40))
+    find(target_result(GRAPH, HNSW, 40))
     app.run()
     assert shown(app) == key_of(TABLE[4])
     assert "setting" not in app.query_params
     [box] = [box for box in app.selectbox if box.label == "The setting to look at"]
     box.set_value(key_of(TABLE[1])).run()
-    find(target_result(IVF, IndexKind.IVFFLAT, 30))
+    find(target_result(IVF, IVFFLAT, 30))
     app.run()
     assert shown(app) == key_of(TABLE[1])
 
@@ -290,7 +290,7 @@ def test_it_is_built_on_the_collection_after_a_second_yes(visit: Visit, library:
     button.click().run()
     library.wait()
     [index] = library.services.database.query(list_indexes, collection.table)
-    assert (index.kind, index.options) == (IndexKind.HNSW, {"m": 16, "ef_construction": 64})
+    assert (index.method, index.options) == (HNSW, {"m": 16, "ef_construction": 64})
     app = visit("index_lab", c="films", result="take")
     assert "On the collection itself it finds 100 % of the true neighbours" in (
         words(app).replace("\\", "")
@@ -376,7 +376,7 @@ def test_what_a_running_experiment_writes_is_known(library: Library) -> None:
         await save_measurement(db, id_, TABLE[0])
 
     async def judge(db: Any) -> None:
-        await save_target_results(db, id_, [target_result(IVF, IndexKind.IVFFLAT, 30)])
+        await save_target_results(db, id_, [target_result(IVF, IVFFLAT, 30)])
 
     lab = CollectionLab(services, collection)
     assert lab.progress_of_running() == ()

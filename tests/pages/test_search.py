@@ -14,7 +14,7 @@ from lib.store.collections import Collection
 from lib.store.production import start_index_build
 from lib.store.url import connect_arguments
 from lib.ui.shared.markdown import escape
-from lib.vectors.index_methods import HNSW, IndexSpec, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec
 from tests.pages.conftest import FILMS, Library, go, words
 
 Visit = Callable[..., AppTest]
@@ -113,7 +113,8 @@ def test_the_sql_to_copy_gives_the_same_answer_elsewhere(
 
 
 @pytest.mark.parametrize(
-    ("spec", "key", "other"), [(HNSW(), "ef", "probes"), (IVFFlat(lists=10), "probes", "ef")]
+    ("spec", "key", "other"),
+    [(HNSW.spec(), "ef", "probes"), (IVFFLAT.spec(lists=10), "probes", "ef")],
 )
 def test_an_index_brings_its_own_setting(
     spec: IndexSpec, key: str, other: str, visit: Visit, library: Library
@@ -133,7 +134,7 @@ def test_an_index_brings_its_own_setting(
 
 
 def test_an_index_that_finds_too_few_is_said(visit: Visit, library: Library) -> None:
-    build(library, library.many_films(), HNSW())
+    build(library, library.many_films(), HNSW.spec())
     app = visit("search", q="heist", mode="similarity", scan="index", ef="2", k="10")
     assert "Fewer than asked" in words(app)
     assert r"Raise ef\_search" in words(app)
@@ -158,7 +159,7 @@ ODD_QUESTIONS = [
 def test_what_the_address_cannot_mean_is_dropped(
     bad: dict[str, str], visit: Visit, library: Library
 ) -> None:
-    build(library, library.films(), HNSW())
+    build(library, library.films(), HNSW.spec())
     app = visit("search", **{"q": FILMS[1][2], "near": "true", **bad})
     assert not app.error
     assert titles(app)

@@ -20,9 +20,9 @@ from lib.store.browse import DocumentFilter, delete_documents
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.ui.shared.markdown import escape
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 from lib.vectors.statements import TextQuery
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 from tests.pages.conftest import Library, go, words
 from tests.pages.test_search import build, titles
 
@@ -282,7 +282,7 @@ def test_all_words_that_find_little_offer_any_of_them(visit: Visit, library: Lib
 
 def test_an_index_that_fell_short_says_what_helps(visit: Visit, library: Library) -> None:
     films = library.many_films()
-    build(library, films, IVFFlat(lists=10))
+    build(library, films, IVFFLAT.spec(lists=10))
     asked = {"q": "heist", "mode": "similarity", "scan": "index", "probes": "1", "k": "40"}
     app = visit("search", **asked, category="TV Show", iterative="off")
     assert "Fewer than asked" in words(app)
@@ -310,7 +310,7 @@ def test_the_plan_names_the_reason_and_the_fix(visit: Visit, library: Library) -
     assert figures["Rows visited"] == "120"
     assert figures["Removed by filter"] == "0"
 
-    build(library, films, HNSW())
+    build(library, films, HNSW.spec())
     app = visit("search", q="heist", mode="similarity", view="plan")
     assert "The table is large enough for an index**: it does not hold" in words(app)
     go(app, "search", q="heist", mode="similarity", view="plan", scan="exact")
@@ -326,7 +326,7 @@ def test_the_plan_names_the_reason_and_the_fix(visit: Visit, library: Library) -
 
 def test_a_search_is_taken_along_in_four_languages(visit: Visit, library: Library) -> None:
     films = library.many_films()
-    build(library, films, HNSW())
+    build(library, films, HNSW.spec())
     address = {"q": "it's a heist", "view": "sql", "k": "7", "w": "0.2", "scan": "index"}
     address |= {"ef": "99", "iterative": "off", "category": "Movie", "d": "1.1", "near": "true"}
     app = visit("search", **address)
@@ -366,7 +366,7 @@ def statements(database: Database) -> Iterator[list[str]]:
     event.remove(database.engine.sync_engine, "before_cursor_execute", note)
 
 
-@pytest.mark.parametrize("spec", [None, HNSW()])
+@pytest.mark.parametrize("spec", [None, HNSW.spec()])
 def test_a_search_is_one_statement(spec: HNSW | None, visit: Visit, library: Library) -> None:
     """The plan of a shape is asked once, and only where an index could answer; besides, the page
     looks at its collections."""

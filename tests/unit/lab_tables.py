@@ -16,11 +16,11 @@ from lib.lab.measurement import (
     LatencyFigures,
     Measurement,
     RecallFigures,
-    Setting,
+    SearchParameter,
 )
 from lib.lab.spec import ExperimentSpec
 from lib.store.candidates import CandidateSpec, CandidateStorage
-from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexMethod
 
 IVF = "IVFFlat lists 100"
 GRAPH = "HNSW m 16, ef_construction 64"
@@ -38,7 +38,7 @@ def figures(mean: float, *, spread: float = 0.01, by_id: float | None = None) ->
 
 def measured(
     candidate: str,
-    kind: IndexKind | None,
+    kind: IndexMethod | None,
     value: int | None,
     recall: float,
     p50_ms: float,
@@ -53,7 +53,7 @@ def measured(
     plan_index = None if kind is None else "the_index"
     return Measurement(
         candidate=candidate,
-        setting=Setting(kind, value),
+        setting=SearchParameter(kind, value),
         k=10,
         queries=4,
         rounds=3,
@@ -72,19 +72,19 @@ def measured(
 
 def facts(
     name: str,
-    kind: IndexKind,
+    kind: IndexMethod,
     *,
     index_bytes: int = 50_000_000,
     build_seconds: float = 12.0,
     storage: str = "vector",
 ) -> CandidateFacts:
-    options = {"lists": 100} if kind is IndexKind.IVFFLAT else {"m": 16, "ef_construction": 64}
+    options = {"lists": 100} if kind is IVFFLAT else {"m": 16, "ef_construction": 64}
     listed = ",".join(f"{key}={value}" for key, value in options.items())
     return CandidateFacts(
         id=uuid.uuid5(uuid.NAMESPACE_OID, name),
         name=name,
-        text=f"{kind.value}:{listed}@{storage}",
-        kind=kind,
+        text=f"{kind.name}:{listed}@{storage}",
+        method=kind,
         options=options,
         storage=storage,
         index_name="the_index",
@@ -102,29 +102,29 @@ def facts(
 #   IVFFlat: 20 MB, 2 s     probes 1 → 0.50 in 0.5 ms, 10 → 0.93 in 2 ms, 30 → 0.97 in 5 ms
 #   HNSW:    80 MB, 20 s    ef 10 → 0.88 in 0.4 ms, 40 → 0.965 in 0.8 ms, 200 → 0.995 in 2.5 ms
 #   exact:   1.0 in 40 ms
-IVF_FACTS = facts(IVF, IndexKind.IVFFLAT, index_bytes=20_000_000, build_seconds=2.0)
-GRAPH_FACTS = facts(GRAPH, IndexKind.HNSW, index_bytes=80_000_000, build_seconds=20.0)
+IVF_FACTS = facts(IVF, IVFFLAT, index_bytes=20_000_000, build_seconds=2.0)
+GRAPH_FACTS = facts(GRAPH, HNSW, index_bytes=80_000_000, build_seconds=20.0)
 TABLE = (
-    measured(IVF, IndexKind.IVFFLAT, 1, 0.50, 0.5),
-    measured(IVF, IndexKind.IVFFLAT, 10, 0.93, 2.0),
-    measured(IVF, IndexKind.IVFFLAT, 30, 0.97, 5.0),
-    measured(GRAPH, IndexKind.HNSW, 10, 0.88, 0.4),
-    measured(GRAPH, IndexKind.HNSW, 40, 0.965, 0.8),
-    measured(GRAPH, IndexKind.HNSW, 200, 0.995, 2.5),
+    measured(IVF, IVFFLAT, 1, 0.50, 0.5),
+    measured(IVF, IVFFLAT, 10, 0.93, 2.0),
+    measured(IVF, IVFFLAT, 30, 0.97, 5.0),
+    measured(GRAPH, HNSW, 10, 0.88, 0.4),
+    measured(GRAPH, HNSW, 40, 0.965, 0.8),
+    measured(GRAPH, HNSW, 200, 0.995, 2.5),
     measured(EXACT_NAME, None, None, 1.0, 40.0, spread=0.0),
 )
 
 
-def target_result(candidate: str, kind: IndexKind, value: int) -> TargetResult:
-    return TargetResult(candidate, Setting(kind, value), True, 0.955)
+def target_result(candidate: str, kind: IndexMethod, value: int) -> TargetResult:
+    return TargetResult(candidate, SearchParameter(kind, value), True, 0.955)
 
 
 def experiment(
     measurements: Sequence[Measurement] = TABLE,
     *,
     target_results: Sequence[TargetResult] = (
-        target_result(IVF, IndexKind.IVFFLAT, 30),
-        target_result(GRAPH, IndexKind.HNSW, 40),
+        target_result(IVF, IVFFLAT, 30),
+        target_result(GRAPH, HNSW, 40),
     ),
     facts: Sequence[CandidateFacts] = (IVF_FACTS, GRAPH_FACTS),
     name: str = "First",
@@ -137,8 +137,8 @@ def experiment(
         name=name,
         spec=ExperimentSpec(
             (
-                CandidateSpec(IVFFlat(100), CandidateStorage.VECTOR),
-                CandidateSpec(HNSW(), CandidateStorage.VECTOR),
+                CandidateSpec(IVFFLAT.spec(lists=100), CandidateStorage.VECTOR),
+                CandidateSpec(HNSW.spec(), CandidateStorage.VECTOR),
             ),
             **spec,
         ),

@@ -16,14 +16,12 @@ from lib.lab.estimates import (
     disk_warning,
     estimate,
     held_bytes,
-    hnsw_memory_bytes,
-    ivfflat_index_bytes,
-    ivfflat_memory_bytes,
     table_bytes,
 )
 from lib.store.candidates import CandidateSpec, CandidateStorage, parse_candidate
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.index_methods import HNSW, IVFFlat
+from lib.vectors.index_costs import hnsw_memory_bytes, ivfflat_index_bytes, ivfflat_memory_bytes
+from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import BuildSettings
 
 VECTOR, HALFVEC, BIT = CandidateStorage
@@ -46,11 +44,14 @@ FACTS = Facts(
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("hnsw:m=8,ef_construction=32@halfvec", CandidateSpec(HNSW(8, 32), HALFVEC)),
-        ("hnsw@bit", CandidateSpec(HNSW(), BIT)),
-        ("hnsw", CandidateSpec(HNSW(), VECTOR)),
-        ("IVFFlat@BIT", CandidateSpec(IVFFlat(250), BIT)),
-        (" ivfflat:lists=7 @ vector ", CandidateSpec(IVFFlat(7), VECTOR)),
+        (
+            "hnsw:m=8,ef_construction=32@halfvec",
+            CandidateSpec(HNSW.spec(m=8, ef_construction=32), HALFVEC),
+        ),
+        ("hnsw@bit", CandidateSpec(HNSW.spec(), BIT)),
+        ("hnsw", CandidateSpec(HNSW.spec(), VECTOR)),
+        ("IVFFlat@BIT", CandidateSpec(IVFFLAT.spec(lists=250), BIT)),
+        (" ivfflat:lists=7 @ vector ", CandidateSpec(IVFFLAT.spec(lists=7), VECTOR)),
     ],
 )
 def test_a_spec_is_read_from_text_and_written_again(text: str, spec: CandidateSpec) -> None:
@@ -82,8 +83,8 @@ def test_the_two_to_begin_with(
     dimensions: int, storage: Storage | CandidateStorage, held: CandidateStorage
 ) -> None:
     assert default_candidates(50_000, dimensions, storage) == (
-        CandidateSpec(IVFFlat(50), held),
-        CandidateSpec(HNSW(16, 64), held),
+        CandidateSpec(IVFFLAT.spec(lists=50), held),
+        CandidateSpec(HNSW.spec(m=16, ef_construction=64), held),
     )
 
 

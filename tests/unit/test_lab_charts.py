@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, IVF, IVF_FACTS, TABLE, measured
 
-from lib.lab.measurement import EXACT_NAME, Setting
+from lib.colors import EXACT, method_color
+from lib.lab.measurement import EXACT_NAME, SearchParameter
 from lib.lab.recommend import pareto
 from lib.lab.spec import Target
 from lib.ui.lab.figures.costs import costs
@@ -19,9 +20,7 @@ from lib.ui.lab.figures.sweep import by_parameter
 from lib.ui.lab.figures.throughput import by_clients
 from lib.ui.lab.figures.trade_off import recall_qps
 from lib.ui.lab.measurement_rows import in_order, key_of, label_of, measurement_rows
-from lib.ui.shared.charts import EXACT, HNSW, IVFFLAT
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 
 RECOMMENDED = TABLE[4]  # HNSW, ef_search 40
 
@@ -40,7 +39,11 @@ def test_recall_stands_against_queries_a_second() -> None:
     assert (list(exact.x), list(exact.y)) == ([1.0], [25.0])
     assert figure.layout.yaxis.type == "log"
     # A colour for each kind of index; the intervals are ± 0.01.
-    assert [each.marker.color for each in (ivf, graph, exact)] == [IVFFLAT, HNSW, EXACT]
+    assert [each.marker.color for each in (ivf, graph, exact)] == [
+        "#E69F00",
+        "#0072B2",
+        EXACT,
+    ]
     assert list(ivf.error_x.array) == pytest.approx([0.01] * 3)
     assert list(ivf.error_x.arrayminus) == pytest.approx([0.01] * 3)
 
@@ -86,15 +89,15 @@ def test_what_is_not_certified_is_hollow_and_named_so() -> None:
 
 def test_candidates_of_one_kind_have_one_colour_and_their_own_forms() -> None:
     other = "HNSW m 32, ef_construction 128"
-    table = [*TABLE, measured(other, IndexKind.HNSW, 40, 0.98, 1.0)]
+    table = [*TABLE, measured(other, HNSW, 40, 0.98, 1.0)]
     figure = recall_qps(table, ()).figure
     [first], [second] = traces(figure, GRAPH), traces(figure, other)
-    assert first.marker.color == second.marker.color == HNSW
+    assert first.marker.color == second.marker.color == method_color(HNSW)
     assert first.marker.symbol[0] != second.marker.symbol[0]
 
 
 def test_each_way_to_scan_on_has_a_line() -> None:
-    relaxed = replace(TABLE[4], setting=Setting(IndexKind.HNSW, 40, IterativeScan.RELAXED))
+    relaxed = replace(TABLE[4], setting=SearchParameter(HNSW, 40, IterativeScan.RELAXED))
     figure = recall_qps([*TABLE[3:6], relaxed], ()).figure
     assert [len(trace.x) for trace in figure.data] == [3, 1]
     assert [trace.line.dash for trace in figure.data] == ["solid", "dash"]
@@ -126,8 +129,8 @@ def test_the_share_of_queries_within_a_time() -> None:
 
 
 def test_lines_of_one_colour_differ_and_dots_are_not_certified() -> None:
-    other = measured("HNSW m 32, ef_construction 128", IndexKind.HNSW, 40, 0.98, 1.0)
-    doubtful = measured(IVF, IndexKind.IVFFLAT, 10, 0.93, 2.0, certified=False)
+    other = measured("HNSW m 32, ef_construction 128", HNSW, 40, 0.98, 1.0)
+    doubtful = measured(IVF, IVFFLAT, 10, 0.93, 2.0, certified=False)
     lines = latency_shares([RECOMMENDED, other, doubtful]).figure.data
     assert [line.line.dash for line in lines] == ["solid", "dash", "dot"]
     assert "not certified" in lines[2].name
@@ -150,14 +153,14 @@ def test_many_different_recalls_are_counted_in_bins() -> None:
 
 
 def test_clients_and_costs() -> None:
-    several = measured(GRAPH, IndexKind.HNSW, 40, 0.96, 1.0, qps={4: 3000.0, 1: 1000.0})
+    several = measured(GRAPH, HNSW, 40, 0.96, 1.0, qps={4: 3000.0, 1: 1000.0})
     [line] = by_clients([several]).figure.data
     assert (list(line.x), list(line.y)) == ([1, 4], [1000.0, 3000.0])
     picture = costs([IVF_FACTS, GRAPH_FACTS])
     built, kept = picture.figure.data
     assert list(built.x) == [2.0, 20.0]
     assert list(kept.x) == pytest.approx([20e6 / 2**20, 80e6 / 2**20])
-    assert list(built.marker.color) == [IVFFLAT, HNSW]
+    assert list(built.marker.color) == ["#E69F00", "#0072B2"]
     assert picture.title == f"{IVF} is the smallest (19 MB) and the quickest to build (2.0 s)"
 
 

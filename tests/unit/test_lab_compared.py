@@ -8,8 +8,8 @@ import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, IVF_FACTS, TABLE, experiment, figures, measured
 
 from lib.lab.diff import Difference, compare_experiments, environment_words, measured_words
-from lib.lab.measurement import LatencyFigures, Setting
-from lib.vectors.index_methods import IndexKind
+from lib.lab.measurement import LatencyFigures, SearchParameter
+from lib.vectors.index_methods import HNSW
 
 
 def test_the_same_twice_has_no_differences() -> None:
@@ -54,7 +54,7 @@ def test_recall_and_latency_are_compared_by_candidate_and_setting() -> None:
             recall=figures(each.recall.mean.value - 0.03),
             latency=LatencyFigures(2 * each.latency.p50_ms, 3 * each.latency.p95_ms, 1.0),
         )
-        if each.setting == Setting(IndexKind.HNSW, 40)
+        if each.setting == SearchParameter(HNSW, 40)
         else each
         for each in TABLE
     ]
@@ -89,7 +89,7 @@ def test_candidates_are_matched_by_what_they_are_not_by_their_names() -> None:
 
 
 def test_a_setting_of_one_alone_is_left_out() -> None:
-    more = [*TABLE, measured(GRAPH, IndexKind.HNSW, 500, 1.0, 9.0)]
+    more = [*TABLE, measured(GRAPH, HNSW, 500, 1.0, 9.0)]
     found = compare_experiments(experiment(), experiment(more, name="Second"))
     assert len(found.measurements) == len(TABLE)
 

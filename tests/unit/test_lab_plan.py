@@ -8,17 +8,16 @@ import pytest
 
 from lib.errors import IndexRefused
 from lib.lab.estimates import Facts, estimate
-from lib.lab.measurement import Setting
+from lib.lab.measurement import SearchParameter
 from lib.lab.plan import Plan, PlannedCandidate, exact_ms, experiment_seconds, query_ms
 from lib.lab.spec import ExperimentSpec, QuerySource
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 
 FACTS = Facts(100_000, 100_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)
-IVF = CandidateSpec(IVFFlat(100), CandidateStorage.VECTOR)
-GRAPH = CandidateSpec(HNSW(), CandidateStorage.VECTOR)
+IVF = CandidateSpec(IVFFLAT.spec(lists=100), CandidateStorage.VECTOR)
+GRAPH = CandidateSpec(HNSW.spec(), CandidateStorage.VECTOR)
 SPEC = ExperimentSpec((IVF, GRAPH), QuerySource(count=500))
 
 
@@ -44,16 +43,16 @@ def test_what_asks_more_takes_longer() -> None:
 
 
 def test_a_query_that_looks_at_more_takes_longer() -> None:
-    def cost(candidate: CandidateSpec, setting: Setting) -> float:
+    def cost(candidate: CandidateSpec, setting: SearchParameter) -> float:
         return query_ms(FACTS, candidate, setting, SPEC)
 
-    few, many = Setting(IndexKind.IVFFLAT, 1), Setting(IndexKind.IVFFLAT, 50)
+    few, many = SearchParameter(IVFFLAT, 1), SearchParameter(IVFFLAT, 50)
     assert cost(IVF, few) < cost(IVF, many) < exact_ms(FACTS.rows, FACTS.dimensions)
-    short, broad = Setting(IndexKind.HNSW, 20), Setting(IndexKind.HNSW, 200)
+    short, broad = SearchParameter(HNSW, 20), SearchParameter(HNSW, 200)
     assert cost(GRAPH, short) < cost(GRAPH, broad)
-    goes_on = Setting(IndexKind.HNSW, 20, IterativeScan.RELAXED)
+    goes_on = SearchParameter(HNSW, 20, IterativeScan.RELAXED)
     assert cost(GRAPH, short) < cost(GRAPH, goes_on)
-    bits = CandidateSpec(HNSW(), CandidateStorage.BIT)
+    bits = CandidateSpec(HNSW.spec(), CandidateStorage.BIT)
     assert cost(bits, broad) != cost(GRAPH, broad)
 
 

@@ -18,10 +18,10 @@ from lab_tables import (
     target_result,
 )
 
-from lib.lab.measurement import EXACT_NAME, Protocol, Setting
+from lib.lab.measurement import EXACT_NAME, Protocol, SearchParameter
 from lib.lab.recommend import evaluate_target, pareto, reaches, recommend, scoreboard
 from lib.lab.spec import Priority, Target
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexMethod
 
 
 def board(of: object) -> dict[tuple[str, float], tuple[int | None, bool]]:
@@ -91,7 +91,7 @@ def test_what_is_not_certified_cannot_win() -> None:
 
 def test_chance_does_not_part_the_scoreboard_from_the_recommendation() -> None:
     # A larger ef_search that came out quicker did so by chance; the smallest that reaches counts.
-    table = [*TABLE, measured(GRAPH, IndexKind.HNSW, 80, 0.98, 0.1)]
+    table = [*TABLE, measured(GRAPH, HNSW, 80, 0.98, 0.1)]
     of = experiment(table)
     assert board(of)[GRAPH, 0.95] == (40, True)
     assert board(of)[GRAPH, 0.90] == (40, True)
@@ -103,10 +103,10 @@ def test_chance_does_not_part_the_scoreboard_from_the_recommendation() -> None:
 
 def test_at_the_level_of_the_target_its_limit_of_latency_counts_too() -> None:
     # By size IVFFlat wins where it may; at the target's level its p95 of 10 ms is above the limit.
-    too_slow = replace(target_result(IVF, IndexKind.IVFFLAT, 30), reached=False, problem="too slow")
+    too_slow = replace(target_result(IVF, IVFFLAT, 30), reached=False, problem="too slow")
     of = experiment(
         target=Target(0.95, p95_ms=3.0, priority=Priority.SIZE),
-        target_results=(too_slow, target_result(GRAPH, IndexKind.HNSW, 40)),
+        target_results=(too_slow, target_result(GRAPH, HNSW, 40)),
     )
     found = board(of)
     assert found[IVF, 0.90] == (10, True)
@@ -118,7 +118,7 @@ def test_at_the_level_of_the_target_its_limit_of_latency_counts_too() -> None:
 
 
 def test_a_certified_measurement_goes_before_a_quicker_one_that_is_not() -> None:
-    table = [*TABLE, measured(GRAPH, IndexKind.HNSW, 100, 0.99, 0.1, certified=False)]
+    table = [*TABLE, measured(GRAPH, HNSW, 100, 0.99, 0.1, certified=False)]
     assert board(experiment(table))[GRAPH, 0.95] == (40, True)
 
 
@@ -136,8 +136,8 @@ def test_the_pareto_line_has_certified_points_only() -> None:
 
 def test_two_points_of_one_place_are_one_on_the_line() -> None:
     twice = [
-        measured(GRAPH, IndexKind.HNSW, 40, 0.9, 1.0),
-        measured(IVF, IndexKind.IVFFLAT, 4, 0.9, 1.0),
+        measured(GRAPH, HNSW, 40, 0.9, 1.0),
+        measured(IVF, IVFFLAT, 4, 0.9, 1.0),
     ]
     assert [each.candidate for each in pareto(twice)] == [GRAPH]
 
@@ -147,7 +147,7 @@ def test_the_recommendation_gives_its_evidence() -> None:
     assert made is not None
     assert made.winner == GRAPH_FACTS
     assert made.measurement is not None
-    assert made.measurement.setting == Setting(IndexKind.HNSW, 40)
+    assert made.measurement.setting == SearchParameter(HNSW, 40)
     assert made.headline == (
         f"Take {GRAPH} with ef_search 40: the quickest of those that reach 95 % recall."
     )
@@ -194,7 +194,7 @@ def test_an_exact_scan_that_is_quick_enough_is_named() -> None:
 def test_a_target_that_is_reached_has_no_problem() -> None:
     found = evaluate_target(Target(0.95, 2.0), Protocol.VECSCOPE, GRAPH_FACTS, measurement=TABLE[4])
     assert (found.reached, found.problem, found.remedy) == (True, "", "")
-    assert found.setting == Setting(IndexKind.HNSW, 40)
+    assert found.setting == SearchParameter(HNSW, 40)
 
 
 def test_too_slow_is_said_with_what_is_quicker() -> None:
@@ -215,14 +215,14 @@ def test_not_certified_is_no_success() -> None:
 @pytest.mark.parametrize(
     ("storage", "kind", "filtered", "said"),
     [
-        ("bit", IndexKind.HNSW, False, "more oversampling"),
-        ("halfvec", IndexKind.IVFFLAT, False, "vector in place of halfvec"),
-        ("vector", IndexKind.HNSW, True, "an iterative scan"),
-        ("vector", IndexKind.IVFFLAT, False, "compared every row"),
+        ("bit", HNSW, False, "more oversampling"),
+        ("halfvec", IVFFLAT, False, "vector in place of halfvec"),
+        ("vector", HNSW, True, "an iterative scan"),
+        ("vector", IVFFLAT, False, "compared every row"),
     ],
 )
 def test_what_would_raise_the_recall_depends_on_what_limits_it(
-    storage: str, kind: IndexKind, filtered: bool, said: str
+    storage: str, kind: IndexMethod, filtered: bool, said: str
 ) -> None:
     limited = facts("Any", kind, storage=storage)
     found = evaluate_target(
@@ -249,8 +249,8 @@ def test_a_tie_at_the_target_goes_to_the_one_with_the_better_p95() -> None:
             facts=(same, GRAPH_FACTS),
             target=Target(0.95, priority=Priority.SIZE),
             target_results=(
-                target_result(IVF, IndexKind.IVFFLAT, 30),
-                target_result(GRAPH, IndexKind.HNSW, 40),
+                target_result(IVF, IVFFLAT, 30),
+                target_result(GRAPH, HNSW, 40),
             ),
         )
     )
@@ -263,7 +263,7 @@ def test_a_runner_up_that_is_hardly_slower_is_named_as_such(p95_ms: float, close
     # HNSW's p95 is 1.6 ms: 1.8 is 12 % more, 2.0 is 25 %.
     table = [
         replace(each, latency=replace(each.latency, p95_ms=p95_ms))
-        if each.setting == Setting(IndexKind.IVFFLAT, 30)
+        if each.setting == SearchParameter(IVFFLAT, 30)
         else each
         for each in TABLE
     ]

@@ -17,8 +17,7 @@ from lib.lab.measurement import Protocol
 from lib.lab.report import experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page, recall_figure
 from lib.lab.spec import ExperimentSpec, Target
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import IterativeScan
+from lib.vectors.index_methods import HNSW, IterativeScan
 
 
 def test_the_json_has_what_the_command_line_promises() -> None:
@@ -62,7 +61,7 @@ def test_the_spec_comes_back_from_json() -> None:
 
 
 def test_what_was_measured_last_stands_where_it_belongs() -> None:
-    late = measured(GRAPH, IndexKind.HNSW, 20, 0.92, 0.6)
+    late = measured(GRAPH, HNSW, 20, 0.92, 0.6)
     found = experiment_json(experiment([*TABLE, late]), "Library")["measurements"]
     assert [each["parameter"]["value"] for each in found] == [1, 10, 30, 10, 20, 40, 200, None]
 
@@ -139,8 +138,8 @@ def test_the_figure_puts_points_where_their_values_are() -> None:
     # Recall 0.9 … 1 by hand: from 0.9 (lowest 0.93 − 0.03) over 670 px from 70; queries a second
     # 100 … 1,000 in one decade over 350 px up from 370.
     points = [
-        measured(GRAPH, IndexKind.HNSW, 40, 0.93, 1.0, qps={1: 1000.0}),
-        measured(GRAPH, IndexKind.HNSW, 80, 0.95, 10.0, qps={1: 100.0}, certified=False),
+        measured(GRAPH, HNSW, 40, 0.93, 1.0, qps={1: 1000.0}),
+        measured(GRAPH, HNSW, 80, 0.95, 10.0, qps={1: 100.0}, certified=False),
     ]
     figure = ElementTree.fromstring(recall_figure(points))
     circles = [each for each in figure.iter("circle") if float(each.attrib["cy"]) < 400]
@@ -156,7 +155,7 @@ def test_the_figure_puts_points_where_their_values_are() -> None:
 
 
 def test_a_figure_of_perfect_recall_or_of_nothing_is_drawn() -> None:
-    only = [measured(GRAPH, IndexKind.HNSW, 40, 1.0, 1.0, spread=0.0)]
+    only = [measured(GRAPH, HNSW, 40, 1.0, 1.0, spread=0.0)]
     ElementTree.fromstring(recall_figure(only))
     assert "Nothing was measured" in recall_figure([])
 

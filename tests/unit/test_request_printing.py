@@ -20,10 +20,11 @@ from lib.search.filters import Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
 from lib.vectors.code import wrapped
 from lib.vectors.hybrid import Fusion
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.search import SearchResult
 from lib.vectors.statements import TextMethod, TextQuery, nearest_statement
 from lib.vectors.table import VectorTable
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 
 EVERYTHING = SearchRequest(
     query="-- what's “this”; $HOME `x` \\ \n?",

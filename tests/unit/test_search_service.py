@@ -6,8 +6,9 @@ import pytest
 
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import effective_settings
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.statements import TextQuery
-from lib.vectors.tuning import IterativeScan, Scan, SearchSettings
+from lib.vectors.tuning import Scan, SearchSettings
 
 STRICT, RELAXED = IterativeScan.STRICT, IterativeScan.RELAXED
 

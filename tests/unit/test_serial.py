@@ -27,7 +27,8 @@ from lib.search.request import Mode
 from lib.serial import from_json, to_json
 from lib.store.collections import Reembedding
 from lib.vectors.distance import Distance, Storage
-from lib.vectors.tuning import IterativeScan, Scan
+from lib.vectors.index_methods import IterativeScan
+from lib.vectors.tuning import Scan
 
 ROWS = json.loads((Path(__file__).parent / "rows" / "stored_json.json").read_text("utf-8"))
 

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "lib.serial",
     ),
     ("lib.vectors",),
+    ("lib.colors",),
     ("lib.store",),
     ("lib.embedding",),
     ("lib.ingest", "lib.search"),
@@ -43,7 +44,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 # `lib.ui` knows values, not services: from the packages above `lib.vectors` it takes classes and
 # constants (told by their spelling), but no Database and no …Service.
-FREE_FOR_UI = ("lib.errors", "lib.settings", "lib.log", "lib.formats", "lib.limits", "lib.vectors")
+FREE_FOR_UI = (
+    "lib.errors",
+    "lib.settings",
+    "lib.log",
+    "lib.formats",
+    "lib.limits",
+    "lib.vectors",
+    "lib.colors",
+)
 # What `lib.ui.shared.page` opens for all pages.
 UI_EXCEPTIONS = {"lib.ui.shared.page": ("lib.services", "lib.store.database")}
 

@@ -24,11 +24,11 @@ from lib.vectors.ddl import (
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.index_methods import (
     HNSW,
-    IndexKind,
-    IVFFlat,
+    IVFFLAT,
+    IndexMethod,
     parse_spec,
-    recommended_kind,
     recommended_lists,
+    recommended_method,
     recommended_probes,
 )
 from lib.vectors.table import VectorTable
@@ -54,7 +54,7 @@ DOCS = VectorTable(name="docs", schema="vecscope", dimensions=3)
 )
 def test_recommended_lists(rows: int, lists: int) -> None:
     assert recommended_lists(rows) == lists
-    assert IVFFlat.for_rows(rows) == IVFFlat(lists=lists)
+    assert IVFFLAT.recommended(rows) == IVFFLAT.spec(lists=lists)
 
 
 @pytest.mark.parametrize(("lists", "probes"), [(1, 1), (10, 3), (100, 10), (1000, 32)])
@@ -65,17 +65,17 @@ def test_recommended_probes(lists: int, probes: int) -> None:
 @pytest.mark.parametrize(
     ("rows", "options", "kind"),
     [
-        (99_999, {}, IndexKind.IVFFLAT),
-        (100_000, {}, IndexKind.HNSW),
-        (1_000_000, {}, IndexKind.HNSW),
-        (1_000_001, {}, IndexKind.HNSW),
-        (10, {"high_recall": True}, IndexKind.HNSW),
-        (10_000_000, {"memory_bound": True}, IndexKind.IVFFLAT),
-        (10_000_000, {"memory_bound": True, "high_recall": True}, IndexKind.IVFFLAT),
+        (99_999, {}, IVFFLAT),
+        (100_000, {}, HNSW),
+        (1_000_000, {}, HNSW),
+        (1_000_001, {}, HNSW),
+        (10, {"high_recall": True}, HNSW),
+        (10_000_000, {"memory_bound": True}, IVFFLAT),
+        (10_000_000, {"memory_bound": True, "high_recall": True}, IVFFLAT),
     ],
 )
-def test_recommended_kind(rows: int, options: dict[str, bool], kind: IndexKind) -> None:
-    chosen, why = recommended_kind(rows, **options)
+def test_recommended_kind(rows: int, options: dict[str, bool], kind: IndexMethod) -> None:
+    chosen, why = recommended_method(rows, **options)
     assert chosen is kind
     assert kind.label in why
 
@@ -106,11 +106,11 @@ def test_impossible_specifications(kind: str, options: dict[str, int], field: st
 
 
 def test_specifications_at_their_limits() -> None:
-    assert parse_spec("hnsw", {}) == HNSW(m=16, ef_construction=64)
+    assert parse_spec("hnsw", {}) == HNSW.spec(m=16, ef_construction=64)
     assert parse_spec("ivfflat", {"lists": 32768}).options == {"lists": 32768}
-    assert HNSW(m=2, ef_construction=4).options == {"m": 2, "ef_construction": 4}
-    assert HNSW(m=16, ef_construction=32).ef_construction == 32
-    assert HNSW(m=100, ef_construction=1000).m == 100
+    assert HNSW.spec(m=2, ef_construction=4).options == {"m": 2, "ef_construction": 4}
+    assert HNSW.spec(m=16, ef_construction=32)["ef_construction"] == 32
+    assert HNSW.spec(m=100, ef_construction=1000)["m"] == 100
 
 
 @pytest.mark.parametrize(
@@ -137,33 +137,33 @@ def test_what_can_be_indexed(storage: Storage, dimensions: int | None, way_out: 
 
 
 def test_an_index_without_enough_rows_is_refused() -> None:
-    for spec in (HNSW(), IVFFlat(lists=1)):
+    for spec in (HNSW.spec(), IVFFLAT.spec(lists=1)):
         with pytest.raises(IndexRefused, match="no row with an embedding"):
             check_buildable(DOCS, spec, 0)
-    check_buildable(DOCS, HNSW(), 1)
-    check_buildable(DOCS, IVFFlat(lists=100), 100)
+    check_buildable(DOCS, HNSW.spec(), 1)
+    check_buildable(DOCS, IVFFLAT.spec(lists=100), 100)
     with pytest.raises(IndexRefused, match="99 rows cannot give 100 lists") as caught:
-        check_buildable(DOCS, IVFFlat(lists=100), 99)
+        check_buildable(DOCS, IVFFLAT.spec(lists=100), 99)
     assert "lists = 10" in caught.value.hint
     with pytest.raises(IndexRefused) as caught:
-        check_buildable(DOCS, IVFFlat(lists=100), 4)
+        check_buildable(DOCS, IVFFLAT.spec(lists=100), 4)
     assert "lists = 4" in caught.value.hint  # what the hint says must be accepted
-    check_buildable(DOCS, IVFFlat(lists=4), 4)
+    check_buildable(DOCS, IVFFLAT.spec(lists=4), 4)
 
 
 # --- names --------------------------------------------------------------------------------------
 
 
 def test_a_name_says_what_it_is() -> None:
-    assert index_name(DOCS, HNSW()) == "docs_embedding_hnsw_cosine_16_64"
+    assert index_name(DOCS, HNSW.spec()) == "docs_embedding_hnsw_cosine_16_64"
     table = VectorTable(name="docs", embedding="vec", distance=Distance.L2)
-    assert index_name(table, IVFFlat(lists=50)) == "docs_vec_ivfflat_l2_50"
+    assert index_name(table, IVFFLAT.spec(lists=50)) == "docs_vec_ivfflat_l2_50"
 
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 SPECS = st.one_of(
-    st.builds(IVFFlat, lists=st.integers(1, 32768)),
-    st.builds(HNSW, m=st.integers(2, 100), ef_construction=st.integers(200, 1000)),
+    st.builds(IVFFLAT.spec, lists=st.integers(1, 32768)),
+    st.builds(HNSW.spec, m=st.integers(2, 100), ef_construction=st.integers(200, 1000)),
 )
 
 
@@ -182,7 +182,7 @@ def test_names_fit_and_differ(
 
 def test_long_tables_that_differ_at_their_end_get_names_of_their_own() -> None:
     names = {
-        index_name(VectorTable(name=f"documents_product_manuals_2023_{part}"), HNSW())
+        index_name(VectorTable(name=f"documents_product_manuals_2023_{part}"), HNSW.spec())
         for part in ("english", "german", "ελληνικά", "日本語")
     }
     assert len(names) == 4
@@ -190,17 +190,17 @@ def test_long_tables_that_differ_at_their_end_get_names_of_their_own() -> None:
 
 
 def test_a_name_that_postgresql_would_cut_is_refused() -> None:
-    assert make_index(DOCS, HNSW(), "n" * 63).name == "n" * 63
+    assert make_index(DOCS, HNSW.spec(), "n" * 63).name == "n" * 63
     for name in ("n" * 64, "ü" * 32):
         with pytest.raises(LimitExceeded, match="64 bytes"):
-            make_index(DOCS, HNSW(), name)
+            make_index(DOCS, HNSW.spec(), name)
 
 
 # --- texts --------------------------------------------------------------------------------------
 
 
 def test_create_statement() -> None:
-    assert create_statement(DOCS, HNSW(m=8, ef_construction=40)) == (
+    assert create_statement(DOCS, HNSW.spec(m=8, ef_construction=40)) == (
         "CREATE INDEX docs_embedding_hnsw_cosine_8_40 ON vecscope.docs "
         "USING hnsw (embedding vector_cosine_ops) WITH (m = 8, ef_construction = 40)"
     )
@@ -211,7 +211,7 @@ def test_create_statement() -> None:
         storage=Storage.HALFVEC,
         dimensions=3072,
     )
-    assert create_statement(table, IVFFlat(lists=20), name="by hand", concurrently=True) == (
+    assert create_statement(table, IVFFLAT.spec(lists=20), name="by hand", concurrently=True) == (
         'CREATE INDEX CONCURRENTLY "by hand" ON "My Docs" '
         'USING ivfflat ("50%" halfvec_ip_ops) WITH (lists = 20)'
     )
@@ -235,7 +235,7 @@ def calls(source: str) -> dict[str, ast.Call]:
 
 
 def test_migration_text() -> None:
-    source = migration_text(DOCS, HNSW(), created=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    source = migration_text(DOCS, HNSW.spec(), created=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     module = ast.parse(source)
     assert ast.get_docstring(module) == "HNSW index on vecscope.docs.embedding"
     assert "revision = '20260102030405'" in source
@@ -265,7 +265,7 @@ def test_no_name_breaks_out_of_a_migration(
     table = VectorTable(
         name=name + hostile, schema=schema + hostile, embedding=embedding + hostile, dimensions=3
     )
-    found = calls(migration_text(table, IVFFlat(), revision=hostile, down_revision=hostile))
+    found = calls(migration_text(table, IVFFLAT.spec(), revision=hostile, down_revision=hostile))
     for call in found.values():
         keywords = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
         assert keywords["schema"] == table.schema
@@ -277,5 +277,5 @@ def test_labels() -> None:
     assert BuildProgress("Loading rows", 3, 4).share == 0.75
     assert BuildProgress("Loading rows", 5, 4).share == 1.0
     assert BuildProgress("Waiting", 0, 0).share is None
-    index = IndexDescription("i", IndexKind.HNSW, {"m": 8}, "vector_l2_ops", 1, True)
+    index = IndexDescription("i", HNSW, {"m": 8}, "vector_l2_ops", 1, True)
     assert index.label == "HNSW (m 8)"

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.plans import parse_plan
 from lib.vectors.search import shortfall_reason
-from lib.vectors.tuning import IterativeScan, SearchSettings
+from lib.vectors.tuning import SearchSettings
 
 SEQ_SCAN = {"Node Type": "Seq Scan", "Relation Name": "docs", "Alias": "docs"}
 HNSW_SCAN = {

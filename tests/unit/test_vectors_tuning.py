@@ -11,19 +11,8 @@ from hypothesis import strategies as st
 
 from lib.errors import InvalidInput, LimitExceeded
 from lib.limits import IntRange
-from lib.vectors.tuning import (
-    EF_CONSTRUCTION,
-    EF_SEARCH,
-    LISTS,
-    MAX_SCAN_TUPLES,
-    PROBES,
-    BuildSettings,
-    IterativeScan,
-    M,
-    Scan,
-    SearchSettings,
-    set_local_text,
-)
+from lib.vectors.index_methods import EF_CONSTRUCTION, EF_SEARCH, LISTS, PROBES, IterativeScan, M
+from lib.vectors.tuning import MAX_SCAN_TUPLES, BuildSettings, Scan, SearchSettings, set_local_text
 
 
 def test_limits_are_pgvectors() -> None:
@@ -138,7 +127,13 @@ def test_every_possible_choice_is_sent_as_it_is(
     iterative_scan: IterativeScan | None,
     scan: Scan,
 ) -> None:
-    chosen = SearchSettings(probes, ef_search, iterative_scan, max_scan_tuples, scan)
+    chosen = SearchSettings(
+        probes=probes,
+        ef_search=ef_search,
+        iterative_scan=iterative_scan,
+        max_scan_tuples=max_scan_tuples,
+        scan=scan,
+    )
     sent = chosen.server_settings()
     for name, value in (
         ("ivfflat.probes", probes),

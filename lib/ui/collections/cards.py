@@ -17,15 +17,7 @@ from lib.store.jobs import Job
 from lib.ui.collections.model import CollectionsModel
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.page import guarded, refresh
-from lib.vectors.index_methods import (
-    HNSW,
-    IndexKind,
-    IndexSpec,
-    IVFFlat,
-    recommended_kind,
-    recommended_lists,
-)
-from lib.vectors.tuning import EF_CONSTRUCTION, LISTS, M
+from lib.vectors.index_methods import IndexMethod, IndexSpec, index_methods, recommended_method
 
 _TRIGGERS = "Triggers keep it right as documents come, change and go."
 
@@ -309,57 +301,46 @@ def _confirm_delete(summary: CollectionSummary) -> bool:
 
 
 def index_form(documents: int, key: str, on_build: Callable[[], None]) -> IndexSpec | None:
-    """Kind and options of a vector index; the specification once Build was pressed.
+    """Method and options of a vector index; the specification once Build was pressed.
 
     Raises LimitExceeded where the options do not go together.
     """
-    usual, reason = recommended_kind(documents)
-    kind = st.segmented_control(
-        "Kind of index",
-        list(IndexKind),
-        format_func=lambda found: found.label,
-        default=usual,
+    suggested, reason = recommended_method(documents)
+    methods = index_methods()
+    method = st.segmented_control(
+        "Index method",
+        methods,
+        format_func=lambda method: method.label,
+        default=suggested,
         required=True,
         key=f"kind_{key}",
-        help="**IVFFlat** sorts documents into lists and looks into some of them: quick to build. "
-        " \n**HNSW** walks a graph: quicker and more exact to search, slower to build.",
+        help="  \n".join(f"**{method.label}**: {method.help}" for method in methods),
     )
-    st.caption(f"Suggested: {usual.label}. {reason[0].upper()}{reason[1:]}.")
-    options = _ivfflat_options(documents, key) if kind is IndexKind.IVFFLAT else _hnsw_options(key)
+    st.caption(f"Suggested: {suggested.label}. {reason[0].upper()}{reason[1:]}.")
+    options = _option_inputs(method, documents, key)
     pressed = st.button(
         "Build", key=f"build_{key}", type="primary", icon=":material/build:", on_click=on_build
     )
-    return options() if pressed else None
+    return method.spec(**options) if pressed else None
 
 
-def _ivfflat_options(documents: int, key: str) -> Callable[[], IndexSpec]:
-    lists = st.number_input(
-        "Number of lists (lists)",
-        LISTS.low,
-        LISTS.high,
-        recommended_lists(documents),
-        key=f"lists_{key}",
-        help="About one for each 1,000 documents. More lists make a search quicker and find "
-        "less, until more of them are looked into (probes).",
-    )
-    return lambda: IVFFlat(lists=int(lists))
+# Widget keys of before there was a table of options.
+_OPTION_KEYS = {"ef_construction": "efc"}
 
 
-def _hnsw_options(key: str) -> Callable[[], IndexSpec]:
-    m = st.number_input(
-        "Links of a document (m)",
-        M.low,
-        M.high,
-        M.default,
-        key=f"m_{key}",
-        help="More links find more and take more memory and time to build.",
-    )
-    ef_construction = st.number_input(
-        "Candidates while building (ef_construction)",
-        EF_CONSTRUCTION.low,
-        EF_CONSTRUCTION.high,
-        EF_CONSTRUCTION.default,
-        key=f"efc_{key}",
-        help="At least twice the links. More makes a better graph and takes longer to build.",
-    )
-    return lambda: HNSW(int(m), int(ef_construction))
+def _option_inputs(method: IndexMethod, documents: int, key: str) -> dict[str, int]:
+    """A number field for each build option, which begins with the guideline's value."""
+    recommended = method.recommended(documents)
+    return {
+        option.name: int(
+            st.number_input(
+                option.label,
+                option.range.low,
+                option.range.high,
+                recommended[option.name],
+                key=f"{_OPTION_KEYS.get(option.name, option.name)}_{key}",
+                help=option.help,
+            )
+        )
+        for option in method.build_options
+    }

@@ -30,7 +30,7 @@ from lib.ui.shared.url_state import (
     read_choice,
     write_choice,
 )
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import IndexMethod
 
 MOST_RESULTS = 30
 MOST_EXAMPLES = 3
@@ -171,11 +171,11 @@ def _remove_button(number: int, shown: Sequence[int]) -> None:
 # --- before there is an answer ------------------------------------------------------------------
 
 
-def offer_candidates(missing: Sequence[IndexKind], documents: int, *, busy: bool) -> bool:
+def offer_candidates(missing: Sequence[IndexMethod], documents: int, *, busy: bool) -> bool:
     """What a comparison of indexes needs first; true where it is to be built now."""
     if not documents:
         return False
-    names = " and ".join(kind.label for kind in missing)
+    names = " and ".join(method.label for method in missing)
     st.info(
         f"To compare, each index gets a copy of the vectors of its own (a candidate), so that the "
         f"collection itself is not touched. There is no {names} candidate yet.",

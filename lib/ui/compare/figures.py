@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from lib.ui.shared.charts import EXACT, FUSED, HNSW, IVFFLAT, shortened
+from lib.colors import EXACT
+from lib.ui.shared.charts import FUSED, MOVED, SAME, shortened
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _rank_line(left: int, rank: int, right: int, other: int) -> go.Scatter:
         y=y,
         mode="lines",
         line={
-            "color": HNSW if rank == other else IVFFLAT,
+            "color": SAME if rank == other else MOVED,
             "width": 2,
             "dash": "dot" if right - left > 1 else "solid",
         },

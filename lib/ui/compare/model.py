@@ -20,7 +20,7 @@ from lib.ui.search.model import QueryingModel
 from lib.ui.search.options import SearchOptions
 from lib.ui.shared.session_cache import CacheKey, cached
 from lib.vectors.catalog import IndexDescription
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import IndexMethod, index_methods
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,19 @@ class CompareModel(QueryingModel):
     def candidates(self, collection: Collection) -> list[Candidate]:
         return self.database.query(list_candidates, collection)
 
-    def missing_methods(self, candidates: Sequence[Candidate]) -> list[IndexKind]:
+    def missing_methods(self, candidates: Sequence[Candidate]) -> list[IndexMethod]:
         """The index methods of which no candidate can be searched."""
-        return [kind for kind in IndexKind if newest_ready(candidates, kind) is None]
+        return [kind for kind in index_methods() if newest_ready(candidates, kind) is None]
 
     def running_jobs(self, collection: Collection) -> list[Job]:
         return self.database.run(self.jobs.recent(collection_id=collection.id, active_only=True))
 
-    def build_candidates(self, summary: CollectionSummary, methods: Sequence[IndexKind]) -> None:
+    def build_candidates(self, summary: CollectionSummary, methods: Sequence[IndexMethod]) -> None:
         """Starts the build of a candidate of each method, as the guidelines have it for this many
         documents. Raises Busy."""
         collection = summary.collection
         offered = default_candidates(summary.embedded, collection.dimensions, collection.storage)
-        specs = [spec for spec in offered if spec.index.kind in methods]
+        specs = [spec for spec in offered if spec.index.method in methods]
         self.database.run(start_candidate_builds(self.jobs, self.database, collection, specs))
 
     # --- the answers ---

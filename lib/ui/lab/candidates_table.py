@@ -16,18 +16,16 @@ from lib.lab.spec import MAX_CANDIDATES
 from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import read_texts, write_texts
-from lib.vectors.index_methods import HNSW, IndexKind, IVFFlat, recommended_lists
-from lib.vectors.tuning import EF_CONSTRUCTION, LISTS, M
+from lib.vectors.index_methods import HNSW, IndexMethod, M, index_methods
 
 KEY = "lab.index"
 _EDITOR = "lab:editor"
 _EDITOR_NUMBER = "lab:editor:turn"
 """Another editor for each set of rows, since an editor keeps its edits by their place."""
 
-# Names of the columns, also in an editor's edits; what people read is in _COLUMNS.
-_KIND, _STORAGE, _LISTS, _M, _EF = "Index", "Stored as", "Lists", "m", "ef_construction"
+# Names of the columns, also in an editor's edits; each build option has one of its own name.
+_METHOD, _STORAGE = "Index", "Stored as"
 _MEMORY, _DISK, _SECONDS, _STATE = "Memory", "On disk", "Build", "State"
-_KINDS = {kind.label: kind for kind in IndexKind}
 _STORAGES = {storage.label: storage for storage in CandidateStorage}
 # What a row that is added begins with: the first of these links that is not there yet.
 _LINKS = (M.default, 24, 32, 48, 8, 64)
@@ -38,53 +36,47 @@ class Row:
     """A row as it was typed, which need not be a candidate that can be: an option may be missing,
     or go badly with another one."""
 
-    kind: IndexKind
+    method: IndexMethod
     storage: CandidateStorage
-    lists: int | None = None
-    m: int | None = None
-    ef_construction: int | None = None
+    options: Mapping[str, int]
+    """Build options by name; those that are not set are missing."""
 
     @classmethod
     def of(cls, spec: CandidateSpec) -> Row:
-        return cls(spec.index.kind, spec.storage, **spec.index.options)
+        return cls(spec.index.method, spec.storage, spec.index.options)
 
     @classmethod
     def from_text(cls, text: str) -> Row | None:
         """As it stands in the address; None where it cannot be read."""
-        index, _, held = text.partition("@")
-        kind, _, rest = index.partition(":")
+        index, _, storage = text.partition("@")
+        name, _, rest = index.partition(":")
         options = dict(part.split("=", 1) for part in rest.split(",") if "=" in part)
-        if kind not in {*IndexKind} or held not in {*CandidateStorage}:
+        methods = {method.name: method for method in index_methods()}
+        if name not in methods or storage not in {*CandidateStorage}:
             return None
         if not all(value.isdecimal() and len(value) < 9 for value in options.values()):
             return None
-        known = {"lists"} if kind == IndexKind.IVFFLAT else {"m", "ef_construction"}
-        if set(options) - known:
+        method = methods[name]
+        names = [option.name for option in method.build_options]
+        if set(options) - {*names}:
             return None
-        numbers = {name: int(value) for name, value in options.items()}
-        return cls(IndexKind(kind), CandidateStorage(held), **numbers)
+        numbers = {name: int(options[name]) for name in names if name in options}
+        return cls(method, CandidateStorage(storage), numbers)
 
     @property
     def text(self) -> str:
-        names = ("lists",) if self.kind is IndexKind.IVFFLAT else ("m", "ef_construction")
-        options = [(name, getattr(self, name)) for name in names]
-        written = ",".join(f"{name}={value}" for name, value in options if value is not None)
-        return f"{self.kind.value}:{written}@{self.storage.value}"
+        written = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.method.name}:{written}@{self.storage.value}"
 
     @property
     def label(self) -> str:
         """Of a row that may be no candidate."""
-        if self.kind is IndexKind.IVFFLAT:
-            return f"IVFFlat lists {self.lists}"
-        return f"HNSW m {self.m}, ef_construction {self.ef_construction}"
+        options = ", ".join(f"{name} {value}" for name, value in self.options.items())
+        return f"{self.method.label} {options}"
 
     def spec(self, rows: int) -> CandidateSpec:
-        """What is left out is the usual of so many rows. Raises LimitExceeded."""
-        if self.kind is IndexKind.IVFFLAT:
-            return CandidateSpec(IVFFlat(self.lists or recommended_lists(rows)), self.storage)
-        m = self.m or M.default
-        usual = max(EF_CONSTRUCTION.default, min(2 * m, EF_CONSTRUCTION.high))
-        return CandidateSpec(HNSW(m, self.ef_construction or usual), self.storage)
+        """What is left out takes the guideline's value for so many rows. Raises LimitExceeded."""
+        return CandidateSpec(self.method.recommended(rows, **self.options), self.storage)
 
 
 @dataclass(frozen=True)
@@ -158,23 +150,28 @@ def edited(
 
 
 def _with_cells(row: Row, cells: Mapping[str, Any], documents: int) -> Row:
-    kind = _KINDS.get(cells.get(_KIND, ""), row.kind)
+    """An option whose cell was emptied takes the guideline's value; one that was not edited rises
+    with an option before it, where it would be too small."""
+    methods = {method.label: method for method in index_methods()}
+    method = methods.get(cells.get(_METHOD, ""), row.method)
     storage = _STORAGES.get(cells.get(_STORAGE, ""), row.storage)
-    if kind is IndexKind.IVFFLAT:
-        lists = cells.get(_LISTS, row.lists)
-        return Row(kind, storage, lists=int(lists or recommended_lists(documents)))
-    m = int(cells.get(_M, row.m) or M.default)
-    default = max(EF_CONSTRUCTION.default, min(2 * m, EF_CONSTRUCTION.high))
-    # Links that were changed take the breadth along where it would be too small.
-    typed = cells.get(_EF)
-    breadth = typed or (default if _EF in cells else max(row.ef_construction or default, 2 * m))
-    return Row(kind, storage, m=m, ef_construction=min(int(breadth), EF_CONSTRUCTION.high))
+    options: dict[str, int] = {}
+    for option in method.build_options:
+        typed = cells.get(option.name)
+        before = row.options.get(option.name) if method == row.method else None
+        if typed:
+            options[option.name] = int(typed)
+        elif before is None or option.name in cells:
+            options[option.name] = option.recommend(documents, options)
+        else:
+            options[option.name] = max(before, option.least(options))
+    return Row(method, storage, options)
 
 
 def _new_row(rows: Sequence[Row], storage: CandidateStorage) -> Row:
-    present = {(row.m, row.storage) for row in rows if row.kind is IndexKind.HNSW}
+    present = {(row.options.get("m"), row.storage) for row in rows if row.method == HNSW}
     m = next((m for m in _LINKS if (m, storage) not in present), M.high)
-    return Row(IndexKind.HNSW, storage, m=m, ef_construction=max(EF_CONSTRUCTION.default, 2 * m))
+    return Row(HNSW, storage, HNSW.recommended(0, m=m).options)
 
 
 def _take_edits(
@@ -229,7 +226,7 @@ def show_candidates(
         num_rows="dynamic",
         width="stretch",
         disabled=is_busy or [_MEMORY, _DISK, _SECONDS, _STATE],
-        column_config=_COLUMNS,
+        column_config=_columns(),
         on_change=_take_edits,
         args=(rows, key, defaults[0].storage, documents),
         alt="The candidates: their index, how it stores vectors, its options, and what each will "
@@ -259,21 +256,20 @@ def _plans_of_entries(table: Table, plan: Plan) -> list[PlannedCandidate | None]
 
 
 def _frame(rows: Sequence[Row], plans: Sequence[PlannedCandidate | None]) -> pd.DataFrame:
+    names = [option.name for method in index_methods() for option in method.build_options]
     frame = pd.DataFrame(
         [
             {
-                _KIND: row.kind.label,
+                _METHOD: row.method.label,
                 _STORAGE: row.storage.label,
-                _LISTS: row.lists,
-                _M: row.m,
-                _EF: row.ef_construction,
+                **{name: row.options.get(name) for name in names},
                 **_cells_of_plan(planned),
             }
             for row, planned in zip(rows, plans, strict=True)
         ],
-        columns=[_KIND, _STORAGE, _LISTS, _M, _EF, _MEMORY, _DISK, _SECONDS, _STATE],
+        columns=[_METHOD, _STORAGE, *names, _MEMORY, _DISK, _SECONDS, _STATE],
     )
-    return frame.astype({_LISTS: "Int64", _M: "Int64", _EF: "Int64"})
+    return frame.astype(dict.fromkeys(names, "Int64"))
 
 
 def _cells_of_plan(planned: PlannedCandidate | None) -> dict[str, str]:
@@ -321,49 +317,42 @@ def _show_refusal(label: str, reason: VecscopeError) -> None:
     st.error(f"**{escape(label)}** cannot be built. {text}", icon=":material/block:")
 
 
-_COLUMNS: dict[str, Any] = {
-    _KIND: st.column_config.SelectboxColumn(
-        "Index",
-        width=90,
-        options=list(_KINDS),
-        help="IVFFlat sorts rows into lists and looks into some of them: quick to build, small. "
-        "HNSW walks a graph: quicker and more exact to search, slower to build, larger.",
-    ),
-    _STORAGE: st.column_config.SelectboxColumn(
-        "Stored as",
-        width=120,
-        options=list(_STORAGES),
-        help="How the index stores vectors. vector: 4 bytes a dimension, up to 2,000 of them. "
-        "halfvec: 2 bytes, up to 4,000. bit: one bit a dimension (binary quantization); more rows "
-        "are found by their bits, and re-ranked by the full vector.",
-    ),
-    _LISTS: st.column_config.NumberColumn(
-        "Lists",
-        width=75,
-        min_value=LISTS.low,
-        max_value=LISTS.high,
-        step=1,
-        help="IVFFlat only: into how many lists the rows are sorted (lists). The guideline is one "
-        "for each 1,000 rows, √rows above a million, at least 10.",
-    ),
-    _M: st.column_config.NumberColumn(
-        "Links per node (m)",
-        width=140,
-        min_value=M.low,
-        max_value=M.high,
-        step=1,
-        help="HNSW only: links of a row in the graph. More find more, and take more memory and "
-        "time.",
-    ),
-    _EF: st.column_config.NumberColumn(
-        "Build breadth (ef_construction)",
-        width=215,
-        min_value=EF_CONSTRUCTION.low,
-        max_value=EF_CONSTRUCTION.high,
-        step=1,
-        help="HNSW only: how many rows are looked at to find a row's links, at "
-        "least twice the links. More make a better graph and take longer.",
-    ),
+def _columns() -> dict[str, Any]:
+    """The method, what its index stores, a column for each build option of any method, and what is
+    estimated."""
+    methods = index_methods()
+    return {
+        _METHOD: st.column_config.SelectboxColumn(
+            "Index",
+            width=90,
+            options=[method.label for method in methods],
+            help="  \n".join(f"**{method.label}**: {method.help}" for method in methods),
+        ),
+        _STORAGE: st.column_config.SelectboxColumn(
+            "Stored as",
+            width=120,
+            options=list(_STORAGES),
+            help="How the index stores vectors. vector: 4 bytes a dimension, up to 2,000 of them. "
+            "halfvec: 2 bytes, up to 4,000. bit: one bit a dimension (binary quantization); more "
+            "rows are found by their bits, and re-ranked by the full vector.",
+        ),
+        **{
+            option.name: st.column_config.NumberColumn(
+                option.label,
+                width=30 + 6 * len(option.label),
+                min_value=option.range.low,
+                max_value=option.range.high,
+                step=1,
+                help=f"{method.label} only. {option.help}",
+            )
+            for method in methods
+            for option in method.build_options
+        },
+        **_ESTIMATED_COLUMNS,
+    }
+
+
+_ESTIMATED_COLUMNS: dict[str, Any] = {
     _MEMORY: st.column_config.TextColumn(
         "Memory",
         help="What the build wants at once. An HNSW graph that outgrows maintenance_work_mem goes "

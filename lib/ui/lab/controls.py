@@ -24,8 +24,8 @@ from lib.ui.shared.links import LinkParams
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import by_value, read_text, write_text
 from lib.ui.shared.widgets import choice, number_field, number_slider, switch
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import OVERSAMPLING, IterativeScan
+from lib.vectors.index_methods import HNSW, IVFFLAT, IndexMethod, IterativeScan
+from lib.vectors.tuning import OVERSAMPLING
 
 PREFIX = "lab."
 MAX_SEED = 1_000_000
@@ -355,8 +355,8 @@ def _advanced(kind: QueryKind, *, is_filtered: bool) -> AdvancedSettings:
             "too few rows."
         )
     seed = _seed() if kind is QueryKind.SAMPLE else 0
-    probes = _values(IndexKind.IVFFLAT, "probes", "Lists searched (probes)", "1, 3, 10, 30")
-    ef_search = _values(IndexKind.HNSW, "ef", "Search breadth (ef_search)", "20, 40, 80, 160")
+    probes = _values(IVFFLAT, "probes", "Lists searched (probes)", "1, 3, 10, 30")
+    ef_search = _values(HNSW, "ef", "Search breadth (ef_search)", "20, 40, 80, 160")
     oversampling = _oversampling()
     name = _experiment_name()
     return AdvancedSettings(iterative_scans, seed, probes, ef_search, oversampling, name)
@@ -388,7 +388,7 @@ def _seed() -> int:
     )
 
 
-def _values(kind: IndexKind, name: str, label: str, example: str) -> tuple[int, ...] | None:
+def _values(kind: IndexMethod, name: str, label: str, example: str) -> tuple[int, ...] | None:
     """A list of values to measure; None where it is empty. Raises InvalidInput."""
     key = f"{PREFIX}{name}"
     read_text(key)

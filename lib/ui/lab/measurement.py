@@ -38,7 +38,7 @@ def _default_measurement(results: ExperimentResults) -> Measurement:
     return results.recommended or max(
         results.experiment.measurements,
         key=lambda measurement: (
-            measurement.setting.kind is not None,
+            measurement.setting.method is not None,
             measurement.certified,
             measurement.recall.mean.value,
             -measurement.latency.p50_ms,

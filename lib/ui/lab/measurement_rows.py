@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lib.lab.measurement import EXACT_NAME, Measurement, RateFigure, Setting
-from lib.vectors.tuning import IterativeScan
+from lib.lab.measurement import EXACT_NAME, Measurement, RateFigure, SearchParameter
+from lib.vectors.index_methods import IterativeScan
 
 Row = Mapping[str, object]
 """Column → value; the names of columns carry the units."""
@@ -21,7 +21,7 @@ def key_of(measurement: Measurement) -> str:
     return f"{measurement.candidate}|{setting.value}{scan}"
 
 
-def setting_words(setting: Setting) -> str:
+def setting_words(setting: SearchParameter) -> str:
     """Such as “ef_search 40, iterative scan in relaxed order”."""
     if setting.value is None:
         return "every row"
@@ -30,7 +30,7 @@ def setting_words(setting: Setting) -> str:
         IterativeScan.RELAXED: ", iterative scan in relaxed order",
         IterativeScan.STRICT: ", iterative scan in strict order",
     }[setting.iterative_scan]
-    return f"{setting.parameter} {setting.value:,}{scan}"
+    return f"{setting.name} {setting.value:,}{scan}"
 
 
 def label_of(measurement: Measurement) -> str:
@@ -62,7 +62,7 @@ def measurement_rows(measurements: Sequence[Measurement]) -> tuple[Row, ...]:
     return tuple(
         {
             "candidate": measurement.candidate,
-            "parameter": measurement.setting.parameter,
+            "parameter": measurement.setting.name,
             "value": measurement.setting.value,
             "iterative_scan": measurement.setting.iterative_scan.value,
             **measurement.figures(),

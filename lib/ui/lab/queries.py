@@ -24,13 +24,13 @@ from lib.ui.lab.picture import show_picture
 from lib.ui.search.example import LIKE
 from lib.ui.shared.links import LinkParams, column_prefix, search_params
 from lib.ui.shared.markdown import escape
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import Scan, SearchSettings
 
 MAX_WORST = 12
 _MAX_LABEL = 90
 # Columns of Compare's preset; its first is the exact scan.
-_COMPARE_COLUMNS = {IndexKind.IVFFLAT: 2, IndexKind.HNSW: 3}
+_COMPARE_COLUMNS = {IVFFLAT: 2, HNSW: 3}
 
 LinkOfQuery = Callable[[int], tuple[str, LinkParams, str]]
 """From a query's number to the page that shows it, the link's parameters, and its help."""
@@ -118,14 +118,14 @@ def _search_params(collection: str, experiment: Experiment, measurement: Measure
         category=category,
         filters=tuple(one for one in spec.filters if one != own),
         settings=SearchSettings(
-            probes=setting.value if setting.kind is IndexKind.IVFFLAT else None,
-            ef_search=setting.value if setting.kind is IndexKind.HNSW else None,
+            probes=setting.value if setting.method is IVFFLAT else None,
+            ef_search=setting.value if setting.method is HNSW else None,
             iterative_scan=setting.iterative_scan if spec.filters else None,
         ),
     )
     params: dict[str, Any] = {**search_params(collection, request)}
     del params["q"]
-    params["scan"] = Scan.EXACT.value if setting.kind is None else measurement.candidate
+    params["scan"] = Scan.EXACT.value if setting.method is None else measurement.candidate
     return params
 
 
@@ -137,10 +137,10 @@ def _compare_params(collection: str, question: str, measurement: Measurement) ->
         "k": str(measurement.k),
         "preset": Preset.INDEXES.value,
     }
-    kind = measurement.setting.kind
+    kind = measurement.setting.method
     if kind is not None:
         column = column_prefix(_COMPARE_COLUMNS[kind])
-        parameter = "probes" if kind is IndexKind.IVFFLAT else "ef"
+        parameter = "probes" if kind is IVFFLAT else "ef"
         params[f"{column}scan"] = measurement.candidate
         params[f"{column}{parameter}"] = str(measurement.setting.value)
     return params

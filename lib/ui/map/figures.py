@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
+from lib.colors import EXACT
 from lib.projection.coloring import NO_CATEGORY, CategoricalColoring, Coloring, NumericColoring
 from lib.ui.map.model import Question
 from lib.ui.map.points import IntArray, MapPoints, frame_of
-from lib.ui.shared.charts import EXACT, FUSED, SERIES, shortened
+from lib.ui.shared.charts import FUSED, SERIES, shortened
 
 HEIGHT = 620
 MAX_LEGEND_ENTRIES = 20

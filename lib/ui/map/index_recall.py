@@ -13,7 +13,8 @@ from lib.store.candidates import Candidate
 from lib.ui.map.model import MapView
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.page import refresh
-from lib.vectors.tuning import EF_SEARCH, SearchSettings
+from lib.vectors.index_methods import EF_SEARCH
+from lib.vectors.tuning import SearchSettings
 
 _RECALL = "map:lost"
 

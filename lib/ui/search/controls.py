@@ -37,17 +37,9 @@ from lib.ui.shared.url_state import (
 from lib.ui.shared.widgets import choice, number_slider
 from lib.vectors.distance import Distance
 from lib.vectors.hybrid import Fusion
-from lib.vectors.index_methods import IndexKind, recommended_probes
+from lib.vectors.index_methods import IndexMethod, IterativeScan
 from lib.vectors.statements import TextMethod, TextQuery
-from lib.vectors.tuning import (
-    EF_SEARCH,
-    LISTS,
-    POOL,
-    PROBES,
-    IterativeScan,
-    Scan,
-    SearchSettings,
-)
+from lib.vectors.tuning import POOL, Scan, SearchSettings
 
 DEFAULTS = SearchRequest(query="")
 
@@ -469,13 +461,12 @@ def _index_settings(
     if candidate is None and name == Scan.EXACT.value:
         return None, SearchSettings(scan=Scan.EXACT)
     if candidate is not None:
-        kind, options, scan = candidate.kind, candidate.spec.options, Scan.INDEX
+        method, options, scan = candidate.method, candidate.spec.options, Scan.INDEX
     else:
         assert index is not None  # else neither of the others was offered
-        kind, options, scan = index.kind, dict(index.options), Scan(name)
+        method, options, scan = index.method, index.options, Scan(name)
     settings = SearchSettings(
-        probes=_probes(scope, options) if kind is IndexKind.IVFFLAT else None,
-        ef_search=_ef_search(scope) if kind is IndexKind.HNSW else None,
+        {method.search_parameter.name: _search_parameter(scope, method, options)},
         iterative_scan=_iterative_scan(scope) if filtered else None,
         scan=scan,
     )
@@ -489,32 +480,21 @@ def _usual_scan(scope: WidgetScope, labels: Mapping[str, str]) -> str:
     return usual if usual in labels else next(iter(labels))
 
 
-def _probes(scope: WidgetScope, options: Mapping[str, int]) -> int:
-    lists = min(options.get("lists", LISTS.default), PROBES.high)
-    found = number_slider(
-        "How many lists to look into (probes)",
-        PROBES.low,
-        max(lists, 2),
-        min(scope.usual.settings.probes or recommended_probes(lists), lists),
+def _search_parameter(scope: WidgetScope, method: IndexMethod, options: Mapping[str, int]) -> int:
+    parameter = method.search_parameter
+    limits = parameter.limits({**method.spec().options, **options})
+    # An index that returns no more rows than the value has to fill the pool of a hybrid.
+    start = POOL.default if parameter.bounds_result else limits.default
+    value = number_slider(
+        parameter.label,
+        limits.low,
+        max(limits.high, limits.low + 1),
+        min(scope.usual.settings.value_of(method) or start, limits.high),
         1,
-        key=scope.key("probes"),
-        help_text=f"The index sorts documents into {lists:,} lists. Looking into more finds more "
-        "of the true neighbours and takes longer; all of them is an exact search.",
+        key=scope.key(parameter.link),
+        help_text=parameter.help,
     )
-    return min(found, lists)
-
-
-def _ef_search(scope: WidgetScope) -> int:
-    return number_slider(
-        "How broadly to walk the graph (ef_search)",
-        EF_SEARCH.low,
-        EF_SEARCH.high,
-        scope.usual.settings.ef_search or POOL.default,
-        1,
-        key=scope.key("ef"),
-        help_text="How many documents the walk keeps in mind. More finds more of the true "
-        "neighbours and takes longer; fewer than the results wanted gives fewer results.",
-    )
+    return min(value, limits.high)
 
 
 def _iterative_scan(scope: WidgetScope) -> IterativeScan:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
+from lib.colors import EXACT
 from lib.search.fusion import DistanceGap
-from lib.ui.shared.charts import EXACT, FUSED, SERIES, TEXT, VECTOR, shortened
+from lib.ui.shared.charts import FUSED, SERIES, TEXT, VECTOR, shortened
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from lib.ui.shared.markdown import HEADINGS_FIELD, PLACE_FIELDS, escape, place_w
 from lib.ui.shared.url_state import by_value
 from lib.ui.shared.widgets import segmented
 from lib.vectors.catalog import IndexDescription
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import IterativeScan
 from lib.vectors.plans import Plan
 from lib.vectors.search import Document, SearchResult
 from lib.vectors.statements import TextQuery
-from lib.vectors.tuning import EF_SEARCH, PROBES, IterativeScan, Scan
+from lib.vectors.tuning import Scan
 
 MAX_EXAMPLES = 3
 # So few documents with the words that it is worth saying why.
@@ -131,20 +131,13 @@ def _more_from_index(request: SearchRequest, index: IndexDescription) -> list[Re
         remedies.append(
             Remedy("Go on, roughly in order", current_params(iterative=IterativeScan.RELAXED))
         )
-    if index.kind is IndexKind.IVFFLAT:
-        probes, lists = settings.probes or PROBES.default, index.options.get("lists", PROBES.high)
-        more = min(4 * probes, lists)
-        if more > probes:
-            remedies.append(
-                Remedy(f"Look into {more:,} lists (probes)", current_params(probes=str(more)))
-            )
-    else:
-        ef_search = settings.ef_search or EF_SEARCH.default
-        more = min(max(4 * ef_search, request.limit), EF_SEARCH.high)
-        if more > ef_search:
-            remedies.append(
-                Remedy(f"Keep {more:,} candidates (ef_search)", current_params(ef=str(more)))
-            )
+    parameter = index.method.search_parameter
+    value = settings.value_of(index.method) or parameter.range.default
+    least = request.limit if parameter.bounds_result else 1
+    more = min(max(4 * value, least), parameter.highest(index.options))
+    if more > value:
+        change = {parameter.link: str(more)}
+        remedies.append(Remedy(f"{parameter.label}: {more:,}", current_params(**change)))
     remedies.append(Remedy("Compare all (exact)", current_params(scan=Scan.EXACT)))
     return remedies
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from lib.formats import shorten
 
-EXACT, IVFFLAT, HNSW = "#7f7f7f", "#E69F00", "#0072B2"
+MOVED, SAME = "#E69F00", "#0072B2"
 TEXT, VECTOR, FUSED = "#009E73", "#CC79A7", "#D55E00"
 
 # Categories without a meaning of their own; yellow is left out, it vanishes on white.

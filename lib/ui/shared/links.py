@@ -10,6 +10,7 @@ import streamlit as st
 
 from lib.search.request import Mode, SearchRequest
 from lib.ui.shared.markdown import escape
+from lib.vectors.index_methods import index_methods
 from lib.vectors.statements import TextQuery
 
 LinkParams = Mapping[str, str | list[str]]
@@ -99,8 +100,8 @@ def search_params(collection: str, request: SearchRequest) -> LinkParams:
             add("scan", settings.scan, _DEFAULT.settings.scan)
         else:
             add("scan", candidate_mark(request.candidate_id))
-        add("probes", settings.probes)
-        add("ef", settings.ef_search)
+        for method in index_methods():
+            add(method.search_parameter.link, settings.value_of(method))
         add("iterative", settings.iterative_scan)
     return found
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from lib.colors import method_color
 from lib.formats import format_bytes, format_duration
 from lib.lab.experiment import CandidateFacts
-from lib.ui.lab.figures.series import COLORS, MARGIN, Picture
+from lib.ui.lab.figures.series import MARGIN, Picture
 from lib.ui.shared.charts import shortened
 
 _BYTES_PER_MB = 2**20
@@ -67,7 +68,7 @@ def _bars(
         y=[shortened(candidate.name) for candidate in candidates],
         text=labels,
         textposition="auto",
-        marker={"color": [COLORS[candidate.kind] for candidate in candidates]},
+        marker={"color": [method_color(candidate.method) for candidate in candidates]},
         hovertemplate=f"%{{y}}: %{{x:,.3f}} {unit}<extra></extra>",
         showlegend=False,
     )

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from lib.colors import EXACT, method_color
 from lib.formats import format_count, format_ms, format_percent
 from lib.lab.measurement import Measurement
 from lib.ui.lab.figures.series import (
-    COLORS,
     LEGEND,
     MARGIN,
     Picture,
@@ -20,7 +20,7 @@ from lib.ui.lab.figures.series import (
     series_of,
 )
 from lib.ui.lab.measurement_rows import Row, label_of, setting_words
-from lib.ui.shared.charts import EXACT, shortened
+from lib.ui.shared.charts import shortened
 
 _MAX_BARS = 50
 
@@ -96,7 +96,7 @@ def recall_histogram(measurement: Measurement) -> Picture:
     """How many queries found which share of their true neighbours."""
     recalls = measurement.recalls
     values, counts = _count_by_recall(recalls)
-    color = COLORS[measurement.setting.kind]
+    color = method_color(measurement.setting.method)
     figure = go.Figure(
         go.Bar(
             x=values,

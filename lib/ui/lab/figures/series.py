@@ -8,24 +8,19 @@ hollow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
+from lib.colors import EXACT, method_color
 from lib.formats import format_count, format_percent, format_rate
 from lib.lab.measurement import Measurement
 from lib.ui.lab.measurement_rows import Row, in_order, key_of, setting_words
-from lib.ui.shared.charts import EXACT, FUSED, HNSW, IVFFLAT, shortened
-from lib.vectors.index_methods import IndexKind
-from lib.vectors.tuning import IterativeScan
+from lib.ui.shared.charts import FUSED, shortened
+from lib.vectors.index_methods import IndexMethod, IterativeScan
 
-COLORS: Mapping[IndexKind | None, str] = {
-    None: EXACT,
-    IndexKind.IVFFLAT: IVFFLAT,
-    IndexKind.HNSW: HNSW,
-}
 MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}}
 TARGET_LINE = {"color": FUSED, "width": 1.5, "dash": "dash"}
@@ -39,11 +34,11 @@ _SCAN_DASHES = {
     IterativeScan.RELAXED: "dash",
     IterativeScan.STRICT: "dot",
 }
-_SCAN_LABELS = {
-    IterativeScan.OFF: "",
-    IterativeScan.RELAXED: "iterative scan in relaxed order",
-    IterativeScan.STRICT: "iterative scan in strict order",
-}
+
+
+def scan_label(scan: IterativeScan) -> str:
+    """Such as “iterative scan in relaxed order”; empty where it is off."""
+    return f"iterative scan in {scan.label}" if scan.label else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +62,7 @@ class Series:
     """The measurements of one candidate with one iterative scan, by rising parameter."""
 
     name: str
-    kind: IndexKind | None
+    method: IndexMethod | None
     """None is the exact scan."""
     symbol: str
     """Of its points: tells candidates of one colour apart."""
@@ -79,7 +74,7 @@ class Series:
 
     @property
     def color(self) -> str:
-        return COLORS[self.kind]
+        return method_color(self.method)
 
     @property
     def recalls(self) -> list[float]:
@@ -126,19 +121,19 @@ def series_of(measurements: Sequence[Measurement]) -> tuple[Series, ...]:
     for measurement in in_order(measurements):
         scans = points_of.setdefault(measurement.candidate, {})
         scans.setdefault(measurement.setting.iterative_scan, []).append(measurement)
-    candidates_of_kind: dict[IndexKind | None, int] = {}
+    candidates_of_method: dict[IndexMethod | None, int] = {}
     series = []
     for name, scans in points_of.items():
-        kind = next(iter(scans.values()))[0].setting.kind
-        number = candidates_of_kind.get(kind, 0)
-        candidates_of_kind[kind] = number + 1
+        method = next(iter(scans.values()))[0].setting.method
+        number = candidates_of_method.get(method, 0)
+        candidates_of_method[method] = number + 1
         for scan, points in scans.items():
             is_named_by_scan = len(scans) > 1 and scan is not IterativeScan.OFF
             series.append(
                 Series(
-                    name=f"{name}, {_SCAN_LABELS[scan]}" if is_named_by_scan else name,
-                    kind=kind,
-                    symbol="star" if kind is None else _SYMBOLS[number % len(_SYMBOLS)],
+                    name=f"{name}, {scan_label(scan)}" if is_named_by_scan else name,
+                    method=method,
+                    symbol="star" if method is None else _SYMBOLS[number % len(_SYMBOLS)],
                     scan_dash=_SCAN_DASHES[scan],
                     candidate_dash=_CANDIDATE_DASHES[number % len(_CANDIDATE_DASHES)],
                     points=tuple(points),

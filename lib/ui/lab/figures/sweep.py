@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -25,12 +25,8 @@ from lib.ui.lab.figures.series import (
 )
 from lib.ui.lab.measurement_rows import measurement_rows
 from lib.ui.shared.charts import shortened
-from lib.vectors.index_methods import IndexKind
+from lib.vectors.index_methods import index_methods
 
-PARAMETERS: Mapping[IndexKind, str] = {
-    IndexKind.IVFFLAT: "Lists searched (probes)",
-    IndexKind.HNSW: "Search breadth (ef_search)",
-}
 _LABEL_WIDTH = 0.08
 """Of an axis, that a tick's label takes."""
 _RECALL_ROW, _LATENCY_ROW = 1, 2
@@ -39,21 +35,23 @@ _RECALL_ROW, _LATENCY_ROW = 1, 2
 def by_parameter(measurements: Sequence[Measurement], target: Target | None = None) -> Picture:
     """Recall and latency by the search parameter: a column for each index method, recall above,
     latency (p50 with points, p95 a thin line) below."""
-    indexed = [one for one in measurements if one.setting.kind is not None]
-    kinds = [kind for kind in IndexKind if any(one.setting.kind is kind for one in indexed)]
+    indexed = [one for one in measurements if one.setting.method is not None]
+    methods = [
+        method for method in index_methods() if any(one.setting.method == method for one in indexed)
+    ]
     lines = series_of(indexed)
     figure = make_subplots(
         rows=2,
-        cols=max(len(kinds), 1),
+        cols=max(len(methods), 1),
         shared_xaxes=True,
         shared_yaxes=True,
         vertical_spacing=0.06,
         horizontal_spacing=0.04,
-        column_titles=[kind.label for kind in kinds] if len(kinds) > 1 else None,
+        column_titles=[method.label for method in methods] if len(methods) > 1 else None,
     )
     for line in lines:
-        assert line.kind is not None
-        column = kinds.index(line.kind) + 1
+        assert line.method is not None
+        column = methods.index(line.method) + 1
         p50s = [point.latency.p50_ms for point in line.points]
         p95s = [point.latency.p95_ms for point in line.points]
         figure.add_trace(_recall_trace(line), row=_RECALL_ROW, col=column)
@@ -64,10 +62,12 @@ def by_parameter(measurements: Sequence[Measurement], target: Target | None = No
         figure.add_hline(y=target.recall, line=TARGET_LINE, row=_RECALL_ROW)
         if target.p95_ms is not None:
             figure.add_hline(y=target.p95_ms, line=TARGET_LINE, row=_LATENCY_ROW)
-    for column, kind in enumerate(kinds, 1):
-        values = [one.setting.value or 1 for one in indexed if one.setting.kind is kind]
+    for column, method in enumerate(methods, 1):
+        values = [one.setting.value or 1 for one in indexed if one.setting.method == method]
         figure.update_xaxes(type="log", **_value_ticks(values), col=column)
-        figure.update_xaxes(title=f"{PARAMETERS[kind]}, log", row=_LATENCY_ROW, col=column)
+        figure.update_xaxes(
+            title=f"{method.search_parameter.label}, log", row=_LATENCY_ROW, col=column
+        )
     _label_y_axes(figure, indexed)
     figure.update_layout(height=560, margin={**MARGIN, "t": 30}, legend={**LEGEND, "y": 1.06})
     return Picture(

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from lib.colors import EXACT, method_color
 from lib.formats import format_percent, format_rate
 from lib.lab.measurement import Measurement
 from lib.lab.spec import Target
 from lib.ui.lab.figures.series import (
-    COLORS,
     HOVER_TEMPLATE,
     LEGEND,
     MARGIN,
@@ -25,7 +25,7 @@ from lib.ui.lab.figures.series import (
     series_of,
 )
 from lib.ui.lab.measurement_rows import measurement_rows, setting_words
-from lib.ui.shared.charts import EXACT, FUSED, shortened
+from lib.ui.shared.charts import FUSED, shortened
 
 
 def recall_qps(
@@ -92,7 +92,7 @@ def _line(line: Series) -> go.Scatter:
         mode="lines+markers",
         name=shortened(line.name),
         line={"color": line.color, "width": 1.5, "dash": line.scan_dash},
-        marker=line.marker(line.points, 14 if line.kind is None else 10),
+        marker=line.marker(line.points, 14 if line.method is None else 10),
         error_x=line.recall_error_bars(),
         customdata=[hover_data(point) for point in line.points],
         hovertemplate=HOVER_TEMPLATE,
@@ -120,7 +120,7 @@ def _name_setting(figure: go.Figure, recommended: Measurement) -> None:
         arrowwidth=1,
         ax=-60,
         ay=-30,
-        arrowcolor=COLORS[recommended.setting.kind],
+        arrowcolor=method_color(recommended.setting.method),
         bgcolor="rgba(127, 127, 127, 0.2)",
         borderpad=3,
     )
@@ -135,7 +135,7 @@ def _title(
         f"With {format_percent(target.recall)} recall or more {recommended.candidate} answers "
         f"{format_rate(recommended.qps[1])} queries a second"
     )
-    exact = next((one for one in measurements if one.setting.kind is None), None)
+    exact = next((one for one in measurements if one.setting.method is None), None)
     if exact is None or not exact.qps.get(1):
         return title
     times = recommended.qps[1] / exact.qps[1]
