@@ -125,7 +125,7 @@ def test_a_first_look_has_two_candidates_with_their_estimates(
     app = visit("index_lab")
     found = table(app)
     assert list(found["Index"]) == ["IVFFlat", "HNSW"]
-    assert found["Lists"][0] == 10
+    assert found["lists"][0] == 10
     assert list(found["State"]) == ["to build", "to build"]
     for figure in ("Memory", "On disk", "Build"):
         assert all(re.match(r"[\d.,]+ \w+", cell) for cell in found[figure])
@@ -218,7 +218,10 @@ def changes(
     return {"edited_rows": edits or {}, "added_rows": added or [], "deleted_rows": deleted or []}
 
 
-IVF, GRAPH = Row(IVFFLAT, VECTOR, lists=10), Row(HNSW, VECTOR, None, 16, 64)
+IVF, GRAPH = (
+    Row(IVFFLAT, VECTOR, {"lists": 10}),
+    Row(HNSW, VECTOR, {"m": 16, "ef_construction": 64}),
+)
 
 
 def test_edits_of_the_table() -> None:
@@ -226,23 +229,23 @@ def test_edits_of_the_table() -> None:
         return edited([IVF, GRAPH], changes(**what), VECTOR, 50_000)
 
     assert after() == [IVF, GRAPH]
-    assert after(edits={0: {"Lists": 20}}) == [Row(IVFFLAT, VECTOR, 20), GRAPH]
+    assert after(edits={0: {"lists": 20}}) == [Row(IVFFLAT, VECTOR, {"lists": 20}), GRAPH]
     assert after(deleted=[0]) == [GRAPH]
     # Another kind begins with the usual options: 50 lists of 1,000 rows.
-    assert after(edits={1: {"Index": "IVFFlat"}})[1] == Row(IVFFLAT, VECTOR, 50)
+    assert after(edits={1: {"Index": "IVFFlat"}})[1] == Row(IVFFLAT, VECTOR, {"lists": 50})
     assert after(edits={0: {"Index": "HNSW"}})[0] == GRAPH
     # ef_construction is at least twice m: it goes along.
-    assert after(edits={1: {"m": 48}})[1] == Row(HNSW, VECTOR, None, 48, 96)
+    assert after(edits={1: {"m": 48}})[1] == Row(HNSW, VECTOR, {"m": 48, "ef_construction": 96})
     assert after(edits={1: {"Stored as": "halfvec"}})[1].storage is HALFVEC
     # What is typed is taken as it is, also where it cannot be: the page says why.
-    assert after(edits={1: {"ef_construction": 20}})[1].ef_construction == 20
+    assert after(edits={1: {"ef_construction": 20}})[1].options["ef_construction"] == 20
     # A new row is a candidate that is not there yet.
-    assert after(added=[{}])[2] == Row(HNSW, VECTOR, None, 24, 64)
-    assert after(added=[{"Index": "IVFFlat", "Lists": 7}])[2] == Row(IVFFLAT, VECTOR, 7)
+    assert after(added=[{}])[2] == Row(HNSW, VECTOR, {"m": 24, "ef_construction": 64})
+    assert after(added=[{"Index": "IVFFlat", "lists": 7}])[2] == Row(IVFFLAT, VECTOR, {"lists": 7})
 
 
 def test_a_row_is_read_as_it_was_written() -> None:
-    for row in (IVF, GRAPH, Row(HNSW, CandidateStorage.BIT, None, 2, 4)):
+    for row in (IVF, GRAPH, Row(HNSW, CandidateStorage.BIT, {"m": 2, "ef_construction": 4})):
         assert Row.from_text(row.text) == row
         assert str(row.spec(100)) == row.text
     for text in ("", "hnsw", "hnsw:m=x@vector", "hnsw:lists=3@vector", "hnsw:m=4@text"):
