@@ -49,7 +49,10 @@ def test_what_a_saved_search_said_is_what_is_asked():
     request = request_from_json(ROWS["searches"][1])
     assert (request.query, request.mode, request.limit) == ("é “x”", Mode.SIMILARITY, 7)
     assert (request.max_distance, request.category) == (0.25, "a, b")
-    assert (request.settings.probes, request.settings.ef_search) == (12, None)
+    assert (
+        request.settings.parameters.get("probes"),
+        request.settings.parameters.get("ef_search"),
+    ) == (12, None)
     assert request.settings.iterative_scan is IterativeScan.RELAXED
     assert request.settings.scan is Scan.INDEX
     assert [str(condition) for condition in request.filters] == [
