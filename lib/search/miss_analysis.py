@@ -15,9 +15,9 @@ from lib.search.compare import ColumnSettings, Comparison, approximate_columns, 
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import (
     SearchService,
+    choose_access_path,
     effective_settings,
     filter_conditions,
-    find_through,
 )
 from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
@@ -149,7 +149,7 @@ async def analyse_misses(
     misses = []
     for label, request, index, near in approximate:
         chosen = effective_settings(
-            request, iterative_scan_exists=iterative, through=index.access_path
+            request, iterative_scan_exists=iterative, access_path=index.access_path
         )
         settings = replace(chosen, scan=Scan.INDEX)
         truth = await _truth(database, collection, embedding, request, near)
@@ -178,8 +178,8 @@ class _Index:
 async def _find_index(
     db: AsyncSession, collection: Collection, request: SearchRequest
 ) -> _Index | None:
-    through = await find_through(db, collection, request)
-    if through is not None and request.candidate_id is not None:
+    access_path = await choose_access_path(db, collection, request)
+    if access_path is not None and request.candidate_id is not None:
         candidate = await get_candidate(db, collection, request.candidate_id)
         assert candidate.index_name is not None  # a ready one has it
         name, method, options = candidate.index_name, candidate.method, candidate.spec.options
@@ -190,10 +190,10 @@ async def _find_index(
             return None
         name, method, options = index.name, index.method, index.options
         table = index.table_by_it(collection.table)
-        through = AccessPath(table, filter_conditions(table, request))
+        access_path = AccessPath(table, filter_conditions(table, request))
         stale = False
     highest = method.search_parameter.highest({**method.spec().options, **options})
-    return _Index(name, method, highest, through, stale)
+    return _Index(name, method, highest, access_path, stale)
 
 
 async def _truth(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Select, Uuid, literal
+from sqlalchemy import ColumnElement, Uuid, literal
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from lib.embedding.service import create_service
@@ -25,15 +24,17 @@ from lib.store.database import Database
 from lib.store.production import searched_table
 from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import FloatArray
-from lib.vectors.hybrid import Fusion, HybridQuery, hybrid_statement
+from lib.vectors.hybrid import Fusion, HybridQuery
 from lib.vectors.index_methods import IterativeScan, index_methods
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import (
+    PreparedSearch,
     SearchResult,
-    hybrid_search,
-    search_similar_documents,
-    search_text,
-    search_with_threshold,
+    prepare_hybrid,
+    prepare_similar,
+    prepare_text,
+    prepare_with_threshold,
+    run_search,
 )
 from lib.vectors.statements import (
     AccessPath,
@@ -43,9 +44,6 @@ from lib.vectors.statements import (
     check_query_text,
     full_text,
     is_category,
-    nearest_statement,
-    text_statement,
-    threshold_statement,
 )
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import (
@@ -86,29 +84,12 @@ class SearchService:
         Raises InvalidInput (and its kinds; also where a collection without a model is not searched
         by words), EmbeddingProblem, DatabaseProblem.
         """
-        query = request.query
-        if embedding is None or request.mode.uses_text:
-            query = check_query_text(query)
-        if request.mode is Mode.TEXT and request.max_distance is not None:
-            raise InvalidInput(
-                "A search by words has no distance to cut at.",
-                hint="Search by meaning or by both, or leave the threshold out.",
-                field="max_distance",
-            )
-        if request.mode is Mode.TEXT and request.candidate_id is not None:
-            raise InvalidInput(
-                "A search by words asks no vector index, so a candidate means nothing to it.",
-                hint="Search by meaning or by both.",
-                field="candidate",
-            )
-        embedding_ms = None
-        if not request.mode.uses_vectors:
-            embedding = None
-        elif embedding is None:
-            embedding, embedding_ms = await self.embed(collection, query)
+        request, embedding, embedding_ms = await self._with_embedding(
+            collection, request, embedding
+        )
         async with self._database.session() as db:
-            cleaned = replace(request, query=query)
-            result = await self._run(db, collection, cleaned, embedding, whole_pool)
+            prepared = await self._prepare(db, collection, request, embedding, whole_pool)
+            result = await run_search(db, prepared, with_plan=request.with_plan)
         log.info(
             "search.done",
             collection=collection.slug,
@@ -144,31 +125,15 @@ class SearchService:
         request: SearchRequest,
         *,
         embedding: FloatArray | None = None,
-    ) -> SearchResult:
-        """The very statement and settings that :meth:`search` would run, as a result without hits:
-        nothing is searched, so that a statement can be shown and explained without its answer.
+    ) -> PreparedSearch:
+        """The very statement and settings that :meth:`search` runs. Nothing is searched, so that
+        they can be shown and explained without an answer.
 
         Raises as :meth:`search`.
         """
-        query = request.query
-        if embedding is None or request.mode.uses_text:
-            query = check_query_text(query)
-        if not request.mode.uses_vectors:
-            embedding = None
-        elif embedding is None:
-            embedding, _ = await self.embed(collection, query)
-        asked = replace(request, query=query)
+        request, embedding, _ = await self._with_embedding(collection, request, embedding)
         async with self._database.session() as db:
-            matching = await self._matching(db, collection, asked) if asked.mode.uses_text else None
-            way = _Way(collection.table)
-            if embedding is not None:
-                way = await self._find_way(db, collection, asked, embedding)
-        return SearchResult(
-            hits=(),
-            statement=statement_of(way.table, asked, embedding, matching, way.through),
-            asked=request.limit,
-            settings=way.settings.server_settings(),
-        )
+            return await self._prepare(db, collection, request, embedding)
 
     async def embed(self, collection: Collection, query: str) -> tuple[FloatArray, float]:
         """The question's vector (d,), and the milliseconds that it took.
@@ -223,29 +188,43 @@ class SearchService:
         log.debug("search.explained", collection=collection.slug, index=plan.vector_index)
         return plan
 
-    async def _run(
+    async def _with_embedding(
+        self, collection: Collection, request: SearchRequest, embedding: FloatArray | None
+    ) -> tuple[SearchRequest, FloatArray | None, float | None]:
+        """The checked request, its embedding (d,), and the milliseconds that embedding took; None
+        where the mode needs none, or it was there already."""
+        check_request(request)
+        if embedding is None or request.mode.uses_text:
+            request = replace(request, query=check_query_text(request.query))
+        if not request.mode.uses_vectors:
+            return request, None, None
+        if embedding is not None:
+            return request, embedding, None
+        embedding, embedding_ms = await self.embed(collection, request.query)
+        return request, embedding, embedding_ms
+
+    async def _prepare(
         self,
         db: AsyncSession,
         collection: Collection,
         request: SearchRequest,
         embedding: FloatArray | None,
-        whole_pool: bool,
-    ) -> SearchResult:
-        where = filter_conditions(collection.table, request)
+        whole_pool: bool = False,
+    ) -> PreparedSearch:
+        """The one place where a mode becomes a statement. embedding (d,): None for a search by
+        keywords alone."""
         matching = await self._matching(db, collection, request) if request.mode.uses_text else None
         if embedding is None:
-            return await search_text(
-                db,
+            return prepare_text(
                 collection.table,
                 request.query,
                 request.limit,
                 kind=request.text_kind,
                 matching=matching,
-                where=where,
-                with_plan=request.with_plan,
+                where=filter_conditions(collection.table, request),
             )
-        way = await self._find_way(db, collection, request, embedding)
-        table, through, settings = way.table, way.through, way.settings
+        route = await self._choose_route(db, collection, request, embedding)
+        where = filter_conditions(route.table, request)
         if request.mode is Mode.HYBRID:
             query = HybridQuery(
                 request.query,
@@ -260,72 +239,71 @@ class SearchService:
                 whole_pool=whole_pool,
                 content_characters=POOL_CHARACTERS if whole_pool else None,
                 where=where,
-                access_path=through,
+                access_path=route.access_path,
             )
-            return await hybrid_search(
-                db, table, query, settings=settings, with_plan=request.with_plan
-            )
+            return prepare_hybrid(route.table, query, settings=route.settings)
         if request.max_distance is not None:
-            return await search_with_threshold(
-                db,
-                table,
+            return prepare_with_threshold(
+                route.table,
                 embedding,
                 request.max_distance,
                 request.limit,
-                settings=settings,
+                settings=route.settings,
                 where=where,
-                access_path=through,
-                with_plan=request.with_plan,
+                access_path=route.access_path,
             )
-        return await search_similar_documents(
-            db,
-            table,
+        return prepare_similar(
+            route.table,
             embedding,
             request.limit,
-            settings=settings,
+            settings=route.settings,
             where=where,
-            access_path=through,
-            with_plan=request.with_plan,
+            access_path=route.access_path,
         )
 
-    async def _find_way(
+    async def _choose_route(
         self,
         db: AsyncSession,
         collection: Collection,
         request: SearchRequest,
         embedding: FloatArray,
-    ) -> _Way:
-        """Raises as :func:`find_through`.
+    ) -> _Route:
+        """Raises as :func:`choose_access_path`.
 
         An index on halves or bits answers only a query that orders by these, which would not be
         exact if the planner compared every row. So it is asked first: where it would not take the
         index, the query is by the full vectors.
         """
         table = collection.table
-        through = await find_through(db, collection, request)
-        if through is None and collection.indexed_by_expression and may_go_by_expression(request):
+        access_path = await choose_access_path(db, collection, request)
+        if (
+            access_path is None
+            and collection.indexed_by_expression
+            and may_go_by_expression(request)
+        ):
             table = await searched_table(db, collection)
         if not table.by_expression:
-            return _Way(table, through, await self._settings_for(db, request, through))
+            settings = await self._settings_for(db, request, access_path)
+            return _Route(table, access_path, settings)
         own = AccessPath(table, filter_conditions(table, request))
         settings = await self._settings_for(db, request, own)
         try:
             nearest = candidate_rows_statement(own, embedding, rows_by_vector(request))
         except InvalidVector:  # halves cannot hold it
-            return _Way(collection.table, None, settings)
+            return _Route(collection.table, None, settings)
         await apply_settings(db, settings.server_settings())
         used = (await explain(db, nearest)).vector_index is not None
-        return _Way(table if used else collection.table, None, settings)
+        return _Route(table if used else collection.table, None, settings)
 
     async def _settings_for(
-        self, db: AsyncSession, request: SearchRequest, through: AccessPath | None
+        self, db: AsyncSession, request: SearchRequest, access_path: AccessPath | None
     ) -> SearchSettings:
         if self._pgvector is None:  # once a process: an extension is not updated under a server
             self._pgvector = await pgvector_version(db)
         return effective_settings(
             request,
             iterative_scan_exists=self._pgvector >= ITERATIVE_SCAN_SINCE,
-            through=through,
+            access_path=access_path,
         )
 
     async def _matching(
@@ -346,11 +324,13 @@ class SearchService:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """table: the collection's, as it is to be searched. through: the request's candidate."""
+class _Route:
+    """What a search by vectors goes by."""
 
     table: VectorTable
-    through: AccessPath | None = None
+    """The collection's, as it is to be searched."""
+    access_path: AccessPath | None = None
+    """The request's candidate."""
     settings: SearchSettings = field(default_factory=SearchSettings)
 
 
@@ -368,45 +348,22 @@ def rows_by_vector(request: SearchRequest) -> int:
     return max(request.pool, request.limit)
 
 
-def statement_of(
-    table: VectorTable,
-    request: SearchRequest,
-    embedding: FloatArray | None,
-    matching: TextMatching | None,
-    through: AccessPath | None,
-) -> Select[Any]:
-    """What a request asks of the server. embedding (d,): None for a search by words. matching: None
-    for a search by meaning."""
-    where = filter_conditions(table, request)
-    if embedding is None:
-        return text_statement(
-            table,
-            request.query,
-            request.limit,
-            kind=request.text_kind,
-            matching=matching,
-            where=where,
-        )
-    if request.mode is Mode.HYBRID:
-        query = HybridQuery(
-            request.query,
-            embedding,
-            request.limit,
-            request.vector_weight,
-            request.fusion,
-            text_query=request.text_kind,
-            pool=request.pool,
-            max_distance=request.max_distance,
-            matching=matching,
-            where=where,
-            access_path=through,
-        )
-        return hybrid_statement(table, query)
+def check_request(request: SearchRequest) -> None:
+    """Raises InvalidInput for settings that mean nothing to a search by keywords alone."""
+    if request.mode is not Mode.TEXT:
+        return
     if request.max_distance is not None:
-        return threshold_statement(
-            table, embedding, request.max_distance, request.limit, where=where, access_path=through
+        raise InvalidInput(
+            "A keyword search has no distance to cut at.",
+            hint="Search by vectors (semantic or hybrid), or leave the threshold out.",
+            field="max_distance",
         )
-    return nearest_statement(table, embedding, request.limit, where=where, access_path=through)
+    if request.candidate_id is not None:
+        raise InvalidInput(
+            "A keyword search asks no vector index, so a candidate means nothing to it.",
+            hint="Search by vectors (semantic or hybrid).",
+            field="candidate",
+        )
 
 
 def without_example(request: SearchRequest, example: Example) -> SearchRequest:
@@ -448,7 +405,7 @@ def filter_conditions(table: VectorTable, request: SearchRequest) -> list[Column
     return where + [row_id != literal(document, Uuid()) for document in request.leave_out]
 
 
-async def find_through(
+async def choose_access_path(
     db: AsyncSession, collection: Collection, request: SearchRequest
 ) -> AccessPath | None:
     """The request's candidate, if it names one. Raises NotFound, and InvalidInput where it is not
@@ -512,23 +469,23 @@ def rerank(pool: SearchResult, request: SearchRequest) -> SearchResult:
 
 
 def effective_settings(
-    request: SearchRequest, *, iterative_scan_exists: bool, through: AccessPath | None = None
+    request: SearchRequest, *, iterative_scan_exists: bool, access_path: AccessPath | None = None
 ) -> SearchSettings:
     """The request's settings, with what nobody chose filled in so that an index does not return
     fewer rows than asked for: ef_search at least the rows wanted, and iterative scan on where a
     filter follows the index. A candidate is there for its index, so that one is taken. What was
     chosen stays as it is.
 
-    through: the request's candidate, or the table by the halves or bits of its own index. An index
-    on bits is to bring more rows than are wanted, and scans on where they are more than ef_search
-    can be."""
+    access_path: the request's candidate, or the table by the halves or bits of its own index. An
+    index on bits is to bring more rows than are wanted, and scans on where they are more than
+    ef_search can be."""
     settings = request.settings
     if request.candidate_id is not None and settings.scan is Scan.AUTO:
         settings = replace(settings, scan=Scan.INDEX)
     if settings.scan is Scan.EXACT:
         return settings
     wanted = rows_by_vector(request)
-    wanted = wanted if through is None else through.fetched(wanted)
+    wanted = wanted if access_path is None else access_path.fetched(wanted)
     most = wanted
     for method in index_methods():
         parameter = method.search_parameter
@@ -537,7 +494,7 @@ def effective_settings(
         most = min(most, parameter.range.high)
         if settings.value_of(method) is None and wanted > parameter.range.default:
             settings = settings.with_value(method, min(wanted, parameter.range.high))
-    by_bits = through is not None and through.table.bits
+    by_bits = access_path is not None and access_path.table.bits
     goes_on = request.filtered or (by_bits and wanted > most)
     if settings.iterative_scan is None and goes_on and iterative_scan_exists:
         settings = replace(settings, iterative_scan=IterativeScan.STRICT)

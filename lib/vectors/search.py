@@ -1,14 +1,15 @@
 """The searches: each runs one statement of :mod:`lib.vectors.statements` and says how it went.
 
-Every function takes the session first and the table second, runs in the session's transaction,
-and returns a :class:`SearchResult`.
+Each search is a pair: ``prepare_…`` builds the statement and the settings, and the search runs just
+these. It takes the session first and the table second, runs in the session's transaction, and
+returns a :class:`SearchResult`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -116,6 +117,130 @@ class SearchResult(Sequence[Hit]):
         return f"BEGIN;\n{settings}{printed(self.statement)};\nCOMMIT;"
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedSearch:
+    """A search before it runs: the very statement, and the settings of its transaction.
+
+    Made by the ``prepare_…`` functions, run by :func:`run_search`.
+    """
+
+    table: VectorTable
+    """As it is searched."""
+    statement: Select[Any]
+    limit: int
+    settings: SearchSettings = field(default_factory=SearchSettings)
+    complete: Complete | None = None
+    """Looks at the result of :attr:`statement`, and says why there are fewer hits than asked for;
+    None where the hits tell it themselves."""
+
+    @property
+    def unanswered(self) -> SearchResult:
+        """The result before it has hits: to be shown, explained and exported."""
+        return SearchResult((), self.statement, self.limit, self.settings.server_settings())
+
+
+Complete = Callable[[AsyncSession, SearchResult], Awaitable[SearchResult]]
+
+
+def prepare_similar(
+    table: VectorTable,
+    query_embedding: FloatArray,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    settings: SearchSettings | None = None,
+    where: Sequence[ColumnElement[bool]] = (),
+    access_path: AccessPath | None = None,
+) -> PreparedSearch:
+    """What :func:`search_similar_documents` runs."""
+    chosen, source = settings or SearchSettings(), access_path or AccessPath(table, where)
+
+    async def complete(db: AsyncSession, result: SearchResult) -> SearchResult:
+        if len(result) == limit:
+            return result
+        gone = await _why_gone(db, access_path, query_embedding, result) if access_path else None
+        if gone is not None:
+            return replace(result, truncated_because=gone)
+        return await _fewer(db, source, result, chosen, by_vector=len(result))
+
+    statement = nearest_statement(
+        table, query_embedding, limit, where=where, access_path=access_path
+    )
+    return PreparedSearch(table, statement, limit, chosen, complete)
+
+
+def prepare_with_threshold(
+    table: VectorTable,
+    query_embedding: FloatArray,
+    max_distance: float,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    settings: SearchSettings | None = None,
+    where: Sequence[ColumnElement[bool]] = (),
+    access_path: AccessPath | None = None,
+) -> PreparedSearch:
+    """What :func:`search_with_threshold` runs."""
+    chosen, source = settings or SearchSettings(), access_path or AccessPath(table, where)
+
+    async def complete(db: AsyncSession, result: SearchResult) -> SearchResult:
+        if len(result) == limit:
+            return result
+        plan = result.plan or await explain(db, result.statement)
+        if plan.vector_index is None:  # every row was compared: only the threshold cut
+            return result
+        before = select(func.count()).select_from(
+            candidate_rows_statement(source, query_embedding, limit).subquery()
+        )
+        available = available_statement(source.table, limit, where=source.where)
+        brought, there = [(await db.execute(count)).scalar_one() for count in (before, available)]
+        if brought > len(result) or there <= len(result):  # the threshold cut, or that is all
+            return result
+        return await _fewer(db, source, result, chosen, by_vector=len(result))
+
+    statement = threshold_statement(
+        table, query_embedding, max_distance, limit, where=where, access_path=access_path
+    )
+    return PreparedSearch(table, statement, limit, chosen, complete)
+
+
+def prepare_text(
+    table: VectorTable,
+    query_text: str,
+    limit: int = RESULT_LIMIT.default,
+    *,
+    kind: TextQuery = TextQuery.WEB,
+    matching: TextMatching | None = None,
+    where: Sequence[ColumnElement[bool]] = (),
+) -> PreparedSearch:
+    """What :func:`search_text` runs."""
+    statement = text_statement(table, query_text, limit, kind=kind, matching=matching, where=where)
+    return PreparedSearch(table, statement, limit, complete=_complete_matches)
+
+
+def prepare_hybrid(
+    table: VectorTable, query: HybridQuery, *, settings: SearchSettings | None = None
+) -> PreparedSearch:
+    """What :func:`hybrid_search` runs."""
+    chosen, source = (
+        settings or SearchSettings(),
+        query.access_path or AccessPath(table, query.where),
+    )
+
+    async def complete(db: AsyncSession, result: SearchResult) -> SearchResult:
+        if len(result) >= query.limit or query.max_distance is not None:
+            return result
+        if query.fusion is Fusion.RAW:
+            return _with_all_matches(result)
+        by_vector = sum(hit.vector_rank is not None for hit in result)
+        counted = replace(result, matches=result.matches or 0)
+        return await _fewer(db, source, counted, chosen, by_vector=by_vector)
+
+    return PreparedSearch(table, hybrid_statement(table, query), query.limit, chosen, complete)
+
+
+async def _complete_matches(_db: AsyncSession, result: SearchResult) -> SearchResult:
+    return _with_all_matches(result)
+
+
 async def search_similar_documents(
     db: AsyncSession,
     table: VectorTable,
@@ -132,17 +257,10 @@ async def search_similar_documents(
 
     Raises DimensionMismatch, InvalidVector, LimitExceeded.
     """
-    statement = nearest_statement(
-        table, query_embedding, limit, where=where, access_path=access_path
+    prepared = prepare_similar(
+        table, query_embedding, limit, settings=settings, where=where, access_path=access_path
     )
-    result = await _run(db, table, statement, limit, settings, with_plan)
-    if len(result) == limit:
-        return result
-    source = access_path or AccessPath(table, where)
-    gone = await _why_gone(db, access_path, query_embedding, result) if access_path else None
-    if gone is not None:
-        return replace(result, truncated_because=gone)
-    return await _fewer(db, source, result, settings, by_vector=len(result))
+    return await run_search(db, prepared, with_plan=with_plan)
 
 
 async def search_with_threshold(
@@ -165,22 +283,16 @@ async def search_with_threshold(
     brought fewer than ``limit`` before the threshold came, ``truncated_because`` says so.
     Raises as :func:`search_similar_documents`, and InvalidInput for an impossible threshold.
     """
-    statement = threshold_statement(
-        table, query_embedding, max_distance, limit, where=where, access_path=access_path
+    prepared = prepare_with_threshold(
+        table,
+        query_embedding,
+        max_distance,
+        limit,
+        settings=settings,
+        where=where,
+        access_path=access_path,
     )
-    result = await _run(db, table, statement, limit, settings, with_plan)
-    plan = None if len(result) == limit else result.plan or await explain(db, statement)
-    if plan is None or plan.vector_index is None:  # every row was compared: only the threshold cut
-        return result
-    source = access_path or AccessPath(table, where)
-    before = select(func.count()).select_from(
-        candidate_rows_statement(source, query_embedding, limit).subquery()
-    )
-    available = available_statement(source.table, limit, where=source.where)
-    brought, there = [(await db.execute(count)).scalar_one() for count in (before, available)]
-    if brought > len(result) or there <= len(result):  # the threshold cut, or that is all there is
-        return result
-    return await _fewer(db, source, result, settings, by_vector=len(result))
+    return await run_search(db, prepared, with_plan=with_plan)
 
 
 async def search_in_category(
@@ -226,9 +338,8 @@ async def search_text(
 
     Raises InvalidInput for an empty text.
     """
-    statement = text_statement(table, query_text, limit, kind=kind, matching=matching, where=where)
-    result = await _run(db, table, statement, limit, None, with_plan)
-    return _with_all_matches(result)
+    prepared = prepare_text(table, query_text, limit, kind=kind, matching=matching, where=where)
+    return await run_search(db, prepared, with_plan=with_plan)
 
 
 async def hybrid_search(
@@ -244,48 +355,37 @@ async def hybrid_search(
 
     Raises as :func:`search_similar_documents`, and InvalidInput for an empty text.
     """
-    statement = hybrid_statement(table, query)
-    result = await _run(db, table, statement, query.limit, settings, with_plan)
-    if len(result) >= query.limit or query.max_distance is not None:
-        return result
-    if query.fusion is Fusion.RAW:
-        return _with_all_matches(result)
-    by_vector = sum(hit.vector_rank is not None for hit in result)
-    source = query.access_path or AccessPath(table, query.where)
-    counted = replace(result, matches=result.matches or 0)
-    return await _fewer(db, source, counted, settings, by_vector=by_vector)
+    prepared = prepare_hybrid(table, query, settings=settings)
+    return await run_search(db, prepared, with_plan=with_plan)
 
 
 # --- running ------------------------------------------------------------------------------------
 
 
-async def _run(
-    db: AsyncSession,
-    table: VectorTable,
-    statement: Select[Any],
-    limit: int,
-    settings: SearchSettings | None,
-    with_plan: bool,
+async def run_search(
+    db: AsyncSession, prepared: PreparedSearch, *, with_plan: bool = False
 ) -> SearchResult:
-    chosen = (settings or SearchSettings()).server_settings()
+    """Runs exactly the statement and the settings that were prepared.
+
+    with_plan: explain it too, under the same settings.
+    """
+    settings = prepared.settings.server_settings()
     started = time.perf_counter()
-    await apply_settings(db, chosen)
-    result = await db.execute(statement)
+    await apply_settings(db, settings)
+    result = await db.execute(prepared.statement)
     names = tuple(result.keys())
     # Plain dicts: SQLAlchemy's mappings are slow to say that they lack a column.
     rows = [dict(zip(names, row, strict=True)) for row in result]
     database_ms = (time.perf_counter() - started) * 1000
-    hits = tuple(_hits(table, rows))
-    return SearchResult(
-        hits=hits,
-        statement=statement,
-        asked=limit,
-        settings=chosen,
-        plan=await explain(db, statement) if with_plan else None,
+    answered = replace(
+        prepared.unanswered,
+        hits=tuple(_hits(prepared.table, rows)),
+        plan=await explain(db, prepared.statement) if with_plan else None,
         database_ms=database_ms,
         matches=_matches(rows),
         more_match=any(row.get("more_match") for row in rows[:1]),
     )
+    return answered if prepared.complete is None else await prepared.complete(db, answered)
 
 
 def _matches(rows: Sequence[Mapping[str, Any]]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 from command_line import clean_environment
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 
 from lib.ingest.incoming import IncomingDocument
 from lib.ingest.load import store_documents
@@ -160,16 +161,43 @@ def test_the_printed_search_finds_the_same(
             assert "…" not in printed.full.replace(QUESTION, "")
 
 
+@contextmanager
+def sent_to(database: Database) -> Iterator[list[tuple[str, str]]]:
+    """Each statement that is sent to the server meanwhile, with its parameters."""
+    sent: list[tuple[str, str]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object):  # type: ignore[no-untyped-def]
+        sent.append((statement, repr(parameters)))
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(database.engine.sync_engine, "before_cursor_execute", note)
+
+
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_prepared_search_is_the_very_statement(
     database: Database, collection: Collection, name: str
 ) -> None:
     service = SearchService(database, Settings(_env_file=None))
-    prepared = database.run(service.prepare(collection, REQUESTS[name]))
-    found = ask(database, collection, REQUESTS[name])
+    prepared = database.run(service.prepare(collection, REQUESTS[name])).unanswered
+    with sent_to(database) as searched:
+        found = ask(database, collection, REQUESTS[name])
     assert prepared.sql == found.sql
     assert (prepared.settings, prepared.asked) == (found.settings, found.asked)
     assert prepared.hits == ()
+
+    async def run(statement: Any) -> None:
+        async with database.session() as db:
+            await db.execute(statement)
+
+    with sent_to(database) as shown:
+        database.run(run(prepared.statement))
+    [statement] = [each for each in shown if each[0].lstrip().startswith(("SELECT", "WITH"))]
+    assert searched.count(statement) == 1  # the text and all of its parameters
+    assigned = " ".join(parameters for text, parameters in searched if "set_config" in text)
+    for setting, value in prepared.settings.items():
+        assert f"'{setting}'" in assigned
+        assert f"'{value}'" in assigned
 
 
 @pytest.mark.parametrize("storage", Storage)

@@ -435,9 +435,10 @@ class Search:
         return self.services.database.run(search).hits
 
     def _prepared(self) -> SearchResult:
-        return self.services.database.run(
+        prepared = self.services.database.run(
             self.services.search.prepare(self.collection, self.request, embedding=self.embedding)
         )
+        return prepared.unanswered
 
 
 def _farthest_of_vector_leg(pool: Sequence[Hit]) -> float:
