@@ -37,7 +37,7 @@ COMMANDS = {
     "search": ("lib.cli.search:search", "Ask a collection a question."),
     "query-sets": ("lib.cli.query_sets:query_sets", "List, import and drop query sets."),
     "index": ("lib.cli.index:index", "Create, drop and list vector indexes."),
-    "words": ("lib.cli.words:words", "Build, show and drop the word index that BM25 needs."),
+    "bm25": ("lib.cli.bm25:bm25", "Build, show and drop the BM25 index of a collection."),
     "candidates": (
         "lib.cli.candidates:candidates",
         "Build, list and drop copies with an index of their own, to compare.",
@@ -47,15 +47,19 @@ COMMANDS = {
     "status": ("lib.cli.status:status", "Show the server, the collections and the running work."),
 }
 
+# Earlier names of commands, which go on to work and are not listed.
+ALIASES = {"words": "bm25"}
+
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+        current_name = ALIASES.get(cmd_name, cmd_name)
+        if current_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        module, _, name = COMMANDS[current_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 

@@ -46,7 +46,8 @@ _ITERATIVE = {
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in Mode]),
-    help="By meaning, by words, or by both: hybrid, unless the collection has no model.",
+    help="Semantic (similarity), keyword (text) or hybrid; hybrid, unless the collection has no "
+    "model.",
 )
 @click.option(
     "--limit",
@@ -55,7 +56,9 @@ _ITERATIVE = {
     show_default=True,
     help="How many documents.",
 )
-@click.option("--max-distance", type=float, help="Only documents nearer than this.")
+@click.option(
+    "--max-distance", type=float, help="Distance threshold: only documents nearer than this."
+)
 @click.option("--category", help="Only documents of this category.")
 @click.option(
     "--filter",
@@ -70,7 +73,7 @@ _ITERATIVE = {
     type=float,
     default=_DEFAULTS.vector_weight,
     show_default=True,
-    help="hybrid: 0 is words alone, 1 is meaning alone.",
+    help="hybrid: 0 ranks by keywords alone, 1 by vectors alone.",
 )
 @click.option(
     "--fusion",
@@ -90,21 +93,21 @@ _ITERATIVE = {
     type=click.Choice([method.value for method in TextMethod]),
     default=_DEFAULTS.text_method.value,
     show_default=True,
-    help="How documents with the words are ranked. bm25 needs the word index: words build.",
+    help="How documents with the words are ranked. bm25 needs its index: bm25 build.",
 )
 @click.option(
     "--k1",
     type=float,
     default=_DEFAULTS.bm25.k1,
     show_default=True,
-    help="bm25: how soon more of the same word stops counting.",
+    help="bm25: term saturation, how soon more of the same word stops counting.",
 )
 @click.option(
     "--b",
     type=float,
     default=_DEFAULTS.bm25.b,
     show_default=True,
-    help="bm25: how much a long document is held back, 0 to 1.",
+    help="bm25: length normalisation, how much a long document is held back, 0 to 1.",
 )
 @click.option(
     "--pool",
@@ -119,8 +122,8 @@ _ITERATIVE = {
     type=click.Choice([scan.value for scan in Scan]),
     help="Who decides whether the vector index is used: the planner (auto), or you.",
 )
-@click.option("--probes", type=int, help="IVFFlat: how many lists to look into. Uses the index.")
-@click.option("--ef-search", type=int, help="HNSW: how many rows to look at. Uses the index.")
+@click.option("--probes", type=int, help="IVFFlat: lists searched. Uses the index.")
+@click.option("--ef-search", type=int, help="HNSW: search breadth. Uses the index.")
 @click.option(
     "--iterative-scan",
     type=click.Choice(list(_ITERATIVE)),
@@ -218,7 +221,7 @@ def search(
         if mode is None and not by_example and not collection.has_model:
             (words,) = Mode.possible(has_model=False)
             request = replace(request, mode=words)
-            note("The vectors of this collection came without a model: searching by words.")
+            note("The vectors of this collection came without a model: searching by keywords.")
         if queries_path is not None and run_path is not None:
             ask_query_file(services, collection, request, queries_path, run_path, as_json=as_json)
             return
@@ -398,7 +401,7 @@ def _print_result(result: SearchResult, collection: Collection, request: SearchR
         click.echo()
     if not result:
         click.echo("Nothing was found.")
-    words = "" if result.matches is None else f" · {result.matches:,} documents match the words"
+    words = "" if result.matches is None else f" · {result.matches:,} documents match the keywords"
     if result.more_match:
         words = words.replace(" · ", " · at least ")
     took = f"database {result.database_ms:.1f} ms"
@@ -434,7 +437,7 @@ def _figures(hit: Hit, request: SearchRequest) -> str:
         parts.append(f"distance {hit.distance:.4f}")
         parts.append(f"similarity {hit.similarity:.4f}")
     if request.mode is Mode.HYBRID:
-        ranks = ((hit.vector_rank, "meaning"), (hit.text_rank, "words"))
+        ranks = ((hit.vector_rank, "vectors"), (hit.text_rank, "keywords"))
         parts += [f"{name} {'–' if rank is None else f'#{rank}'}" for rank, name in ranks]
     elif hit.text_value is not None:
         parts.append(f"{request.text_method.value} {hit.text_value:.4f}")

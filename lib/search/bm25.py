@@ -177,7 +177,7 @@ async def start_lexical_build(jobs: Jobs, database: Database, collection: Collec
 
     return await jobs.start(
         JobKind.LEXICAL,
-        f"Building the word index of {collection.name}",
+        f"Building the BM25 index of {collection.name}",
         work,
         collection_id=collection.id,
         exclusive_key=f"lexical:{collection.id}",
@@ -252,7 +252,7 @@ async def _build(db: AsyncSession, collection: Collection, context: JobContext) 
 async def drop_lexical_index(db: AsyncSession, collection: Collection) -> None:
     """Raises NotFound where there is none."""
     if await db.get(LexicalIndexRecord, collection.id) is None:
-        raise NotFound(f"“{collection.name}” has no word index.")
+        raise NotFound(f"“{collection.name}” has no BM25 index.")
     await _drop(db, collection)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from lib.errors import InvalidInput
 from lib.limits import IntRange
 from lib.search.bm25 import BM25
+from lib.search.labels import MODES, SCANS, TEXT_METHODS, TEXT_QUERIES
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.store.candidates import Candidate, list_candidates, newest_ready
@@ -211,7 +212,7 @@ class Preset(StrEnum):
     def label(self) -> str:
         return {
             "indexes": "Exact · IVFFlat · HNSW",
-            "modes": "Meaning · Words · Both",
+            "modes": "Semantic · Keyword · Hybrid",
             "weights": "Weight 0.3 · 0.5 · 0.7",
             "rankings": "ts_rank · ts_rank_cd · BM25",
             "matching": "Any word · Web · All words",
@@ -293,7 +294,7 @@ def label_columns(
     taken: dict[str, int] = {}
     for request, each in zip(requests, facets, strict=True):
         words = [each[name] for name in differ if each.get(name)]
-        label = " · ".join(words) or request.mode.label
+        label = " · ".join(words) or MODES[request.mode].name
         taken[label] = taken.get(label, 0) + 1
         numbered = label if taken[label] == 1 else f"{label} ({taken[label]})"
         columns.append(ColumnSettings(numbered, request))
@@ -306,13 +307,13 @@ def _facets(
     """The settings that mean something to this request, each in words; empty where it is nothing
     to speak of."""
     settings = request.settings
-    found = {"mode": request.mode.label}
+    found = {"mode": MODES[request.mode].name}
     if request.mode.uses_vectors:
         candidate = candidates.get(request.candidate_id) if request.candidate_id else None
         if candidate is not None:
             found["index"] = candidate.method.label if by_kind else candidate.name
         else:
-            found["index"] = _SCAN_WORDS[settings.scan]
+            found["index"] = SCANS[settings.scan].name
         for name, value in settings.parameters.items():
             found[name] = f"{name} {value:,}"
         if settings.iterative_scan is not None:
@@ -329,16 +330,13 @@ def _facets(
         found["pool"] = f"pool {request.pool:,}"
     if request.mode.uses_text:
         is_bm25 = request.text_method is TextMethod.BM25
-        found["method"] = "BM25" if is_bm25 else request.text_method.value
+        found["method"] = TEXT_METHODS[request.text_method].short
         if is_bm25:
             found["bm25"] = f"k1 {request.bm25.k1:g}, b {request.bm25.b:g}"
-        found["matching"] = request.text_kind.label.partition(":")[0]
+        found["matching"] = TEXT_QUERIES[request.text_kind].name
     found["category"] = request.category or ""
     found["filters"] = " and ".join(map(str, request.filters))
     return found
-
-
-_SCAN_WORDS = {Scan.AUTO: "PostgreSQL decides", Scan.INDEX: "Own index", Scan.EXACT: "Exact"}
 
 
 def duplicate_columns(columns: Sequence[ColumnSettings]) -> tuple[tuple[str, str], ...]:

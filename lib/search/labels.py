@@ -152,7 +152,7 @@ SCANS: Mapping[Scan, Label] = {
         "PostgreSQL decides",
         help="on a small collection it prefers to compare every document.",
     ),
-    Scan.INDEX: Label("Use the index", help="shows what the index would find even so."),
+    Scan.INDEX: Label("Own index", help="shows what the index would find even so."),
     Scan.EXACT: Label("Exact scan", help="compares every document, and misses nothing."),
 }
 

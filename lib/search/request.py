@@ -20,10 +20,6 @@ class Mode(StrEnum):
     TEXT = "text"
     HYBRID = "hybrid"
 
-    @property
-    def label(self) -> str:
-        return {"similarity": "Meaning", "text": "Words", "hybrid": "Both"}[self.value]
-
     @classmethod
     def possible(cls, *, has_model: bool) -> tuple[Mode, ...]:
         """The modes to choose from, the usual one first: without a model a question has no
@@ -45,7 +41,7 @@ class SearchRequest:
 
     max_distance: only documents nearer than this; not for TEXT. text_query: None takes WEB for
     TEXT and ANY for HYBRID, since a hybrid that wants every word finds almost nothing by text.
-    text_method: how matching documents are ranked; BM25 needs the collection's word index.
+    text_method: how matching documents are ranked; BM25 needs the collection's BM25 index.
     pool: how many each leg of a hybrid fetches. filters: a document passes all of them.
     candidate_id: the candidate whose index finds the nearest, in place of the collection's own.
     leave_out: documents that are no answers, such as those that an example is made of.

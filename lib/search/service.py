@@ -315,8 +315,8 @@ class SearchService:
             )
         if not await has_lexical_index(db, collection):
             raise InvalidInput(
-                f"“{collection.name}” has no word index yet, and BM25 needs one.",
-                hint="Build it on the Collections page or by `python -m lib words build`, or rank "
+                f"“{collection.name}” has no BM25 index yet.",
+                hint="Build it on the Collections page or by `python -m lib bm25 build`, or rank "
                 "by ts_rank.",
                 field="text_method",
             )

@@ -63,14 +63,6 @@ class Fusion(StrEnum):
     RRF = "rrf"
     RAW = "raw"
 
-    @property
-    def label(self) -> str:
-        return {
-            "weighted": "Weighted, each leg scaled to 0–1",
-            "rrf": "By rank (RRF)",
-            "raw": "Raw sum (textbook)",
-        }[self.value]
-
 
 @dataclass(frozen=True, eq=False)
 class HybridQuery:

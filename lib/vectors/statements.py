@@ -46,14 +46,6 @@ class TextQuery(StrEnum):
     PLAIN = "plain"
     ANY = "any"
 
-    @property
-    def label(self) -> str:
-        return {
-            "web": "Web style: quotes, OR, minus",
-            "plain": "All words",
-            "any": "Any word",
-        }[self.value]
-
 
 class TextMethod(StrEnum):
     """How documents that match a text are ranked.
@@ -66,14 +58,6 @@ class TextMethod(StrEnum):
     TS_RANK = "ts_rank"
     TS_RANK_CD = "ts_rank_cd"
     BM25 = "bm25"
-
-    @property
-    def label(self) -> str:
-        return {
-            "ts_rank": "PostgreSQL's own rank (ts_rank)",
-            "ts_rank_cd": "Words near each other (ts_rank_cd)",
-            "bm25": "Rare words count more (BM25)",
-        }[self.value]
 
 
 class TextMatching(Protocol):

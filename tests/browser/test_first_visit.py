@@ -40,25 +40,25 @@ def test_from_an_empty_home_to_a_shared_link(app: App, page: Page) -> None:
     by_both = cards(page).all_inner_texts()
     assert any("archive" in title for title in by_both[:3])
 
-    move(page, "Meaning against words", "Home")
+    move(page, "Vector weight", "Home")
     expect(page).to_have_url(re.compile(r"w=0\b"))
     expect(page.get_by_text("rank 1 by keywords")).to_be_visible()
     expect(cards(page)).not_to_have_text(by_both)
 
-    page.get_by_role("radio", name="Meaning", exact=True).click()
+    page.get_by_role("radio", name="Semantic", exact=True).click()
     expect(page).to_have_url(re.compile("mode=similarity"))
     expect(page.get_by_text("by keywords")).to_have_count(0)
     expect(cards(page)).to_have_count(10)
-    by_meaning = cards(page).all_inner_texts()
+    semantic = cards(page).all_inner_texts()
 
-    page.get_by_text("Only near documents").click()
+    page.get_by_text("Distance threshold").click()
     expect(page).to_have_url(re.compile("near="))
     move(page, "Farthest distance", *["ArrowLeft"] * 8)
     expect(page).to_have_url(re.compile(r"d=0\.42"))
     expect(cards(page)).not_to_have_count(10)
     finished(page)
     near = cards(page).all_inner_texts()
-    assert near == by_meaning[: len(near)]
+    assert near == semantic[: len(near)]
     assert near
 
     other = page.context.new_page()

@@ -51,7 +51,7 @@ def test_the_workbench(app: App, page: Page, browser: Browser) -> None:
     expect(points).to_have_count(21)
     finished(page)
     points.nth(4).click(force=True)
-    slider = page.get_by_role("slider", name="Meaning against words")
+    slider = page.get_by_role("slider", name="Vector weight")
     expect(slider).to_have_value("0.2")
     expect(page).to_have_url(re.compile(r"w=0\.2(&|$)"))
     finished(page)
@@ -72,7 +72,7 @@ def test_the_workbench(app: App, page: Page, browser: Browser) -> None:
     other = browser.new_context().new_page()
     other.goto(f"{app.url}/search{address[address.index('?') :]}")
     expect(other.get_by_role("searchbox", name="Question")).to_have_value(QUESTION)
-    expect(other.get_by_role("slider", name="Meaning against words")).to_have_value("0.25")
+    expect(other.get_by_role("slider", name="Vector weight")).to_have_value("0.25")
 
     # Its answers as a file.
     expect(other.get_by_role("link", name="More like this")).to_have_count(5)

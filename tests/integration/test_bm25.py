@@ -280,7 +280,7 @@ def test_the_service_asks_for_the_index_and_then_uses_it(library: Library) -> No
     request = SearchRequest(
         "apple", mode=Mode.TEXT, text_query=TextQuery.ANY, text_method=TextMethod.BM25
     )
-    with pytest.raises(InvalidInput, match="no word index"):
+    with pytest.raises(InvalidInput, match="no BM25 index"):
         library.database.run(service.search(library.collection, request))
     library.build()
     result = library.database.run(service.search(library.collection, request))

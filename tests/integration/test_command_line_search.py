@@ -38,7 +38,7 @@ def test_the_word_index_comes_and_goes(screen: Screen, films: Path) -> None:
     ask = ("space", "--mode", "text", "--text-method", "bm25")
     code, _, err = screen.run("search", *ask)
     assert code == 2
-    assert "words build" in err
+    assert "bm25 build" in err
     assert screen.json("words", "status", "--collection", "films")["words"] is None
     built = screen.json("words", "build", "--collection", "films")["words"]
     assert built["documents"] == 4
@@ -151,7 +151,7 @@ def test_why_no_index_answered(screen: Screen, films: Path) -> None:
         ("search x --run-out r", "need each other"),
         ("search --queries empty.jsonl --run-out r", "There is no question in empty.jsonl"),
         ("search --queries queries.jsonl --run-out r --pool 0", "pool is 0"),
-        ("search --queries queries.jsonl --run-out r --text-method bm25", "no word index"),
+        ("search --queries queries.jsonl --run-out r --text-method bm25", "no BM25 index"),
         ("search x --like orbit", "Give either a question"),
         ("search --unlike orbit", "nothing to be like"),
         ("search --like orbit --mode text", "by similarity"),

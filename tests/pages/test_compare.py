@@ -61,7 +61,7 @@ def test_without_candidates_a_first_look_compares_the_two_sides(
     library.films()
     app = visit("compare", q=QUESTION)
     assert app.query_params["preset"] == "modes"
-    assert labels(app) == ["Meaning", "Words", "Both"]
+    assert labels(app) == ["Semantic", "Keyword", "Hybrid"]
     # All four films are near in some way, and one has words of the question.
     assert "in every column" in words(app)
     assert "How alike the answers are" in words(app)
@@ -122,7 +122,7 @@ def test_each_column_has_its_own_settings_in_the_address(visit: Visit, library: 
         "cols": "13",
     }
     app = visit("compare", q="heist", **shared)
-    assert labels(app) == ["Words · All words", "Both · Any word"]
+    assert labels(app) == ["Keyword · All words", "Hybrid · Any word"]
     assert {name: app.query_params[name] for name in shared} == shared
     one, other = column_links(app)
     page = {"c": ["films"], "q": ["heist"]}
@@ -144,7 +144,7 @@ def test_a_column_has_its_own_threshold(visit: Visit, library: Library) -> None:
     assert "2.near" not in [toggle.key for toggle in app.toggle]  # words know no distance
     app.toggle(key="3.near").set_value(True).run()
     app.slider(key="3.d").set_value(between).run()
-    assert labels(app) == ["Meaning", "Words", f"Meaning · nearer than {between:g}"]
+    assert labels(app) == ["Semantic", "Keyword", f"Semantic · nearer than {between:g}"]
     figures = [e.value for e in app.markdown if " document" in e.value and "ms" in e.value]
     assert figures[0].startswith("**4 documents**")
     assert figures[2].startswith(f"**{expected} document")
@@ -195,7 +195,7 @@ def test_another_preset_begins_afresh(visit: Visit, library: Library) -> None:
     app.button(key="leave_out_1").click().run()
     assert labels(app) == ["Weight 0.9", "Weight 0.7"]
     app.radio(key="preset").set_value(Preset.MODES).run()
-    assert labels(app) == ["Meaning", "Words", "Both"]
+    assert labels(app) == ["Semantic", "Keyword", "Hybrid"]
     assert app.slider(key="3.w").value == 0.5
     assert set(app.query_params) == {"c", "q", "preset"}
     app.radio(key="preset").set_value(Preset.WEIGHTS).run()
@@ -217,8 +217,8 @@ def test_columns_with_the_same_settings_are_told(visit: Visit, library: Library)
 def test_bm25_needs_a_word_index_and_says_where_to_build_it(visit: Visit, library: Library) -> None:
     films = library.films()
     app = visit("compare", q="heist", preset="rankings")
-    assert "word index, which is not built yet" in app.warning[0].value
-    assert "Build the word index" in [link.proto.label for link in app.get("page_link")]
+    assert "BM25 index, which is not built yet" in app.warning[0].value
+    assert "Build the BM25 index" in [link.proto.label for link in app.get("page_link")]
     assert not app.error
     services = library.services
     services.database.run(start_lexical_build(services.jobs, services.database, films))
@@ -236,9 +236,9 @@ def test_the_collections_own_index_is_certified_and_x_rayed(visit: Visit, librar
     library.wait()
     own = {"1.scan": "exact", "3.mode": "similarity", "3.scan": "index", "3.probes": "1"}
     app = visit("compare", q=QUESTION, preset="modes", k="30", **own)
-    assert labels(app) == ["Meaning · Exact", "Words", "Meaning · Own index"]
+    assert labels(app) == ["Semantic · Exact scan", "Keyword", "Semantic · Own index"]
     assert len([e for e in app.markdown if "Certified" in e.value]) == 1
-    assert "What Meaning · Own index missed at probes = 1" in words(app)
+    assert "What Semantic · Own index missed at probes = 1" in words(app)
 
 
 def test_without_a_model_only_words_are_compared(visit: Visit, library: Library) -> None:

@@ -46,6 +46,6 @@ def test_it_is_searched_by_words_whatever_the_address_asks(
     app = visit("search", c=given.slug, q="word2", **address)
     assert [error.value for error in app.error] == []
     [mode] = [control for control in app.get("button_group") if control.key == "mode"]
-    assert [option.content for option in mode.proto.options] == ["Words"]
+    assert [option.content for option in mode.proto.options] == ["Keyword"]
     assert "came without a model" in words(app)
     assert "1 matches the keywords" in words(app)

@@ -1,8 +1,8 @@
-"""Settings of a search as widgets, in the address of the page: key = the query parameter.
+"""Settings of a search as widgets, in the URL of the page: key = the query parameter.
 
-Search has them once, and Compare once for each column: an :class:`WidgetScope` says whose they are.
+Search has them once, and Compare once for each column: a :class:`WidgetScope` says whose they are.
 Options and limits are the constants that validate them. A value that is the default stays out of
-the address, and one that cannot be is dropped from it.
+the URL, and one that cannot be is dropped from it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
+from lib.search import labels
 from lib.search.bm25 import BM25
 from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
@@ -24,17 +25,20 @@ from lib.ui.shared.links import candidate_mark
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import (
     by_value,
-    read_choice,
-    read_number,
     read_text,
     read_texts,
     unknown_choice,
-    write_choice,
-    write_number,
     write_text,
     write_texts,
 )
-from lib.ui.shared.widgets import choice, number_slider
+from lib.ui.shared.widgets import (
+    choice,
+    number_field,
+    number_slider,
+    optional_choice,
+    segmented,
+    switch,
+)
 from lib.vectors.distance import Distance
 from lib.vectors.hybrid import Fusion
 from lib.vectors.index_methods import IndexMethod, IterativeScan
@@ -44,26 +48,24 @@ from lib.vectors.tuning import POOL, Scan, SearchSettings
 DEFAULTS = SearchRequest(query="")
 
 # What a slider covers; the limits themselves are wider (lib.vectors.tuning).
-MOST_RESULTS = 100
-NEAREST, FARTHEST, USUAL_DISTANCE = 0.05, 1.5, 0.5
+MAX_RESULTS = 100
+NEAREST, FARTHEST, DEFAULT_DISTANCE = 0.05, 1.5, 0.5
 # Of l2 and the inner product, which know no bound of their own.
-MOST_DISTANCE = 1e9
-MOST_SUGGESTIONS = 4
-MOST_POOL = 1000
-MOST_K1 = 3.0
-_MARK = re.compile("[0-9a-f]{8}")  # of a candidate, in the address
+MAX_DISTANCE = 1e9
+MAX_SUGGESTIONS = 4
+MAX_POOL = 1000
+MAX_K1 = 3.0
+_MARK = re.compile("[0-9a-f]{8}")  # of a candidate, in the URL
 
 
 @dataclass(frozen=True)
 class WidgetScope:
-    """Whose settings the widgets are.
-
-    prefix: of their keys, and so of their names in the address. usual: the settings to begin with,
-    which are left out of the address.
-    """
+    """Whose settings the widgets are: the page's, or one column's of a comparison."""
 
     prefix: str = ""
-    usual: SearchRequest = DEFAULTS
+    """Of their keys, and so of their names in the URL."""
+    default: SearchRequest = DEFAULTS
+    """The settings to begin with, which are left out of the URL."""
 
     def key(self, name: str) -> str:
         return f"{self.prefix}{name}"
@@ -71,51 +73,10 @@ class WidgetScope:
 
 PAGE_SCOPE = WidgetScope()
 
-_FUSION_HELP = (
-    "**Weighted sum**: each side's values are scaled to 0–1 over what was fetched, then added by "
-    "weight.  \n**By rank (RRF)**: 1 / (60 + rank) of each side, added by weight; the values "
-    "themselves do not count.  \n**Raw sum**: weight · similarity + (1 − weight) · ts_rank, only "
-    "documents with the words. The textbook form: its two scales are not comparable, so the "
-    "weight does little until it is near 1."
-)
-_FUSION_LABELS = {
-    Fusion.WEIGHTED: "Weighted sum",
-    Fusion.RRF: "By rank (RRF)",
-    Fusion.RAW: "Raw sum (textbook)",
-}
-_TEXT_HELP = {
-    TextQuery.WEB: 'Like a web search: "exact phrase", OR, -without; all other words must occur.',
-    TextQuery.PLAIN: "Every word must occur. Strict: questions rarely find anything.",
-    TextQuery.ANY: "At least one word must occur; more and rarer words rank higher.",
-}
 _DISTANCE_HELP = {
     Distance.COSINE: "0 is the same direction, 1 a right angle, 2 the opposite.",
     Distance.L2: "0 is the same point; how much is far depends on the model.",
     Distance.INNER_PRODUCT: "It is negative for what is near: the more so, the nearer.",
-}
-_SCAN_LABELS = {
-    Scan.AUTO: "PostgreSQL decides",
-    Scan.INDEX: "Use the index",
-    Scan.EXACT: "Exact: compare all",
-}
-
-_METHOD_LABELS = {
-    TextMethod.TS_RANK: "PostgreSQL's rank (ts_rank)",
-    TextMethod.TS_RANK_CD: "Words near each other (ts_rank_cd)",
-    TextMethod.BM25: "Rare words count more (BM25)",
-}
-_METHOD_HELP = (
-    "**ts_rank**: sums the weights of the words that occur; knows nothing of how rare they are.  \n"
-    "**ts_rank_cd**: how near each other the words stand (cover density).  \n"
-    "**BM25**: Σ idf · tf · (k1 + 1) / (tf + k1 · (1 − b + b · length / average)). Rare words "
-    "count more, long documents less. Best for questions; it needs the collection's word index, "
-    "built on the Collections page."
-)
-
-_ITERATIVE_LABELS = {
-    IterativeScan.STRICT: "Yes, in strict order",
-    IterativeScan.RELAXED: "Yes, roughly in order",
-    IterativeScan.OFF: "No",
 }
 
 
@@ -127,7 +88,7 @@ def question_field() -> str:
         key="q",
         placeholder="Ask a question, or type some words, and press Enter",
         type="search",
-        help="All settings and the question are in the address of this page: copy it to share what "
+        help="All settings and the question are in the URL of this page: copy it to share what "
         "you see.",
     )
     write_text("q", question)
@@ -144,7 +105,7 @@ def search_controls(options: SearchOptions, query: str) -> SearchRequest:
     category = _category(PAGE_SCOPE, options.categories)
     filters = _filters(PAGE_SCOPE, options.fields)
     st.markdown("**How**")
-    limit = results_slider(MOST_RESULTS)
+    limit = results_slider(MAX_RESULTS)
     weight = _weight(PAGE_SCOPE) if mode is Mode.HYBRID else DEFAULTS.vector_weight
     max_distance = (
         _max_distance(PAGE_SCOPE, options.collection.distance) if mode.uses_vectors else None
@@ -195,26 +156,20 @@ def narrowing_controls(
 
 def _mode(scope: WidgetScope, *, has_model: bool) -> Mode:
     possible = Mode.possible(has_model=has_model)
-    usual = scope.usual.mode if scope.usual.mode in possible else possible[0]
-    modes, key = by_value(possible), scope.key("mode")
-    read_choice(key, modes, usual)
-    mode = st.segmented_control(
-        "Search by",
-        [mode for mode in Mode if mode in possible],
-        format_func=lambda found: found.label,
-        required=True,
-        key=key,
-        help="**Meaning** (similarity): documents whose embedding is nearest to the question's, "
-        "whatever their words.  \n**Words** (full text): documents that have the words of the "
-        "question, in any of their forms.  \n**Both** (hybrid): the best of the two, joined.",
+    default = scope.default.mode if scope.default.mode in possible else possible[0]
+    mode = segmented(
+        labels.MODE.name,
+        by_value([mode for mode in Mode if mode in possible]),
+        lambda mode: labels.MODES[mode].name,
+        key=scope.key("mode"),
+        default=default,
+        help_text=labels.help_for(labels.MODES.values()),
         width="stretch",
     )
-    assert mode is not None
-    write_choice(key, modes, mode, usual)
     if not has_model:
         st.caption(
             "The vectors of this collection came without a model, so that a question cannot be "
-            "turned into one: it is searched by words."
+            "turned into one: it is searched by keywords."
         )
     return mode
 
@@ -222,45 +177,39 @@ def _mode(scope: WidgetScope, *, has_model: bool) -> Mode:
 def results_slider(most: int) -> int:
     """How many results; of the whole page."""
     return number_slider(
-        "How many results (k)",
+        str(labels.LIMIT),
         1,
         most,
         DEFAULTS.limit,
         1,
         key="k",
-        help_text="The most documents to show.",
+        help_text=labels.LIMIT.help,
     )
 
 
 def _weight(scope: WidgetScope) -> float:
     return number_slider(
-        "Meaning against words (weight)",
+        str(labels.VECTOR_WEIGHT),
         0.0,
         1.0,
-        scope.usual.vector_weight,
+        scope.default.vector_weight,
         0.05,
         key=scope.key("w"),
-        help_text="The weight of the vectors: 0 ranks by words alone, 1 by meaning alone.",
+        help_text=labels.VECTOR_WEIGHT.help,
     )
 
 
 def _category(scope: WidgetScope, categories: Sequence[tuple[str, int]]) -> str | None:
     if not categories:
         return None
-    documents, key = dict(categories), scope.key("category")
-    named = by_value(list(documents))
-    read_choice(key, named, None)
-    category = st.selectbox(
-        "Category",
-        list(documents),
-        index=None,
-        format_func=lambda found: f"{found} ({documents[found]:,})",
-        placeholder="All",
-        key=key,
-        help="Only documents of one category; in brackets how many there are.",
+    documents = dict(categories)
+    return optional_choice(
+        str(labels.CATEGORY),
+        by_value(list(documents)),
+        lambda category: f"{category} ({documents[category]:,})",
+        key=scope.key("category"),
+        help_text=labels.CATEGORY.help,
     )
-    write_choice(key, named, category, None)
-    return category
 
 
 def _filters(scope: WidgetScope, fields: Sequence[FieldFacts]) -> tuple[Filter, ...]:
@@ -270,14 +219,14 @@ def _filters(scope: WidgetScope, fields: Sequence[FieldFacts]) -> tuple[Filter, 
     suggestions = [
         str(Filter(field.filter_field, FilterOp.EQUALS, example))
         for field in fields
-        for example in field.examples[:MOST_SUGGESTIONS]
+        for example in field.examples[:MAX_SUGGESTIONS]
     ]
     ranges = [field for field in fields if field.low is not None and field.low != field.high]
     suggestions += [f"{field.filter_field}>={field.low:g}" for field in ranges]
     key = scope.key("f")
     read_texts(key)
     chosen = st.multiselect(
-        "More conditions (filters)",
+        str(labels.FILTERS),
         list(dict.fromkeys(suggestions)),
         accept_new_options=True,
         placeholder="Such as year>=2015",
@@ -292,28 +241,22 @@ def _filters(scope: WidgetScope, fields: Sequence[FieldFacts]) -> tuple[Filter, 
 
 
 def _max_distance(scope: WidgetScope, distance: Distance) -> float | None:
-    """Of nobody's usual settings."""
-    near, key = scope.key("near"), scope.key("d")
-    named = {"true": True, "false": False}
-    read_choice(near, named, default=False)
-    limited = st.toggle(
-        "Only near documents",
-        key=near,
-        help="Leaves out what is farther from the question than a distance (threshold).",
+    """It begins switched off, whatever the scope's settings."""
+    is_limited = switch(
+        str(labels.DISTANCE_THRESHOLD),
+        key=scope.key("near"),
+        default=False,
+        help_text=labels.DISTANCE_THRESHOLD.help,
     )
-    write_choice(near, named, limited, default=False)
-    if not limited:
+    if not is_limited:
         return None
-    label = "Farthest distance (threshold)"
-    words = f"Only documents with a {distance.label} below this. {_DISTANCE_HELP[distance]}"
+    label, key = str(labels.MAX_DISTANCE), scope.key("d")
+    help_text = f"Only documents with a {distance.label} below this. {_DISTANCE_HELP[distance]}"
     if distance is Distance.COSINE:
         return number_slider(
-            label, NEAREST, FARTHEST, USUAL_DISTANCE, 0.01, key=key, help_text=words
+            label, NEAREST, FARTHEST, DEFAULT_DISTANCE, 0.01, key=key, help_text=help_text
         )
-    read_number(key, -MOST_DISTANCE, MOST_DISTANCE, 1.0)
-    found = st.number_input(label, -MOST_DISTANCE, MOST_DISTANCE, step=0.1, key=key, help=words)
-    write_number(key, found, 1.0)
-    return found
+    return number_field(label, -MAX_DISTANCE, MAX_DISTANCE, 1.0, 0.1, key=key, help_text=help_text)
 
 
 # --- the finer settings -------------------------------------------------------------------------
@@ -340,66 +283,64 @@ def _finer(scope: WidgetScope, chosen: SearchRequest, options: SearchOptions) ->
 
 def _fusion(scope: WidgetScope) -> tuple[Fusion, int]:
     fusion = choice(
-        "How the two sides are joined (fusion)",
+        str(labels.FUSION),
         by_value(list(Fusion)),
-        lambda found: _FUSION_LABELS[found],
+        lambda fusion: str(labels.FUSIONS[fusion]),
         key=scope.key("fusion"),
-        help_text=_FUSION_HELP,
-        default=scope.usual.fusion,
+        help_text=labels.help_for(labels.FUSIONS.values()),
+        default=scope.default.fusion,
     )
     pool = number_slider(
-        "How many each side fetches (pool)",
+        str(labels.POOL),
         10,
-        MOST_POOL,
-        scope.usual.pool,
+        MAX_POOL,
+        scope.default.pool,
         10,
         key=scope.key("pool"),
-        help_text="The best of each side that are then joined. More finds more that both sides "
-        "like, and takes longer.",
+        help_text=labels.POOL.help,
     )
     return fusion, pool
 
 
 def _text_query(scope: WidgetScope, mode: Mode) -> TextQuery:
     return choice(
-        "How words are matched",
+        str(labels.TEXT_QUERY),
         by_value(list(TextQuery)),
-        lambda found: found.label,
+        lambda text_query: str(labels.TEXT_QUERIES[text_query]),
         key=scope.key(f"text_{mode.value}"),  # a key for each mode, since the default differs
-        help_text="  \n".join(f"**{kind.label}**: {_TEXT_HELP[kind]}" for kind in TextQuery),
-        default=replace(scope.usual, mode=mode).text_kind,
+        help_text=labels.help_for(labels.TEXT_QUERIES.values()),
+        default=replace(scope.default, mode=mode).text_kind,
     )
 
 
 def _text_method(scope: WidgetScope) -> tuple[TextMethod, BM25]:
     method = choice(
-        "How matches are ranked (text method)",
+        str(labels.TEXT_METHOD),
         by_value(list(TextMethod)),
-        lambda found: _METHOD_LABELS[found],
+        lambda method: str(labels.TEXT_METHODS[method]),
         key=scope.key("rank"),
-        help_text=_METHOD_HELP,
-        default=scope.usual.text_method,
+        help_text=labels.help_for(labels.TEXT_METHODS.values()),
+        default=scope.default.text_method,
     )
     if method is not TextMethod.BM25:
         return method, BM25()
     k1 = number_slider(
-        "How soon a repeated word stops counting (k1)",
+        str(labels.K1),
         0.0,
-        MOST_K1,
-        scope.usual.bm25.k1,
+        MAX_K1,
+        scope.default.bm25.k1,
         0.1,
         key=scope.key("k1"),
-        help_text="0: once is as good as ten times. Higher: more of the same word goes on "
-        "counting.",
+        help_text=labels.K1.help,
     )
     b = number_slider(
-        "How much long documents are held back (b)",
+        str(labels.B),
         0.0,
         1.0,
-        scope.usual.bm25.b,
+        scope.default.bm25.b,
         0.05,
         key=scope.key("b"),
-        help_text="0: length does not matter. 1: a word in a text twice as long counts half.",
+        help_text=labels.B.help,
     )
     return method, BM25(k1, b)
 
@@ -407,13 +348,13 @@ def _text_method(scope: WidgetScope) -> tuple[TextMethod, BM25]:
 def no_word_index(collection: Collection) -> None:
     """What BM25 needs first, and where that is made."""
     st.warning(
-        "BM25 needs this collection's word index, which is not built yet. On the Collections "
-        "page: **Manage**, **Word index**.",
+        "BM25 needs this collection's BM25 index, which is not built yet. On the Collections "
+        "page: **Manage**, **BM25 index**.",
         icon=":material/match_word:",
     )
     st.page_link(
         "pages/collections.py",
-        label="Build the word index",
+        label="Build the BM25 index",
         icon=":material/database:",
         query_params={"c": collection.slug},
     )
@@ -427,12 +368,12 @@ def _index_settings(
 ) -> tuple[uuid.UUID | None, SearchSettings]:
     """(the candidate to go through, the settings)."""
     index = summary.index
-    ready = {candidate_mark(each.id): each for each in candidates if each.ready}
+    ready = {candidate_mark(candidate.id): candidate for candidate in candidates if candidate.ready}
     key = scope.key("scan")
     unknown = unknown_choice(key, ready)
     if unknown is not None and _MARK.fullmatch(unknown):
         st.warning(
-            f"The address asks for the candidate {unknown}, which is not here (any more).",
+            f"The link asks for the candidate {unknown}, which is not here (any more).",
             icon=":material/help:",
         )
     if index is None and not ready:
@@ -441,21 +382,18 @@ def _index_settings(
             "exact. Build one on the Collections page to try its settings."
         )
         return None, SearchSettings()
-    labels = {scan.value: label for scan, label in _SCAN_LABELS.items()}
-    if index is None:
-        labels = {Scan.EXACT.value: _SCAN_LABELS[Scan.EXACT]}
-    labels |= {mark: f"Candidate: {each.name}" for mark, each in ready.items()}
+    scans = [Scan.EXACT] if index is None else list(labels.SCANS)
+    names = {scan.value: str(labels.SCANS[scan]) for scan in scans}
+    names |= {mark: f"Candidate: {candidate.name}" for mark, candidate in ready.items()}
     own = "" if index is None else f"The index is {escape(index.label)}. "
     name = choice(
-        "How to look for neighbours",
-        by_value(list(labels)),
-        lambda found: labels[found],
+        str(labels.SCAN),
+        by_value(list(names)),
+        lambda scan: names[scan],
         key=key,
-        help_text=f"{own}**PostgreSQL decides**: on a small "
-        "collection it prefers to compare every document.  \n**Use the index**: shows what the "
-        "index would find even so.  \n**Exact**: compares every document, and misses nothing."
-        "  \n**Candidate**: goes through a copy of the vectors with an index of its own.",
-        default=_usual_scan(scope, labels),
+        help_text=f"{own}{labels.help_for(labels.SCANS.values())}  \n**Candidate**: goes through a "
+        "copy of the vectors with an index of its own.",
+        default=_default_scan(scope, names),
     )
     candidate = ready.get(name)
     if candidate is None and name == Scan.EXACT.value:
@@ -473,11 +411,11 @@ def _index_settings(
     return None if candidate is None else candidate.id, settings
 
 
-def _usual_scan(scope: WidgetScope, labels: Mapping[str, str]) -> str:
-    usual = scope.usual.settings.scan.value
-    if scope.usual.candidate_id is not None:
-        usual = candidate_mark(scope.usual.candidate_id)
-    return usual if usual in labels else next(iter(labels))
+def _default_scan(scope: WidgetScope, names: Mapping[str, str]) -> str:
+    scan = scope.default.settings.scan.value
+    if scope.default.candidate_id is not None:
+        scan = candidate_mark(scope.default.candidate_id)
+    return scan if scan in names else next(iter(names))
 
 
 def _search_parameter(scope: WidgetScope, method: IndexMethod, options: Mapping[str, int]) -> int:
@@ -489,7 +427,7 @@ def _search_parameter(scope: WidgetScope, method: IndexMethod, options: Mapping[
         parameter.label,
         limits.low,
         max(limits.high, limits.low + 1),
-        min(scope.usual.settings.value_of(method) or start, limits.high),
+        min(scope.default.settings.value_of(method) or start, limits.high),
         1,
         key=scope.key(parameter.link),
         help_text=parameter.help,
@@ -499,11 +437,10 @@ def _search_parameter(scope: WidgetScope, method: IndexMethod, options: Mapping[
 
 def _iterative_scan(scope: WidgetScope) -> IterativeScan:
     return choice(
-        "Go on when the filter leaves too few (iterative scan)",
-        by_value(list(_ITERATIVE_LABELS)),
-        lambda found: _ITERATIVE_LABELS[found],
+        str(labels.ITERATIVE_SCAN),
+        by_value(list(labels.ITERATIVE_SCANS)),
+        lambda scan: str(labels.ITERATIVE_SCANS[scan]),
         key=scope.key("iterative"),
-        help_text="An index finds first and filters then. Without going on, a category may "
-        "come back with fewer documents than there are.",
-        default=scope.usual.settings.iterative_scan or IterativeScan.STRICT,
+        help_text=labels.ITERATIVE_SCAN.help,
+        default=scope.default.settings.iterative_scan or IterativeScan.STRICT,
     )

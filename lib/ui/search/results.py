@@ -10,7 +10,15 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from lib.formats import format_count, format_ms
-from lib.search.labels import DISTANCE_THRESHOLD, MODES, TEXT_METHODS, TEXT_QUERY
+from lib.search.labels import (
+    DISTANCE_THRESHOLD,
+    ITERATIVE_SCAN,
+    ITERATIVE_SCANS,
+    MODES,
+    SCANS,
+    TEXT_METHODS,
+    TEXT_QUERY,
+)
 from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import Snippet
 from lib.ui.search.example import ExampleInput, less_like, more_like
@@ -125,12 +133,10 @@ def _more_from_index(request: SearchRequest, index: IndexDescription) -> list[Re
     settings = request.settings
     remedies = []
     if request.filtered and settings.iterative_scan is IterativeScan.OFF:
-        remedies.append(
-            Remedy("Go on, in strict order", current_params(iterative=IterativeScan.STRICT))
-        )
-        remedies.append(
-            Remedy("Go on, roughly in order", current_params(iterative=IterativeScan.RELAXED))
-        )
+        remedies += [
+            Remedy(_iterative(scan), current_params(iterative=scan))
+            for scan in (IterativeScan.STRICT, IterativeScan.RELAXED)
+        ]
     parameter = index.method.search_parameter
     value = settings.value_of(index.method) or parameter.range.default
     least = request.limit if parameter.bounds_result else 1
@@ -138,8 +144,12 @@ def _more_from_index(request: SearchRequest, index: IndexDescription) -> list[Re
     if more > value:
         change = {parameter.link: str(more)}
         remedies.append(Remedy(f"{parameter.label}: {more:,}", current_params(**change)))
-    remedies.append(Remedy("Compare all (exact)", current_params(scan=Scan.EXACT)))
+    remedies.append(Remedy(str(SCANS[Scan.EXACT]), current_params(scan=Scan.EXACT)))
     return remedies
+
+
+def _iterative(scan: IterativeScan) -> str:
+    return f"{ITERATIVE_SCAN}: {ITERATIVE_SCANS[scan].name.lower()}"
 
 
 # --- few or none --------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def column_prefix(number: int) -> str:
     return f"{number}."
 
 
-# As the preset “Meaning · Words · Both” has them.
+# As the preset “Semantic · Keyword · Hybrid” has them.
 _MODE_COLUMNS = (Mode.SIMILARITY, Mode.TEXT, Mode.HYBRID)
 _OF_ALL_COLUMNS = ("c", "q", "k")
 _NARROWING = ("category", "f")
@@ -182,6 +182,6 @@ def compare_link(collection: str, request: SearchRequest) -> None:
             label="Compare",
             icon=":material/compare_arrows:",
             query_params=compare_params(collection, request),
-            help="The same question by meaning, by words and by both, side by side.",
+            help="The same question by semantic, keyword and hybrid search, side by side.",
             width="content",
         )
