@@ -254,7 +254,7 @@ def test_the_sql_and_the_python_that_are_shown_run_as_printed(
     result = search(library, request, library.vectors[5])
     expected = [str(hit.document.id) for hit in result]
     assert len(expected) == 8
-    script, program = sql_text(result).whole, python_text(result).whole
+    script, program = sql_text(result).full, python_text(result).full
     assert ids_of_sql(database, script) == expected
     assert ids_of_python(database, program, tmp_path) == expected
     explained = script.replace("WITH ", "EXPLAIN WITH ", 1)
