@@ -7,7 +7,7 @@ its search parameter are labelled by its method (:mod:`lib.vectors.index_methods
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lib.search.request import Mode
@@ -37,47 +37,44 @@ class Label:
         return self.technical or self.name
 
 
-def help_for(labels: Iterable[Label]) -> str:
-    """The help of a choice: a line for each of its options."""
-    return "  \n".join(f"**{label.name}**: {label.help}" for label in labels)
-
-
 # --- settings -----------------------------------------------------------------------------------
 
-MODE = Label("Search by")
-LIMIT = Label("Results", "k", "The most documents to show.")
-VECTOR_WEIGHT = Label(
+MODE_LABEL = Label("Search by")
+LIMIT_LABEL = Label("Results", "k", "The most documents to show.")
+VECTOR_WEIGHT_LABEL = Label(
     "Vector weight",
     help="The weight of the vectors in a hybrid: 0 ranks by keywords alone, 1 by vectors alone.",
 )
-FUSION = Label("Fusion")
-POOL = Label(
+FUSION_LABEL = Label("Fusion")
+POOL_LABEL = Label(
     "Candidates of each side",
     "pool",
     "The best of each side that are then fused. More finds more that both sides rank high, and "
     "takes longer.",
 )
-DISTANCE_THRESHOLD = Label(
+DISTANCE_THRESHOLD_LABEL = Label(
     "Distance threshold", help="Leaves out what is farther from the question than a distance."
 )
-MAX_DISTANCE = Label("Farthest distance")
-CATEGORY = Label("Category", help="Only documents of one category; in brackets how many there are.")
-FILTERS = Label("Filters")
-TEXT_QUERY = Label("Keyword matching")
-TEXT_METHOD = Label("Keyword ranking")
-K1 = Label(
+MAX_DISTANCE_LABEL = Label("Farthest distance")
+CATEGORY_LABEL = Label(
+    "Category", help="Only documents of one category; in brackets how many there are."
+)
+FILTERS_LABEL = Label("Filters")
+TEXT_QUERY_LABEL = Label("Keyword matching")
+TEXT_METHOD_LABEL = Label("Keyword ranking")
+K1_LABEL = Label(
     "Term saturation",
     "k1",
     "How soon more of the same word stops counting. 0: once is as good as ten times.",
 )
-B = Label(
+B_LABEL = Label(
     "Length normalisation",
     "b",
     "How much long documents are held back. 0: length does not matter. 1: a word in a text twice "
     "as long counts half.",
 )
-SCAN = Label("Index use", "scan")
-ITERATIVE_SCAN = Label(
+SCAN_LABEL = Label("Index use", "scan")
+ITERATIVE_SCAN_LABEL = Label(
     "Iterative scan",
     help="An index finds first and filters then. Without an iterative scan, a filtered search may "
     "come back with fewer documents than there are.",
@@ -153,7 +150,7 @@ SCANS: Mapping[Scan, Label] = {
         help="on a small collection it prefers to compare every document.",
     ),
     Scan.INDEX: Label("Own index", help="shows what the index would find even so."),
-    Scan.EXACT: Label("Exact scan", help="compares every document, and misses nothing."),
+    Scan.EXACT: Label("Exact", "compare all", "compares every document, and misses nothing."),
 }
 
 ITERATIVE_SCANS: Mapping[IterativeScan, Label] = {

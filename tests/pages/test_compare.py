@@ -236,7 +236,7 @@ def test_the_collections_own_index_is_certified_and_x_rayed(visit: Visit, librar
     library.wait()
     own = {"1.scan": "exact", "3.mode": "similarity", "3.scan": "index", "3.probes": "1"}
     app = visit("compare", q=QUESTION, preset="modes", k="30", **own)
-    assert labels(app) == ["Semantic · Exact scan", "Keyword", "Semantic · Own index"]
+    assert labels(app) == ["Semantic · Exact", "Keyword", "Semantic · Own index"]
     assert len([e for e in app.markdown if "Certified" in e.value]) == 1
     assert "What Semantic · Own index missed at probes = 1" in words(app)
 
@@ -317,7 +317,7 @@ def test_hnsw_is_offered_to_every_column(visit: Visit, library: Library) -> None
     app = visit("compare", q=QUESTION, preset="indexes")
     names = app.selectbox(key="1.scan").options
     assert names == [
-        "Exact: compare all",
+        "Exact (compare all)",
         f"Candidate: {HNSW.label} m 16, ef_construction 64",
         f"Candidate: {IVFFLAT.label} lists {LISTS}",
     ]

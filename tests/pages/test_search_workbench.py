@@ -287,7 +287,7 @@ def test_an_index_that_fell_short_says_what_helps(visit: Visit, library: Library
     app = visit("search", **asked, category="TV Show", iterative="off")
     assert "Fewer than asked" in words(app)
     assert "iterative scan was off" in words(app)
-    labels = ("strict order", "relaxed order", "4 lists searched", "Exact scan")
+    labels = ("strict order", "relaxed order", "4 lists searched", "Exact")
     for label in labels:
         [address] = links(app, label)
         helped = visit("search", **address)

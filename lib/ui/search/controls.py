@@ -9,14 +9,37 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from lib.search import labels
 from lib.search.bm25 import BM25
 from lib.search.filters import CATEGORY, FieldFacts, Filter, FilterOp
+from lib.search.labels import (
+    B_LABEL,
+    CATEGORY_LABEL,
+    DISTANCE_THRESHOLD_LABEL,
+    FILTERS_LABEL,
+    FUSION_LABEL,
+    FUSIONS,
+    ITERATIVE_SCAN_LABEL,
+    ITERATIVE_SCANS,
+    K1_LABEL,
+    LIMIT_LABEL,
+    MAX_DISTANCE_LABEL,
+    MODE_LABEL,
+    MODES,
+    POOL_LABEL,
+    SCAN_LABEL,
+    SCANS,
+    TEXT_METHOD_LABEL,
+    TEXT_METHODS,
+    TEXT_QUERIES,
+    TEXT_QUERY_LABEL,
+    VECTOR_WEIGHT_LABEL,
+    Label,
+)
 from lib.search.request import Mode, SearchRequest
 from lib.store.candidates import Candidate
 from lib.store.collections import Collection, CollectionSummary
@@ -78,6 +101,11 @@ _DISTANCE_HELP = {
     Distance.L2: "0 is the same point; how much is far depends on the model.",
     Distance.INNER_PRODUCT: "It is negative for what is near: the more so, the nearer.",
 }
+
+
+def _options_help(labels: Iterable[Label]) -> str:
+    """A line for each option of a choice."""
+    return "  \n".join(f"**{label.name}**: {label.help}" for label in labels)
 
 
 def question_field() -> str:
@@ -158,12 +186,12 @@ def _mode(scope: WidgetScope, *, has_model: bool) -> Mode:
     possible = Mode.possible(has_model=has_model)
     default = scope.default.mode if scope.default.mode in possible else possible[0]
     mode = segmented(
-        labels.MODE.name,
+        MODE_LABEL.name,
         by_value([mode for mode in Mode if mode in possible]),
-        lambda mode: labels.MODES[mode].name,
+        lambda mode: MODES[mode].name,
         key=scope.key("mode"),
         default=default,
-        help_text=labels.help_for(labels.MODES.values()),
+        help_text=_options_help(MODES.values()),
         width="stretch",
     )
     if not has_model:
@@ -177,25 +205,25 @@ def _mode(scope: WidgetScope, *, has_model: bool) -> Mode:
 def results_slider(most: int) -> int:
     """How many results; of the whole page."""
     return number_slider(
-        str(labels.LIMIT),
+        str(LIMIT_LABEL),
         1,
         most,
         DEFAULTS.limit,
         1,
         key="k",
-        help_text=labels.LIMIT.help,
+        help_text=LIMIT_LABEL.help,
     )
 
 
 def _weight(scope: WidgetScope) -> float:
     return number_slider(
-        str(labels.VECTOR_WEIGHT),
+        str(VECTOR_WEIGHT_LABEL),
         0.0,
         1.0,
         scope.default.vector_weight,
         0.05,
         key=scope.key("w"),
-        help_text=labels.VECTOR_WEIGHT.help,
+        help_text=VECTOR_WEIGHT_LABEL.help,
     )
 
 
@@ -204,11 +232,11 @@ def _category(scope: WidgetScope, categories: Sequence[tuple[str, int]]) -> str 
         return None
     documents = dict(categories)
     return optional_choice(
-        str(labels.CATEGORY),
+        str(CATEGORY_LABEL),
         by_value(list(documents)),
         lambda category: f"{category} ({documents[category]:,})",
         key=scope.key("category"),
-        help_text=labels.CATEGORY.help,
+        help_text=CATEGORY_LABEL.help,
     )
 
 
@@ -226,7 +254,7 @@ def _filters(scope: WidgetScope, fields: Sequence[FieldFacts]) -> tuple[Filter, 
     key = scope.key("f")
     read_texts(key)
     chosen = st.multiselect(
-        str(labels.FILTERS),
+        str(FILTERS_LABEL),
         list(dict.fromkeys(suggestions)),
         accept_new_options=True,
         placeholder="Such as year>=2015",
@@ -243,14 +271,14 @@ def _filters(scope: WidgetScope, fields: Sequence[FieldFacts]) -> tuple[Filter, 
 def _max_distance(scope: WidgetScope, distance: Distance) -> float | None:
     """It begins switched off, whatever the scope's settings."""
     is_limited = switch(
-        str(labels.DISTANCE_THRESHOLD),
+        str(DISTANCE_THRESHOLD_LABEL),
         key=scope.key("near"),
         default=False,
-        help_text=labels.DISTANCE_THRESHOLD.help,
+        help_text=DISTANCE_THRESHOLD_LABEL.help,
     )
     if not is_limited:
         return None
-    label, key = str(labels.MAX_DISTANCE), scope.key("d")
+    label, key = str(MAX_DISTANCE_LABEL), scope.key("d")
     help_text = f"Only documents with a {distance.label} below this. {_DISTANCE_HELP[distance]}"
     if distance is Distance.COSINE:
         return number_slider(
@@ -283,64 +311,64 @@ def _finer(scope: WidgetScope, chosen: SearchRequest, options: SearchOptions) ->
 
 def _fusion(scope: WidgetScope) -> tuple[Fusion, int]:
     fusion = choice(
-        str(labels.FUSION),
+        str(FUSION_LABEL),
         by_value(list(Fusion)),
-        lambda fusion: str(labels.FUSIONS[fusion]),
+        lambda fusion: str(FUSIONS[fusion]),
         key=scope.key("fusion"),
-        help_text=labels.help_for(labels.FUSIONS.values()),
+        help_text=_options_help(FUSIONS.values()),
         default=scope.default.fusion,
     )
     pool = number_slider(
-        str(labels.POOL),
+        str(POOL_LABEL),
         10,
         MAX_POOL,
         scope.default.pool,
         10,
         key=scope.key("pool"),
-        help_text=labels.POOL.help,
+        help_text=POOL_LABEL.help,
     )
     return fusion, pool
 
 
 def _text_query(scope: WidgetScope, mode: Mode) -> TextQuery:
     return choice(
-        str(labels.TEXT_QUERY),
+        str(TEXT_QUERY_LABEL),
         by_value(list(TextQuery)),
-        lambda text_query: str(labels.TEXT_QUERIES[text_query]),
+        lambda text_query: str(TEXT_QUERIES[text_query]),
         key=scope.key(f"text_{mode.value}"),  # a key for each mode, since the default differs
-        help_text=labels.help_for(labels.TEXT_QUERIES.values()),
+        help_text=_options_help(TEXT_QUERIES.values()),
         default=replace(scope.default, mode=mode).text_kind,
     )
 
 
 def _text_method(scope: WidgetScope) -> tuple[TextMethod, BM25]:
     method = choice(
-        str(labels.TEXT_METHOD),
+        str(TEXT_METHOD_LABEL),
         by_value(list(TextMethod)),
-        lambda method: str(labels.TEXT_METHODS[method]),
+        lambda method: str(TEXT_METHODS[method]),
         key=scope.key("rank"),
-        help_text=labels.help_for(labels.TEXT_METHODS.values()),
+        help_text=_options_help(TEXT_METHODS.values()),
         default=scope.default.text_method,
     )
     if method is not TextMethod.BM25:
         return method, BM25()
     k1 = number_slider(
-        str(labels.K1),
+        str(K1_LABEL),
         0.0,
         MAX_K1,
         scope.default.bm25.k1,
         0.1,
         key=scope.key("k1"),
-        help_text=labels.K1.help,
+        help_text=K1_LABEL.help,
     )
     b = number_slider(
-        str(labels.B),
+        str(B_LABEL),
         0.0,
         1.0,
         scope.default.bm25.b,
         0.05,
         key=scope.key("b"),
-        help_text=labels.B.help,
+        help_text=B_LABEL.help,
     )
     return method, BM25(k1, b)
 
@@ -382,16 +410,16 @@ def _index_settings(
             "exact. Build one on the Collections page to try its settings."
         )
         return None, SearchSettings()
-    scans = [Scan.EXACT] if index is None else list(labels.SCANS)
-    names = {scan.value: str(labels.SCANS[scan]) for scan in scans}
+    scans = [Scan.EXACT] if index is None else list(SCANS)
+    names = {scan.value: str(SCANS[scan]) for scan in scans}
     names |= {mark: f"Candidate: {candidate.name}" for mark, candidate in ready.items()}
     own = "" if index is None else f"The index is {escape(index.label)}. "
     name = choice(
-        str(labels.SCAN),
+        str(SCAN_LABEL),
         by_value(list(names)),
         lambda scan: names[scan],
         key=key,
-        help_text=f"{own}{labels.help_for(labels.SCANS.values())}  \n**Candidate**: goes through a "
+        help_text=f"{own}{_options_help(SCANS.values())}  \n**Candidate**: goes through a "
         "copy of the vectors with an index of its own.",
         default=_default_scan(scope, names),
     )
@@ -437,10 +465,10 @@ def _search_parameter(scope: WidgetScope, method: IndexMethod, options: Mapping[
 
 def _iterative_scan(scope: WidgetScope) -> IterativeScan:
     return choice(
-        str(labels.ITERATIVE_SCAN),
-        by_value(list(labels.ITERATIVE_SCANS)),
-        lambda scan: str(labels.ITERATIVE_SCANS[scan]),
+        str(ITERATIVE_SCAN_LABEL),
+        by_value(list(ITERATIVE_SCANS)),
+        lambda scan: str(ITERATIVE_SCANS[scan]),
         key=scope.key("iterative"),
-        help_text=labels.ITERATIVE_SCAN.help,
+        help_text=ITERATIVE_SCAN_LABEL.help,
         default=scope.default.settings.iterative_scan or IterativeScan.STRICT,
     )

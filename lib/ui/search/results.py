@@ -11,13 +11,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from lib.formats import format_count, format_ms
 from lib.search.labels import (
-    DISTANCE_THRESHOLD,
-    ITERATIVE_SCAN,
+    DISTANCE_THRESHOLD_LABEL,
+    ITERATIVE_SCAN_LABEL,
     ITERATIVE_SCANS,
     MODES,
     SCANS,
     TEXT_METHODS,
-    TEXT_QUERY,
+    TEXT_QUERY_LABEL,
 )
 from lib.search.request import Mode, SearchRequest
 from lib.search.snippets import Snippet
@@ -149,7 +149,7 @@ def _more_from_index(request: SearchRequest, index: IndexDescription) -> list[Re
 
 
 def _iterative(scan: IterativeScan) -> str:
-    return f"{ITERATIVE_SCAN}: {ITERATIVE_SCANS[scan].name.lower()}"
+    return f"{ITERATIVE_SCAN_LABEL}: {ITERATIVE_SCANS[scan].name.lower()}"
 
 
 # --- few or none --------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def offer_any_word(search: Search) -> None:
         else "No document has"
     )
     asked = (
-        f"**{TEXT_QUERY}** asks for all of them in one document"
+        f"**{TEXT_QUERY_LABEL}** asks for all of them in one document"
         if request.text_kind is TextQuery.PLAIN
         else "a web search asks for all of them in one document, except after OR"
     )
@@ -205,7 +205,7 @@ def _no_answers(result: SearchResult, request: SearchRequest) -> None:
     if request.max_distance is not None:
         advice = (
             f"No document is nearer than {request.max_distance:g}. Move the distance up, or "
-            f"switch **{DISTANCE_THRESHOLD}** off."
+            f"switch **{DISTANCE_THRESHOLD_LABEL}** off."
         )
     elif result.index_fell_short:
         advice = "The index brought none of the documents that there are. What helps is above."
