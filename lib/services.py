@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.embedding.models import Provider
 from lib.embedding.service import create_service, missing_key
 from lib.errors import InvalidInput
@@ -67,6 +68,7 @@ async def warm_up(settings: Settings) -> None:
         await service.get_embedding("warm up")
 
 
+@writes("collections.create")
 async def make_collection(
     services: Services,
     name: str,
@@ -77,6 +79,7 @@ async def make_collection(
     storage: Storage | None = None,
     text_config: str = "english",
     description: str = "",
+    actor: Actor = LOCAL,
 ) -> Collection:
     """A new collection for a model by its name; distance and storage are the model's own where
     they are None. A model of unknown dimensions is asked for one vector.
@@ -113,6 +116,7 @@ async def make_collection(
             storage=storage,
             text_config=text_config,
             description=description,
+            actor=actor,
         )
 
 

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput, NotFound
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryKind, QueryStream
@@ -109,8 +110,14 @@ class SavedQuerySet:
     problems: tuple[IncomingProblem, ...] = field(default=(), repr=False)
 
 
+@writes("query_sets.save")
 async def save_query_set(
-    db: AsyncSession, collection: Collection, stream: QueryStream, *, name: str | None = None
+    db: AsyncSession,
+    collection: Collection,
+    stream: QueryStream,
+    *,
+    name: str | None = None,
+    actor: Actor = LOCAL,
 ) -> SavedQuerySet:
     """Stores a query set, or replaces the contents of the one of that name, in the session's
     transaction. A query keeps its id as long as its external id comes again.
@@ -263,7 +270,8 @@ async def missing_documents(
     return list(rows)
 
 
-async def drop_query_set(db: AsyncSession, query_set: QuerySet) -> None:
+@writes("query_sets.drop")
+async def drop_query_set(db: AsyncSession, query_set: QuerySet, *, actor: Actor = LOCAL) -> None:
     """With its queries and judgments. Raises NotFound where it is gone already."""
     record = await db.get(QuerySetRecord, query_set.id)
     if record is None:

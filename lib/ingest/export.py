@@ -17,6 +17,7 @@ import numpy as np
 from sqlalchemy import Select, Text, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput
 from lib.ingest.own_export import COLUMNS, EMBEDDING
 from lib.store.browse import EVERYTHING, DocumentFilter, conditions
@@ -71,6 +72,7 @@ class Exported:
     seconds: float
 
 
+@writes("documents.export")
 async def start_export(
     jobs: Jobs,
     database: Database,
@@ -79,6 +81,7 @@ async def start_export(
     *,
     with_embeddings: bool = False,
     where: DocumentFilter = EVERYTHING,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Writes the documents that pass to a file, in the background; the job's result is
     :class:`Exported`.
@@ -101,6 +104,7 @@ async def start_export(
         collection_id=collection.id,
         exclusive_key=f"export:{path.absolute()}",
         parameters={"path": str(path), "with_embeddings": with_embeddings},
+        actor=actor,
     )
 
 
@@ -109,6 +113,7 @@ def export_folder(home: Path) -> Path:
     return home / "exports"
 
 
+@writes("documents.export")
 async def start_kept_export(
     jobs: Jobs,
     database: Database,
@@ -118,13 +123,20 @@ async def start_kept_export(
     *,
     with_embeddings: bool = False,
     where: DocumentFilter = EVERYTHING,
+    actor: Actor = LOCAL,
 ) -> Job:
     """:func:`start_export` into :func:`export_folder`: one file for each way to export a
     collection, so that they do not pile up."""
     extras = "-filtered" * (not where.is_empty) + "-embeddings" * with_embeddings
     path = export_folder(home) / f"{collection.slug}{extras}.{file_format.value}"
     return await start_export(
-        jobs, database, collection, path, with_embeddings=with_embeddings, where=where
+        jobs,
+        database,
+        collection,
+        path,
+        with_embeddings=with_embeddings,
+        where=where,
+        actor=actor,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput, NotFound
 from lib.ingest.columns import ColumnChoice
 from lib.ingest.document_stream import DocumentStream, file_stream, sample_stream, unreadable_stream
@@ -33,12 +34,15 @@ def load_key(collection: Collection) -> str:
     return f"load:{collection.id}"
 
 
+@writes("documents.load")
 async def start_load(
     jobs: Jobs,
     documents: DocumentService,
     collection: Collection,
     streams: Sequence[DocumentStream],
     options: LoadOptions | None = None,
+    *,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Loads the feeds in the background, which a page need not wait for.
 
@@ -54,7 +58,7 @@ async def start_load(
     await asyncio.to_thread(clean_up, home)
 
     async def work(context: JobContext) -> dict[str, Any]:
-        result = await _load(context, documents, collection, fitting, chosen)
+        result = await _load(context, documents, collection, fitting, chosen, actor)
         paths = [stream.source.path for stream in streams if stream.source and stream.source.path]
         await asyncio.to_thread(delete_uploads, home, paths)
         return result
@@ -66,11 +70,18 @@ async def start_load(
         collection_id=collection.id,
         exclusive_key=load_key(collection),
         parameters=_parameters(fitting, chosen),
+        actor=actor,
     )
 
 
+@writes("documents.load")
 async def start_sample_load(
-    jobs: Jobs, documents: DocumentService, collection: Collection, limit: int | None = None
+    jobs: Jobs,
+    documents: DocumentService,
+    collection: Collection,
+    limit: int | None = None,
+    *,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Loads the documentation of Python and of the installed packages.
 
@@ -78,7 +89,9 @@ async def start_sample_load(
     """
 
     async def work(context: JobContext) -> dict[str, Any]:
-        return await _load(context, documents, collection, [sample_stream(limit)], LoadOptions())
+        return await _load(
+            context, documents, collection, [sample_stream(limit)], LoadOptions(), actor
+        )
 
     return await jobs.start(
         JobKind.SAMPLE,
@@ -86,14 +99,20 @@ async def start_sample_load(
         work,
         collection_id=collection.id,
         exclusive_key=load_key(collection),
+        actor=actor,
     )
 
 
-async def start_backfill(jobs: Jobs, documents: DocumentService, collection: Collection) -> Job:
+@writes("documents.embed")
+async def start_backfill(
+    jobs: Jobs, documents: DocumentService, collection: Collection, *, actor: Actor = LOCAL
+) -> Job:
     """Embeds what has no embedding yet."""
 
     async def work(context: JobContext) -> dict[str, Any]:
-        counts = await documents.backfill_embeddings(collection, on_progress=context.report)
+        counts = await documents.backfill_embeddings(
+            collection, on_progress=context.report, actor=actor
+        )
         return {"embedded": asdict(counts)}
 
     return await jobs.start(
@@ -102,6 +121,7 @@ async def start_backfill(jobs: Jobs, documents: DocumentService, collection: Col
         work,
         collection_id=collection.id,
         exclusive_key=load_key(collection),
+        actor=actor,
     )
 
 
@@ -111,13 +131,14 @@ async def _load(
     collection: Collection,
     streams: Sequence[DocumentStream],
     options: LoadOptions,
+    actor: Actor,
 ) -> dict[str, Any]:
     async def on_progress(progress: LoadProgress) -> None:
         await context.report(progress, detail=progress.to_json(), force=progress.last)
 
     problem_file = ProblemFile(problems_path(documents.settings.home, context.job_id))
     summary = await documents.load(
-        collection, streams, on_progress, options=options, problem_file=problem_file
+        collection, streams, on_progress, options=options, problem_file=problem_file, actor=actor
     )
     return summary.to_json()
 
@@ -148,7 +169,10 @@ def can_resume(job: Job) -> bool:
     )
 
 
-async def resume_load(jobs: Jobs, documents: DocumentService, job_id: uuid.UUID) -> Job:
+@writes("documents.load")
+async def resume_load(
+    jobs: Jobs, documents: DocumentService, job_id: uuid.UUID, *, actor: Actor = LOCAL
+) -> Job:
     """Goes on with a load that was cancelled, interrupted or failed, as a new job.
 
     Files that were stored to their end and have not changed since are not read again; of the
@@ -175,7 +199,7 @@ async def resume_load(jobs: Jobs, documents: DocumentService, job_id: uuid.UUID)
     streams += [
         unreadable_stream(IncomingProblem(**entry)) for entry in job.parameters.get("unread", ())
     ]
-    return await start_load(jobs, documents, collection, streams, options)
+    return await start_load(jobs, documents, collection, streams, options, actor=actor)
 
 
 def _done_before(job: Job, options: LoadOptions) -> int:

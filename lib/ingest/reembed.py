@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import func, null, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.embedding.models import EmbeddingModel, Provider
 from lib.embedding.service import EmbeddingService, create_service, embedding_text, missing_key
 from lib.embedding.tokens import counter_for
@@ -135,8 +136,14 @@ def _service(
 # --- filling ------------------------------------------------------------------------------------
 
 
+@writes("reembeddings.start")
 async def start_reembedding(
-    jobs: Jobs, documents: DocumentService, collection: Collection, model_name: str
+    jobs: Jobs,
+    documents: DocumentService,
+    collection: Collection,
+    model_name: str,
+    *,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Embeds all documents by another model, as a job; where that had begun before, it goes on.
 
@@ -166,7 +173,7 @@ async def start_reembedding(
     async def work(context: JobContext) -> dict[str, Any]:
         async with documents.database.session() as db:
             following = await _begin(db, collection, model)
-        counts = await _fill(context, documents, following)
+        counts = await _fill(context, documents, following, actor)
         return {"model": model.name, "embedded": counts}
 
     return await jobs.start(
@@ -176,13 +183,15 @@ async def start_reembedding(
         collection_id=collection.id,
         exclusive_key=f"reembed:{collection.id}",
         parameters={"model": model.name},
+        actor=actor,
     )
 
 
 async def _fill(
-    context: JobContext, documents: DocumentService, following: Collection
+    context: JobContext, documents: DocumentService, following: Collection, actor: Actor
 ) -> dict[str, Any]:
-    return asdict(await documents.backfill_embeddings(following, on_progress=context.report))
+    counts = await documents.backfill_embeddings(following, on_progress=context.report, actor=actor)
+    return asdict(counts)
 
 
 async def _begin(db: AsyncSession, collection: Collection, model: EmbeddingModel) -> Collection:
@@ -240,12 +249,14 @@ async def next_state(db: AsyncSession, following: Collection) -> NextState:
     return NextState(*(int(number) for number in counts.one()))
 
 
+@writes("reembeddings.switch")
 async def start_switch(
     jobs: Jobs,
     documents: DocumentService,
     collection: Collection,
     *,
     even_if_incomplete: bool = False,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Embeds what came in meanwhile, then switches the collection to the new vectors, as a job.
 
@@ -260,7 +271,7 @@ async def start_switch(
     async def work(context: JobContext) -> dict[str, Any]:
         await _none_but(jobs, collection, context)
         for _ in range(_MAX_SWEEPS):
-            counts = await _fill(context, documents, following)
+            counts = await _fill(context, documents, following, actor)
             async with documents.database.session() as db:
                 result = await _switch(db, collection, even_if_incomplete=even_if_incomplete)
             if result is not None:
@@ -277,11 +288,13 @@ async def start_switch(
         collection_id=collection.id,
         exclusive_key=load_key(collection),
         parameters={"model": following.model},
+        actor=actor,
     )
 
 
+@writes("reembeddings.discard")
 async def discard_reembedding(
-    jobs: Jobs, documents: DocumentService, collection: Collection
+    jobs: Jobs, documents: DocumentService, collection: Collection, *, actor: Actor = LOCAL
 ) -> None:
     """Gives the new vectors up; the collection stays as it is.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from lib.actors import LOCAL, Actor, writes
 from lib.embedding.service import EmbeddingService, create_service
 from lib.errors import InvalidInput
 from lib.ingest.document_stream import DocumentStream
@@ -63,6 +64,7 @@ class DocumentService:
         self.database = database
         self.settings = settings
 
+    @writes("documents.create")
     async def create(
         self,
         collection: Collection,
@@ -72,6 +74,7 @@ class DocumentService:
         category: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         external_id: str | None = None,
+        actor: Actor = LOCAL,
     ) -> StoredCounts:
         """Stores one document, then embeds it. The text is safe before the provider is asked: if
         that fails, the error is raised, the document stays, and a backfill embeds it.
@@ -115,6 +118,7 @@ class DocumentService:
             for document, distance in result.pairs
         ]
 
+    @writes("documents.load")
     async def load(
         self,
         collection: Collection,
@@ -123,6 +127,7 @@ class DocumentService:
         *,
         options: LoadOptions | None = None,
         problem_file: ProblemFile | None = None,
+        actor: Actor = LOCAL,
     ) -> LoadSummary:
         """Stores all texts and embeds them, each batch while the next is read and stored; then
         what has no embedding from earlier loads.
@@ -157,11 +162,14 @@ class DocumentService:
         )
         return summary
 
+    @writes("documents.embed")
     async def backfill_embeddings(
         self,
         collection: Collection,
         batch_size: int | None = None,
         on_progress: OnProgress[Step] = ignore_progress,
+        *,
+        actor: Actor = LOCAL,
     ) -> EmbeddedCounts:
         """Embeds the rows that have no embedding, and stores each batch while the next is with the
         model. A row that fails keeps the reason (embedding_error).

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput, VecscopeError
 from lib.ingest.beir import JudgedFolder, find_judged
 from lib.ingest.document_stream import DocumentStream, file_stream, unreadable_stream
@@ -206,16 +207,19 @@ def save_batch(
     return saved
 
 
+@writes("documents.load")
 async def start_saved_load(
     jobs: Jobs,
     documents: DocumentService,
     collection: Collection,
     saved: SavedUploads,
     options: LoadOptions,
+    *,
+    actor: Actor = LOCAL,
 ) -> Job:
     """As :func:`~lib.ingest.jobs.start_load`; where that is refused, the files go from the disk."""
     try:
-        return await start_load(jobs, documents, collection, saved.streams, options)
+        return await start_load(jobs, documents, collection, saved.streams, options, actor=actor)
     except VecscopeError:
         paths = [
             stream.source.path for stream in saved.streams if stream.source and stream.source.path

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Row
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput
 from lib.formats import format_percent
 from lib.lab.artifacts import query_settings
@@ -90,6 +91,7 @@ def check_applicable(collection: Collection, advice: Recommendation) -> Candidat
     return parse_candidate(advice.winner.text, 0, collection.storage)
 
 
+@writes("indexes.build")
 async def start_applying(
     jobs: Jobs,
     database: Database,
@@ -98,6 +100,8 @@ async def start_applying(
     advice: Recommendation,
     batch: QueryBatch,
     settings: BuildSettings | None = None,
+    *,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Builds the recommended index on the collection as a job, in place of the one that is there,
     and certifies it afterwards; ``result["certified"]`` is :meth:`Certified.to_json`.
@@ -130,6 +134,7 @@ async def start_applying(
         settings,
         afterwards=afterwards,
         table=indexed_table(collection.table, spec),
+        actor=actor,
     )
 
 

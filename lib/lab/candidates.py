@@ -20,6 +20,7 @@ from sqlalchemy import Select, cast, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, DatabaseProblem, InvalidInput, NotFound, VecscopeError, from_exception
 from lib.lab.estimates import (
     Estimate,
@@ -97,12 +98,15 @@ class BuildStep:
         return {**asdict(self), "notices": list(self.notices)}
 
 
+@writes("candidates.build")
 async def start_candidate_builds(
     jobs: Jobs,
     database: Database,
     collection: Collection,
     specs: Sequence[CandidateSpec],
     settings: BuildSettings | None = None,
+    *,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Candidates, one after the other, as one job: two builds at once would only take each other's
     memory. Its result is ``{"candidates": [{"candidate_id", "name", …}, …], "warnings"}``; while it
@@ -150,6 +154,7 @@ async def start_candidate_builds(
         collection_id=collection.id,
         exclusive_key=f"candidate:{collection.id}",
         parameters={"candidates": [str(spec) for spec in specs]},
+        actor=actor,
     )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Row, Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import AlreadyExists, Busy, InvalidInput, NotFound
 from lib.lab.experiment import (
     NAME_LENGTH,
@@ -154,7 +155,10 @@ async def get_experiment(
     )
 
 
-async def rename_experiment(db: AsyncSession, experiment: Experiment, name: str) -> str:
+@writes("experiments.rename")
+async def rename_experiment(
+    db: AsyncSession, experiment: Experiment, name: str, *, actor: Actor = LOCAL
+) -> str:
     """Returns the name as it is kept. Raises InvalidInput, AlreadyExists, NotFound."""
     name = check_name(name)
     others = await db.scalars(
@@ -168,7 +172,10 @@ async def rename_experiment(db: AsyncSession, experiment: Experiment, name: str)
     return name
 
 
-async def delete_experiment(db: AsyncSession, experiment: Experiment) -> None:
+@writes("experiments.delete")
+async def delete_experiment(
+    db: AsyncSession, experiment: Experiment, *, actor: Actor = LOCAL
+) -> None:
     """With its measurements; the candidates stay. Raises Busy while it runs, NotFound."""
     if experiment.state is ExperimentState.RUNNING:
         raise Busy(f"“{experiment.name}” is running.", hint="Cancel it first.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput
 from lib.lab.candidates import check_candidates, missing_candidates
 from lib.lab.experiment import Experiment
@@ -93,6 +94,7 @@ async def _check_filters(
             )
 
 
+@writes("experiments.start")
 async def start_experiment(
     jobs: Jobs,
     database: Database,
@@ -103,6 +105,7 @@ async def start_experiment(
     name: str | None = None,
     given: QueryBatch | None = None,
     build_settings: BuildSettings | None = None,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Runs it as a job, whose parameters name the ``experiment_id``; its result, also while it
     runs, is ``{"experiment_id", "name", "phase", "phase_share", "phase_seconds_left", "lines",
@@ -120,13 +123,18 @@ async def start_experiment(
         if given is not None:
             await save_queries(db, experiment_id, given.head(spec.queries.count))
     try:
-        return await _start(jobs, database, settings, collection, experiment_id, build_settings)
+        return await _start(
+            jobs, database, settings, collection, experiment_id, build_settings, actor
+        )
     except BaseException:
         async with database.session() as db:
-            await delete_experiment(db, await get_experiment(db, collection, experiment_id))
+            await delete_experiment(
+                db, await get_experiment(db, collection, experiment_id), actor=actor
+            )
         raise
 
 
+@writes("experiments.start")
 async def resume_experiment(
     jobs: Jobs,
     database: Database,
@@ -134,6 +142,8 @@ async def resume_experiment(
     collection: Collection,
     experiment: Experiment,
     build_settings: BuildSettings | None = None,
+    *,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Goes on with one that was cancelled, failed or interrupted. Raises InvalidInput where there
     is nothing to go on with, and as :func:`start_experiment`."""
@@ -143,7 +153,7 @@ async def resume_experiment(
             field="experiment",
         )
     await check_experiment(database, collection, experiment.spec, build_settings)
-    return await _start(jobs, database, settings, collection, experiment.id, build_settings)
+    return await _start(jobs, database, settings, collection, experiment.id, build_settings, actor)
 
 
 async def _start(
@@ -153,6 +163,7 @@ async def _start(
     collection: Collection,
     experiment_id: uuid.UUID,
     build_settings: BuildSettings | None,
+    actor: Actor,
 ) -> Job:
     async with database.session() as db:
         experiment = await get_experiment(db, collection, experiment_id)
@@ -176,6 +187,7 @@ async def _start(
         collection_id=collection.id,
         exclusive_key="experiment",
         parameters={"experiment_id": str(experiment_id), **experiment.spec.to_json()},
+        actor=actor,
     )
     async with database.session() as db:
         await save_job(db, experiment_id, job.id)

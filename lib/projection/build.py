@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput
 from lib.progress import OnProgress, Step
 from lib.projection.graph import graph_candidate, indexed_neighbours
@@ -60,6 +61,7 @@ _MESSAGES = {
 }
 
 
+@writes("projections.build")
 async def start_projection(
     jobs: Jobs,
     database: Database,
@@ -67,6 +69,7 @@ async def start_projection(
     settings: ProjectionSettings | None = None,
     *,
     name: str | None = None,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Builds a projection of the collection, as a job; its result is ``{"projection_id", "name",
     …}``.
@@ -107,6 +110,7 @@ async def start_projection(
         collection_id=collection.id,
         exclusive_key=f"projection:{collection.id}:{settings.method.value}",
         parameters=settings.to_json(),
+        actor=actor,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select, update
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput, NotFound
 from lib.progress import Step
 from lib.projection.neighbours import IntArray, NeighbourGraph
@@ -80,6 +81,7 @@ def place_query(projection: Projection, hits: Sequence[tuple[uuid.UUID, float]])
 # --- documents -----------------------------------------------------------------------------------
 
 
+@writes("projections.place")
 async def place_documents(
     jobs: Jobs,
     database: Database,
@@ -87,6 +89,7 @@ async def place_documents(
     projection: ProjectionSummary,
     *,
     limit: int | None = None,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Places the documents that are not on the map yet, as a job: each at the weighted mean of its
     nearest neighbours among those that were laid out, with the cluster label that has the most
@@ -115,6 +118,7 @@ async def place_documents(
         collection_id=collection.id,
         exclusive_key=f"placing:{projection.id}",
         parameters={"projection": projection.name, "limit": limit},
+        actor=actor,
     )
 
 

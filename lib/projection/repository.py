@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sqlalchemy import Row, Select, delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput, NotFound
 from lib.projection.clustering import NO_CLUSTER
 from lib.projection.fidelity import Fidelity
@@ -204,7 +205,10 @@ async def find_projection(
     raise _not_found(collection, name_or_id, summaries)
 
 
-async def delete_projection(db: AsyncSession, projection: ProjectionSummary) -> None:
+@writes("projections.delete")
+async def delete_projection(
+    db: AsyncSession, projection: ProjectionSummary, *, actor: Actor = LOCAL
+) -> None:
     """Raises NotFound where it is gone already."""
     deleted = await db.execute(
         delete(ProjectionRecord)

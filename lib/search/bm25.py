@@ -48,6 +48,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, REGCONFIG
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput, NotFound
 from lib.store.collections import Collection
 from lib.store.database import Database
@@ -157,7 +158,10 @@ async def has_lexical_index(db: AsyncSession, collection: Collection) -> bool:
     return await db.get(LexicalIndexRecord, collection.id) is not None
 
 
-async def start_lexical_build(jobs: Jobs, database: Database, collection: Collection) -> Job:
+@writes("bm25.build")
+async def start_lexical_build(
+    jobs: Jobs, database: Database, collection: Collection, *, actor: Actor = LOCAL
+) -> Job:
     """Builds the index as a job, anew where there is one. Raises Busy while it is being built.
 
     Writers of the collection wait meanwhile; readers do not.
@@ -181,6 +185,7 @@ async def start_lexical_build(jobs: Jobs, database: Database, collection: Collec
         work,
         collection_id=collection.id,
         exclusive_key=f"lexical:{collection.id}",
+        actor=actor,
     )
 
 
@@ -249,7 +254,10 @@ async def _build(db: AsyncSession, collection: Collection, context: JobContext) 
     await run(_NOTE_TOTALS)
 
 
-async def drop_lexical_index(db: AsyncSession, collection: Collection) -> None:
+@writes("bm25.drop")
+async def drop_lexical_index(
+    db: AsyncSession, collection: Collection, *, actor: Actor = LOCAL
+) -> None:
     """Raises NotFound where there is none."""
     if await db.get(LexicalIndexRecord, collection.id) is None:
         raise NotFound(f"“{collection.name}” has no BM25 index.")

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import AlreadyExists, NotFound
 from lib.search.example import Example
 from lib.search.export import example_from_json, example_to_json, request_from_json, request_to_json
@@ -51,6 +52,7 @@ class SavedSearch:
         return None if found is None else example_from_json(found)
 
 
+@writes("saved_searches.save")
 async def save_search(
     db: AsyncSession,
     collection: Collection,
@@ -59,6 +61,7 @@ async def save_search(
     *,
     example: Example | None = None,
     replaces: bool = False,
+    actor: Actor = LOCAL,
 ) -> SavedSearch:
     """Keeps a request under a name.
 
@@ -118,7 +121,10 @@ async def get_saved(db: AsyncSession, collection: Collection, slug: str) -> Save
     )
 
 
-async def delete_saved(db: AsyncSession, collection: Collection, slug: str) -> None:
+@writes("saved_searches.delete")
+async def delete_saved(
+    db: AsyncSession, collection: Collection, slug: str, *, actor: Actor = LOCAL
+) -> None:
     """Raises NotFound."""
     found = await get_saved(db, collection, slug)
     await db.execute(delete(SavedSearchRecord).where(SavedSearchRecord.id == found.id))

@@ -34,6 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, NotFound
 from lib.limits import IntRange
 from lib.store.collections import Collection, mark_changed
@@ -458,12 +459,14 @@ async def count_removal(db: AsyncSession, collection: Collection, where: Documen
     return Removal(int(row[0]), int(row[1]))
 
 
+@writes("documents.delete")
 async def delete_documents(
     db: AsyncSession,
     collection: Collection,
     where: DocumentFilter,
     *,
     at_most: int | None = None,
+    actor: Actor = LOCAL,
 ) -> Removal:
     """Removes the documents that pass, with all parts of their external ids, for good.
 

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, InvalidInput, NotFound
 from lib.store.collections import Collection
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
@@ -254,7 +255,8 @@ def disk_bytes(candidates: Sequence[Candidate]) -> int:
     return sum(each.size_bytes or 0 for each in candidates)
 
 
-async def drop_candidate(db: AsyncSession, candidate: Candidate) -> None:
+@writes("candidates.drop")
+async def drop_candidate(db: AsyncSession, candidate: Candidate, *, actor: Actor = LOCAL) -> None:
     """Removes the copy and its row. Raises Busy while it is being built."""
     if candidate.state is CandidateState.BUILDING:
         raise Busy(

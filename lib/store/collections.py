@@ -16,6 +16,7 @@ from sqlalchemy import MetaData, Table, delete, func, literal_column, select, te
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.schema import DropTable
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import AlreadyExists, InvalidInput, NotFound
 from lib.serial import from_json, to_json
 from lib.settings import NO_MODEL
@@ -213,6 +214,7 @@ def _collection(record: CollectionRecord) -> Collection:
     )
 
 
+@writes("collections.create")
 async def create_collection(
     db: AsyncSession,
     name: str,
@@ -223,6 +225,7 @@ async def create_collection(
     storage: Storage | None = None,
     text_config: str = "english",
     description: str = "",
+    actor: Actor = LOCAL,
 ) -> Collection:
     """Makes the collection and its table.
 
@@ -407,7 +410,10 @@ async def list_text_configs(db: AsyncSession) -> list[str]:
     return list(await db.scalars(text("SELECT cfgname FROM pg_ts_config ORDER BY cfgname")))
 
 
-async def drop_collection(db: AsyncSession, collection: Collection) -> None:
+@writes("collections.drop")
+async def drop_collection(
+    db: AsyncSession, collection: Collection, *, actor: Actor = LOCAL
+) -> None:
     """Removes the collection; of a managed one its table too, of an attached one never."""
     if collection.kind is CollectionKind.MANAGED:
         for name in (collection.table.name, *companion_tables(collection.slug)):

@@ -24,6 +24,7 @@ import structlog
 from sqlalchemy import BigInteger, column, func, or_, select, table, update
 from sqlalchemy.dialects.postgresql import insert
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, DatabaseUnreachable, NotFound, VecscopeError, from_exception
 from lib.progress import Progress
 from lib.store.database import Database
@@ -87,6 +88,8 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     updated_at: datetime
+    started_by: str = LOCAL.name
+    """The actor that it runs for."""
 
     @property
     def active(self) -> bool:
@@ -206,10 +209,12 @@ class Jobs:
         collection_id: uuid.UUID | None = None,
         exclusive_key: str | None = None,
         parameters: dict[str, Any] | None = None,
+        actor: Actor = LOCAL,
     ) -> Job:
         """Starts the work and returns at once. The work's dict, or None, becomes the result.
 
-        exclusive_key: at most one active job in the whole database has it.
+        exclusive_key: at most one active job in the whole database has it. actor: for whom; kept
+        with the job.
         Raises Busy, naming the other job, where the key is taken.
         """
         await self._hold_lock()
@@ -227,6 +232,7 @@ class Jobs:
                 collection_id=collection_id,
                 exclusive_key=exclusive_key,
                 parameters=parameters or {},
+                started_by=actor.name,
                 started_at=func.now(),
             )
         except BaseException:
@@ -261,7 +267,8 @@ class Jobs:
         async with self._database.session() as session:
             return [_job(record) for record in await session.scalars(query)]
 
-    async def cancel(self, job_id: uuid.UUID) -> Job:
+    @writes("jobs.cancel")
+    async def cancel(self, job_id: uuid.UUID, *, actor: Actor = LOCAL) -> Job:
         """Asks a job to stop, in whichever process it runs; what it has done is kept.
 
         Returns at once: ``wait`` for the end. A job that ended stays as it is. Raises NotFound.
@@ -537,4 +544,5 @@ def _job(record: JobRecord) -> Job:
         started_at=record.started_at,
         finished_at=record.finished_at,
         updated_at=record.updated_at,
+        started_by=record.started_by,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from lib.actors import LOCAL, Actor, writes
 from lib.errors import NotFound
 from lib.progress import Step
 from lib.store.collections import Collection
@@ -34,6 +35,7 @@ async def searched_table(db: AsyncSession, collection: Collection) -> VectorTabl
     return collection.table if index is None else index.table_by_it(collection.table)
 
 
+@writes("indexes.build")
 async def start_index_build(
     jobs: Jobs,
     database: Database,
@@ -43,6 +45,7 @@ async def start_index_build(
     afterwards: Callable[[str], Awaitable[dict[str, Any]]] | None = None,
     *,
     table: VectorTable | None = None,
+    actor: Actor = LOCAL,
 ) -> Job:
     """Builds the index as a job, without locking readers or writers out, then drops the others.
 
@@ -79,10 +82,14 @@ async def start_index_build(
         collection_id=collection.id,
         exclusive_key=f"index:{collection.id}",
         parameters={"kind": spec.method.name, **spec.options},
+        actor=actor,
     )
 
 
-async def drop_production_index(database: Database, collection: Collection) -> list[str]:
+@writes("indexes.drop")
+async def drop_production_index(
+    database: Database, collection: Collection, *, actor: Actor = LOCAL
+) -> list[str]:
     """Drops all approximate indexes of the collection; searches are exact scans then.
 
     Raises NotFound where there is none.

@@ -138,6 +138,8 @@ class JobRecord(Record):
     result: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
     hint: Mapped[str | None]
+    started_by: Mapped[str] = mapped_column(server_default="local")
+    """The actor that it runs for."""
     error_id: Mapped[str | None]
     """Where the cause is not known: the id under which the log has the traceback."""
     runner: Mapped[int | None]

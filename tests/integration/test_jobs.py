@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import URL, text
 from structlog.testing import capture_logs
 
+from lib.actors import Actor
 from lib.errors import Busy, DiskFull, NotFound
 from lib.progress import Step
 from lib.settings import PROJECT_ROOT
@@ -360,3 +361,14 @@ def test_jobs_survive_that_the_server_drops_all_connections(
 
     job = database.run(scenario(), timeout_seconds=90)
     assert (job.status, job.result, job.error) == (JobStatus.DONE, {"rows": 1}, None)
+
+
+def test_a_job_says_for_whom_it_runs(database: Database, jobs: Jobs) -> None:
+    async def scenario() -> list[str]:
+        started = [
+            await jobs.start(JobKind.LOAD, "Load", idle),
+            await jobs.start(JobKind.LOAD, "Load", idle, actor=Actor("ada")),
+        ]
+        return [(await jobs.wait(job.id)).started_by for job in started]
+
+    assert database.run(scenario()) == ["local", "ada"]

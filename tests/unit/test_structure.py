@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "lib.process",
         "lib.progress",
         "lib.serial",
+        "lib.actors",
     ),
     ("lib.vectors",),
     ("lib.colors",),
