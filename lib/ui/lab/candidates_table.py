@@ -33,8 +33,8 @@ _LINKS = (M.default, 24, 32, 48, 8, 64)
 
 @dataclass(frozen=True)
 class Row:
-    """A row as it was typed, which need not be a candidate that can be: an option may be missing,
-    or go badly with another one."""
+    """A row as it was typed, which need not be a possible candidate: an option may be missing, or
+    not go with another one."""
 
     method: IndexMethod
     storage: CandidateStorage
@@ -47,7 +47,7 @@ class Row:
 
     @classmethod
     def from_text(cls, text: str) -> Row | None:
-        """As it stands in the address; None where it cannot be read."""
+        """As it stands in the URL; None where it cannot be read."""
         index, _, storage = text.partition("@")
         name, _, rest = index.partition(":")
         options = dict(part.split("=", 1) for part in rest.split(",") if "=" in part)
@@ -338,12 +338,12 @@ def _columns() -> dict[str, Any]:
         ),
         **{
             option.name: st.column_config.NumberColumn(
-                option.label,
-                width=30 + 6 * len(option.label),
+                option.name,  # the labels of all options together leave no room for the rest
+                width=45 + 6 * len(option.name),
                 min_value=option.range.low,
                 max_value=option.range.high,
                 step=1,
-                help=f"{method.label} only. {option.help}",
+                help=f"**{option.label}**, {method.label} only. {option.help}",
             )
             for method in methods
             for option in method.build_options

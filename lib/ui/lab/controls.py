@@ -59,7 +59,7 @@ _SCAN_LABELS = {
     "all": "Measure each way",
     "off": "Off",
     "relaxed": "Relaxed order",
-    "strict": "Strict order (HNSW)",
+    "strict": "Strict order",
 }
 
 
@@ -355,8 +355,8 @@ def _advanced(kind: QueryKind, *, is_filtered: bool) -> AdvancedSettings:
             "too few rows."
         )
     seed = _seed() if kind is QueryKind.SAMPLE else 0
-    probes = _values(IVFFLAT, "probes", "Lists searched (probes)", "1, 3, 10, 30")
-    ef_search = _values(HNSW, "ef", "Search breadth (ef_search)", "20, 40, 80, 160")
+    probes = _values(IVFFLAT, "1, 3, 10, 30")
+    ef_search = _values(HNSW, "20, 40, 80, 160")
     oversampling = _oversampling()
     name = _experiment_name()
     return AdvancedSettings(iterative_scans, seed, probes, ef_search, oversampling, name)
@@ -371,7 +371,7 @@ def _iterative_scans() -> tuple[IterativeScan, ...]:
         default="all",
         help_text="An index finds first and filters then. An iterative scan goes on when the "
         "filter leaves too few: it finds more and takes longer (pgvector 0.8 and later). IVFFlat "
-        "goes on in relaxed order only.",
+        "has relaxed order only.",
     )
     return _SCANS[chosen]
 
@@ -388,12 +388,14 @@ def _seed() -> int:
     )
 
 
-def _values(kind: IndexMethod, name: str, label: str, example: str) -> tuple[int, ...] | None:
-    """A list of values to measure; None where it is empty. Raises InvalidInput."""
-    key = f"{PREFIX}{name}"
+def _values(method: IndexMethod, example: str) -> tuple[int, ...] | None:
+    """The values of the method's search parameter to measure; None where there are none. Raises
+    InvalidInput."""
+    parameter = method.search_parameter
+    key = f"{PREFIX}{parameter.link}"
     read_text(key)
     typed = st.text_input(
-        f"{kind.label}: {label}",
+        f"{method.label}: {parameter.label}",
         key=key,
         placeholder=f"The lab chooses; or such as {example}",
         help="The values to measure, with commas. Left empty, the lab takes about eight, from the "
@@ -404,7 +406,8 @@ def _values(kind: IndexMethod, name: str, label: str, example: str) -> tuple[int
     numbers = [part for part in parts if part]
     if not all(number.isdecimal() for number in numbers):
         raise InvalidInput(
-            f"“{typed}” is no list of whole numbers for {label}.", hint="Write 10, 20, 40."
+            f"“{typed}” is no list of whole numbers for {parameter.label}.",
+            hint="Write 10, 20, 40.",
         )
     return tuple(dict.fromkeys(int(number) for number in numbers)) or None
 

@@ -24,13 +24,11 @@ from lib.ui.lab.picture import show_picture
 from lib.ui.search.example import LIKE
 from lib.ui.shared.links import LinkParams, column_prefix, search_params
 from lib.ui.shared.markdown import escape
-from lib.vectors.index_methods import HNSW, IVFFLAT
-from lib.vectors.tuning import Scan, SearchSettings
+from lib.vectors.index_methods import index_methods
+from lib.vectors.tuning import Scan
 
 MAX_WORST = 12
 _MAX_LABEL = 90
-# Columns of Compare's preset; its first is the exact scan.
-_COMPARE_COLUMNS = {IVFFLAT: 2, HNSW: 3}
 
 LinkOfQuery = Callable[[int], tuple[str, LinkParams, str]]
 """From a query's number to the page that shows it, the link's parameters, and its help."""
@@ -117,11 +115,7 @@ def _search_params(collection: str, experiment: Experiment, measurement: Measure
         limit=measurement.k,
         category=category,
         filters=tuple(one for one in spec.filters if one != own),
-        settings=SearchSettings(
-            probes=setting.value if setting.method is IVFFLAT else None,
-            ef_search=setting.value if setting.method is HNSW else None,
-            iterative_scan=setting.iterative_scan if spec.filters else None,
-        ),
+        settings=setting.search_settings(has_iterative_scan=bool(spec.filters)),
     )
     params: dict[str, Any] = {**search_params(collection, request)}
     del params["q"]
@@ -137,10 +131,10 @@ def _compare_params(collection: str, question: str, measurement: Measurement) ->
         "k": str(measurement.k),
         "preset": Preset.INDEXES.value,
     }
-    kind = measurement.setting.method
-    if kind is not None:
-        column = column_prefix(_COMPARE_COLUMNS[kind])
-        parameter = "probes" if kind is IVFFLAT else "ef"
+    method = measurement.setting.method
+    if method is not None:
+        # The preset's first column is the exact scan, then there is one for each method.
+        column = column_prefix(2 + index_methods().index(method))
         params[f"{column}scan"] = measurement.candidate
-        params[f"{column}{parameter}"] = str(measurement.setting.value)
+        params[f"{column}{method.search_parameter.link}"] = str(measurement.setting.value)
     return params
