@@ -16,8 +16,8 @@ from lib.formats import format_bytes, format_duration, format_ms, format_percent
 from lib.ingest.file_source import FileSource
 from lib.lab.artifacts import takeaway
 from lib.lab.candidates import default_candidates
-from lib.lab.diff import Compared, compare_experiments, measured_words
-from lib.lab.experiment import Experiment, setting_words
+from lib.lab.diff import Compared, compare_experiments
+from lib.lab.experiment import Experiment
 from lib.lab.measurement import CLIENTS, FIGURES, ROUNDS, Protocol
 from lib.lab.queries import QUERY_COUNT, QueryBatch, file_batch
 from lib.lab.recommend import recommend, scoreboard
@@ -370,7 +370,7 @@ def compare(before: str, after: str, name: str, as_json: bool) -> None:
             ("setting", "recall before", "after", "p50 before", "after", "p95 after / before"),
             [
                 (
-                    measured_words(each),
+                    each.label,
                     format_percent(each.before.recall.mean.value),
                     format_percent(each.after.recall.mean.value)
                     + (" *" if each.recall_apart else ""),
@@ -531,7 +531,7 @@ def _print_scoreboard(experiment: Experiment) -> None:
             (
                 row.candidate,
                 format_percent(row.level),
-                "not reached" if found is None else setting_words(found.setting),
+                "not reached" if found is None else found.setting.label,
                 found and format_ms(found.latency.p50_ms),
                 found and format_ms(found.latency.p95_ms),
                 found and round(found.qps.get(1, 0)),
@@ -552,7 +552,7 @@ def _print_measurements(experiment: Experiment) -> None:
         [
             (
                 measurement.candidate,
-                setting_words(measurement.setting),
+                measurement.setting.label,
                 *(figure.text(measurement) for figure in figures),
                 "yes" if measurement.certified else f"no: {measurement.reason}",
             )
@@ -581,7 +581,7 @@ def _compared_json(compared: Compared) -> dict[str, Any]:
             {
                 "candidate": each.candidate,
                 "spec": each.text or None,
-                "setting": setting_words(each.setting),
+                "setting": each.setting.label,
                 "recall_change": each.recall_change,
                 "recall_apart": each.recall_apart,
                 "p50_ratio": each.p50_ratio,

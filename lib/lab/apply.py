@@ -13,7 +13,7 @@ from lib.actors import LOCAL, Actor, writes
 from lib.errors import InvalidInput
 from lib.formats import format_percent
 from lib.lab.artifacts import query_settings
-from lib.lab.experiment import Experiment, setting_words
+from lib.lab.experiment import Experiment
 from lib.lab.measurement import RecallFigures, SearchParameter
 from lib.lab.queries import QueryBatch
 from lib.lab.recall import recall_figures, recalls_by_distance, recalls_by_id
@@ -57,7 +57,7 @@ class Certified:
 
     @property
     def words(self) -> str:
-        how = setting_words(self.setting)
+        how = self.setting.label
         if self.oversampling is not None:
             how += f", {self.oversampling:,} rows by their bits for each one wanted"
         found = (
@@ -70,7 +70,7 @@ class Certified:
         mean = self.recall.mean
         return {
             "index_name": self.index_name,
-            "setting": setting_words(self.setting),
+            "setting": self.setting.label,
             "queries": self.queries,
             "recall": {"mean": mean.value, "low": mean.low, "high": mean.high},
             "certified": self.certified,

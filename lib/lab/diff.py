@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lib.lab.experiment import Experiment, setting_words
+from lib.lab.experiment import Experiment
 from lib.lab.measurement import Interval, Measurement, SearchParameter
 from lib.lab.recommend import recommend
 
@@ -45,6 +45,11 @@ class MeasuredTwice:
     setting: SearchParameter
     before: Measurement
     after: Measurement
+
+    @property
+    def label(self) -> str:
+        """Such as “HNSW m 16, ef_construction 64, ef_search 40”."""
+        return self.before.label
 
     @property
     def recall_change(self) -> float:
@@ -175,8 +180,3 @@ def _words(value: Any) -> str:
 
 def _apart(one: Interval, other: Interval) -> bool:
     return one.high < other.low or other.high < one.low
-
-
-def measured_words(each: MeasuredTwice) -> str:
-    """Such as “HNSW m 16, ef_construction 64, ef_search 40”."""
-    return f"{each.candidate}, {setting_words(each.setting)}"

@@ -158,12 +158,12 @@ class TargetResult:
     """What would help."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "setting": self.setting and setting_to_json(self.setting)}
+        return {**asdict(self), "setting": self.setting and self.setting.to_json()}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> TargetResult:
         setting = kept["setting"]
-        return cls(**{**kept, "setting": setting and setting_from_json(setting)})
+        return cls(**{**kept, "setting": setting and SearchParameter.from_json(setting)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,27 +222,3 @@ class Experiment:
     def exact(self) -> Measurement | None:
         """The reference."""
         return next(iter(self.measurements_of(EXACT_NAME)), None)
-
-
-def setting_to_json(setting: SearchParameter) -> dict[str, Any]:
-    return {
-        "kind": setting.method and setting.method.name,
-        "value": setting.value,
-        "iterative_scan": setting.iterative_scan.value,
-    }
-
-
-def setting_from_json(kept: Mapping[str, Any]) -> SearchParameter:
-    kind = kept["kind"]
-    return SearchParameter(
-        kind and get_method(kind), kept["value"], IterativeScan(kept["iterative_scan"])
-    )
-
-
-def setting_words(setting: SearchParameter) -> str:
-    """Such as “ef_search 40, iterative scan in relaxed order”."""
-    if setting.method is None:
-        return "every row"
-    order = setting.iterative_scan.label
-    scan = f", iterative scan in {order}" if order else ""
-    return f"{setting.name} {setting.value:,}{scan}"

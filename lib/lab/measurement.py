@@ -21,7 +21,7 @@ import numpy.typing as npt
 from lib.errors import InvalidInput
 from lib.formats import format_count, format_ms, format_percent, format_rate
 from lib.limits import IntRange
-from lib.vectors.index_methods import IndexMethod, IterativeScan
+from lib.vectors.index_methods import IndexMethod, IterativeScan, get_method
 from lib.vectors.tuning import Scan, SearchSettings
 
 
@@ -73,6 +73,15 @@ class SearchParameter:
         """Its name in pgvector, without the prefix; empty for the exact scan."""
         return "" if self.method is None else self.method.search_parameter.name
 
+    @property
+    def label(self) -> str:
+        """Such as “ef_search 40, iterative scan in relaxed order”."""
+        if self.method is None:
+            return "every row"
+        order = self.iterative_scan.label
+        scan = f", iterative scan in {order}" if order else ""
+        return f"{self.name} {self.value:,}{scan}"
+
     def search_settings(
         self, *, scan: Scan = Scan.AUTO, has_iterative_scan: bool = True
     ) -> SearchSettings:
@@ -85,6 +94,20 @@ class SearchParameter:
         if self.method is None:
             return SearchSettings(iterative_scan=iterative_scan, scan=Scan.EXACT)
         return SearchSettings({self.name: self.value or 1}, iterative_scan, scan=scan)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.method and self.method.name,
+            "value": self.value,
+            "iterative_scan": self.iterative_scan.value,
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        kind = stored["kind"]
+        return cls(
+            kind and get_method(kind), stored["value"], IterativeScan(stored["iterative_scan"])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +177,11 @@ class Measurement:
     """float64 (q,), by distance, in the order of the batch."""
     latencies_ms: npt.NDArray[np.float64]
     """float64 (q,), the median over the rounds."""
+
+    @property
+    def label(self) -> str:
+        """Such as “HNSW m 16, ef_construction 64, ef_search 40”."""
+        return f"{self.candidate}, {self.setting.label}"
 
     @classmethod
     def from_figures(cls, values: Mapping[str, FigureValue], **others: Any) -> Self:

@@ -16,7 +16,7 @@ from lib.formats import (
     format_percent,
     format_rate,
 )
-from lib.lab.experiment import CandidateFacts, Experiment, TargetResult, setting_words
+from lib.lab.experiment import CandidateFacts, Experiment, TargetResult
 from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, RecallFigures
 from lib.lab.spec import RULES, Priority, Target
 from lib.vectors.index_methods import IterativeScan
@@ -187,7 +187,7 @@ def evaluate_target(
             False,
             found,
             f"It reaches {format_percent(target.recall)} with "
-            f"{setting_words(measurement.setting)}, but "
+            f"{measurement.setting.label}, but "
             f"in a p95 of {format_ms(measurement.latency.p95_ms)}, above "
             f"{format_ms(target.p95_ms)}.",
             _be_quicker(facts),
@@ -273,11 +273,10 @@ def recommend(experiment: Experiment) -> Recommendation | None:
         target,
         facts,
         measurement,
-        f"Take {facts.name} with {setting_words(measurement.setting)}: the "
+        f"Take {facts.name} with {measurement.setting.label}: the "
         f"{_superlative(target.priority)} of those that reach {target.label}."
         if len(contest) > 1
-        else f"Take {facts.name} with {setting_words(measurement.setting)}: it reaches "
-        f"{target.label}.",
+        else f"Take {facts.name} with {measurement.setting.label}: it reaches {target.label}.",
         tuple(evidence),
     )
 
@@ -346,7 +345,7 @@ def _other(experiment: Experiment, target_result: TargetResult, best: _Contender
         else f", {format_bytes(facts.index_bytes)}, {format_duration(facts.build_seconds)} to build"
     )
     return (
-        f"{target_result.candidate} reaches it too, with {setting_words(measurement.setting)}: p95 "
+        f"{target_result.candidate} reaches it too, with {measurement.setting.label}: p95 "
         f"{format_ms(measurement.latency.p95_ms)}{cost}."
         + (" That is hardly slower: size and build time may decide." if close else "")
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from lib.formats import format_ms, format_percent
 from lib.lab.environment import find_environment
-from lib.lab.experiment import CandidateFacts, DataFacts, setting_words
+from lib.lab.experiment import CandidateFacts, DataFacts
 from lib.lab.measure import IndexBenchmark, measure_all
 from lib.lab.measurement import Measurement, SearchParameter
 from lib.lab.repository import (
@@ -156,7 +156,7 @@ def _enums_as_values(values: dict[str, Any]) -> dict[str, Any]:
 def console_line(measurement: Measurement) -> str:
     """A measurement in one line."""
     return (
-        f"{measurement.candidate}, {setting_words(measurement.setting)}: recall "
+        f"{measurement.label}: recall "
         f"{format_percent(measurement.recall.mean.value)}, p50 "
         f"{format_ms(measurement.latency.p50_ms)}, p95 {format_ms(measurement.latency.p95_ms)}"
         + ("" if measurement.certified else f", not certified: {measurement.reason}")

@@ -7,7 +7,7 @@ import csv
 import io
 from typing import Any
 
-from lib.lab.experiment import Experiment, setting_words
+from lib.lab.experiment import Experiment
 from lib.lab.measurement import FIGURES, Measurement, RateFigure
 from lib.lab.recommend import ScoreRow, recommend, scoreboard
 
@@ -49,7 +49,7 @@ def experiment_json(
         and {
             "winner": advice.winner and advice.winner.name,
             "spec": advice.winner and advice.winner.text,
-            "setting": advice.measurement and setting_words(advice.measurement.setting),
+            "setting": advice.measurement and advice.measurement.setting.label,
             "headline": advice.headline,
             "evidence": list(advice.evidence),
         },
@@ -91,7 +91,7 @@ def _score_json(row: ScoreRow) -> dict[str, Any]:
         "candidate": row.candidate,
         "level": row.level,
         "reached": measurement is not None,
-        "setting": measurement and setting_words(measurement.setting),
+        "setting": measurement and measurement.setting.label,
         "p50_ms": measurement and measurement.latency.p50_ms,
         "p95_ms": measurement and measurement.latency.p95_ms,
         "qps": measurement and measurement.qps.get(1),

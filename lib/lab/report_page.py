@@ -13,7 +13,7 @@ from html import escape
 from lib.colors import method_color
 from lib.formats import format_bytes, format_duration, format_ms, format_percent, format_rate
 from lib.lab.diff import environment_words
-from lib.lab.experiment import Experiment, setting_words
+from lib.lab.experiment import Experiment
 from lib.lab.measurement import FIGURES, Interval, Measurement
 from lib.lab.recommend import pareto, recommend, scoreboard
 from lib.lab.spec import RULES
@@ -106,7 +106,7 @@ def _scoreboard(experiment: Experiment) -> str:
         cells = [
             row.candidate,
             format_percent(row.level),
-            "not reached" if found is None else setting_words(found.setting),
+            "not reached" if found is None else found.setting.label,
             *_figures(found),
             "–" if row.facts is None else format_bytes(row.facts.index_bytes),
             "–" if row.facts is None else format_duration(row.facts.build_seconds),
@@ -134,7 +134,7 @@ def _measurements(experiment: Experiment) -> str:
         (
             [
                 measurement.candidate,
-                setting_words(measurement.setting),
+                measurement.setting.label,
                 _interval(measurement.recall.mean),
                 *(figure.text(measurement) for figure in figures),
                 format_rate(measurement.qps.get(1, 0)),
@@ -244,7 +244,7 @@ def recall_figure(measurements: Sequence[Measurement]) -> str:
     for each in shown:
         shape = _SHAPES[names.index(each.candidate) % len(_SHAPES)]
         tip = (
-            f"{each.candidate}, {setting_words(each.setting)}: recall "
+            f"{each.label}: recall "
             f"{format_percent(each.recall.mean.value)}, {each.qps[1]:,.0f} queries/s, p95 "
             f"{format_ms(each.latency.p95_ms)}" + ("" if each.certified else ", not certified")
         )

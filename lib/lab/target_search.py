@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lib.formats import format_percent
-from lib.lab.experiment import CandidateFacts, TargetResult, setting_words
+from lib.lab.experiment import CandidateFacts, TargetResult
 from lib.lab.measure import IndexBenchmark
 from lib.lab.measurement import RecallFigures, SearchParameter
 from lib.lab.progress import Phase
@@ -103,7 +103,7 @@ class _TargetSearch:
             return None
         setting = SearchParameter(candidate.method, value, scan)
         await run.progress.log(
-            f"{candidate.name}: {setting_words(setting)} is the smallest that reaches "
+            f"{candidate.name}: {setting.label} is the smallest that reaches "
             f"{format_percent(level)}"
         )
         return setting

@@ -19,7 +19,7 @@ from lib.ui.lab.figures.queries import latency_shares, recall_histogram
 from lib.ui.lab.figures.sweep import by_parameter
 from lib.ui.lab.figures.throughput import by_clients
 from lib.ui.lab.figures.trade_off import recall_qps
-from lib.ui.lab.measurement_rows import in_order, key_of, label_of, measurement_rows
+from lib.ui.lab.measurement_rows import in_order, key_of, measurement_rows
 from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 
 RECOMMENDED = TABLE[4]  # HNSW, ef_search 40
@@ -102,7 +102,7 @@ def test_each_way_to_scan_on_has_a_line() -> None:
     assert [len(trace.x) for trace in figure.data] == [3, 1]
     assert [trace.line.dash for trace in figure.data] == ["solid", "dash"]
     assert key_of(relaxed) != key_of(TABLE[4])
-    assert label_of(relaxed) == f"{GRAPH}, ef_search 40, iterative scan in relaxed order"
+    assert relaxed.label == f"{GRAPH}, ef_search 40, iterative scan in relaxed order"
 
 
 def test_recall_and_latency_stand_by_the_parameter() -> None:

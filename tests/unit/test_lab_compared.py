@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, IVF_FACTS, TABLE, experiment, figures, measured
 
-from lib.lab.diff import Difference, compare_experiments, environment_words, measured_words
+from lib.lab.diff import Difference, compare_experiments, environment_words
 from lib.lab.measurement import LatencyFigures, SearchParameter
 from lib.vectors.index_methods import HNSW
 
@@ -60,7 +60,7 @@ def test_recall_and_latency_are_compared_by_candidate_and_setting() -> None:
     ]
     found = compare_experiments(experiment(), experiment(slower, name="Second"))
     (changed,) = [each for each in found.measurements if each.recall_change]
-    assert measured_words(changed) == f"{GRAPH}, ef_search 40"
+    assert changed.label == f"{GRAPH}, ef_search 40"
     assert changed.recall_change == pytest.approx(-0.03)
     # 0.965 ± 0.01 and 0.935 ± 0.01 do not meet
     assert changed.recall_apart

@@ -14,7 +14,6 @@ from lib.lab.recommend import Recommendation
 from lib.lab.spec import Target
 from lib.store.collections import CollectionKind
 from lib.store.jobs import Job, JobKind, JobStatus
-from lib.ui.lab.measurement_rows import label_of, setting_words
 from lib.ui.lab.model import CollectionLab, ExperimentResults
 from lib.ui.shared.jobs import show_ended
 from lib.ui.shared.markdown import escape
@@ -62,7 +61,7 @@ def _choose_picked(picked: Measurement) -> bool:
         st.segmented_control(
             "Setting to export",
             [False, True],
-            format_func=lambda is_picked: label_of(picked) if is_picked else "The recommendation",
+            format_func=lambda is_picked: picked.label if is_picked else "The recommendation",
             default=False,
             required=True,
             key="lab_results:take_picked",
@@ -75,7 +74,7 @@ def _chosen_by_hand(experiment: Experiment, picked: Measurement) -> Recommendati
     candidate = experiment.facts_of(picked.candidate)
     if candidate is None:
         return None
-    headline = f"{candidate.name} with {setting_words(picked.setting)}, chosen by hand."
+    headline = f"{candidate.name} with {picked.setting.label}, chosen by hand."
     recall, p95 = format_percent(picked.recall.mean.value), format_ms(picked.latency.p95_ms)
     return Recommendation(
         experiment.spec.target or Target(),

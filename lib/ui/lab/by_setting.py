@@ -9,7 +9,6 @@ from lib.ui.lab.figures.costs import costs
 from lib.ui.lab.figures.queries import latency_shares
 from lib.ui.lab.figures.sweep import by_parameter
 from lib.ui.lab.figures.throughput import by_clients
-from lib.ui.lab.measurement_rows import label_of
 from lib.ui.lab.model import ExperimentResults
 from lib.ui.lab.picture import show_picture
 from lib.ui.shared.markdown import escape
@@ -23,7 +22,7 @@ def show_by_setting(results: ExperimentResults, picked: Measurement) -> None:
         "target."
     )
     chosen = _one_of_each_candidate(results, picked)
-    labels = ", ".join(label_of(measurement) for measurement in chosen)
+    labels = ", ".join(measurement.label for measurement in chosen)
     show_picture(latency_shares(chosen), "latencies")
     st.caption(
         "The setting of each candidate that reaches the target, and the picked one: "

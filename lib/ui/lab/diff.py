@@ -12,7 +12,6 @@ from lib.formats import format_count
 from lib.lab.diff import Compared, Difference, MeasuredTwice
 from lib.lab.experiment import Experiment
 from lib.lab.repository import ExperimentSummary
-from lib.ui.lab.measurement_rows import setting_words
 from lib.ui.lab.model import CollectionLab
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import by_value
@@ -189,7 +188,7 @@ def _show_measured_twice(measurements: Sequence[MeasuredTwice]) -> None:
 def _cells(one: MeasuredTwice) -> dict[str, object]:
     return {
         "Candidate": one.candidate,
-        "Setting": setting_words(one.setting),
+        "Setting": one.setting.label,
         "Recall before": one.before.recall.mean.value,
         "after": one.after.recall.mean.value,
         "Change": one.recall_change,

@@ -8,7 +8,7 @@ import streamlit as st
 
 from lib.formats import format_count, format_ms, format_percent, format_rate
 from lib.lab.measurement import Interval, Measurement
-from lib.ui.lab.measurement_rows import key_of, label_of
+from lib.ui.lab.measurement_rows import key_of
 from lib.ui.lab.model import ExperimentResults
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import by_value, read_choice, write_choice
@@ -52,7 +52,7 @@ def measurement_picker(results: ExperimentResults) -> None:
     st.selectbox(
         "The setting to look at",
         list(options),
-        format_func=lambda key: label_of(options[key]),
+        format_func=lambda key: options[key].label,
         key=_PICKED,
         help="Or click a point of **Recall and speed**, or a row of **All measurements**.",
     )
@@ -78,7 +78,7 @@ def show_measurement(measurement: Measurement) -> None:
     """Its recall, latency and throughput, and whether it is certified."""
     with st.container(border=True, gap="small"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(f"**{escape(label_of(measurement))}**", width="content")
+            st.markdown(f"**{escape(measurement.label)}**", width="content")
             _certified_badge(measurement)
         st.markdown(
             "  \n".join(

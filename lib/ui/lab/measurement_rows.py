@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lib.lab.measurement import EXACT_NAME, Measurement, RateFigure, SearchParameter
+from lib.lab.measurement import EXACT_NAME, Measurement, RateFigure
 from lib.vectors.index_methods import IterativeScan
 
 Row = Mapping[str, object]
@@ -19,23 +19,6 @@ def key_of(measurement: Measurement) -> str:
         return measurement.candidate
     scan = "" if setting.iterative_scan is IterativeScan.OFF else f"|{setting.iterative_scan.value}"
     return f"{measurement.candidate}|{setting.value}{scan}"
-
-
-def setting_words(setting: SearchParameter) -> str:
-    """Such as “ef_search 40, iterative scan in relaxed order”."""
-    if setting.value is None:
-        return "every row"
-    scan = {
-        IterativeScan.OFF: "",
-        IterativeScan.RELAXED: ", iterative scan in relaxed order",
-        IterativeScan.STRICT: ", iterative scan in strict order",
-    }[setting.iterative_scan]
-    return f"{setting.name} {setting.value:,}{scan}"
-
-
-def label_of(measurement: Measurement) -> str:
-    """Such as “HNSW m 16, ef_construction 64, ef_search 40”."""
-    return f"{measurement.candidate}, {setting_words(measurement.setting)}"
 
 
 def in_order(measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:

@@ -13,7 +13,7 @@ from lib.lab.recommend import ScoreRow
 from lib.lab.spec import RULES, Priority
 from lib.ui.lab.figures.trade_off import recall_qps
 from lib.ui.lab.measurement import measurement_picker, pick_clicked_point, show_measurement
-from lib.ui.lab.measurement_rows import key_of, setting_words
+from lib.ui.lab.measurement_rows import key_of
 from lib.ui.lab.model import ExperimentResults
 from lib.ui.lab.picture import show_picture
 from lib.ui.shared.markdown import escape
@@ -89,7 +89,7 @@ def _cells(row: ScoreRow) -> dict[str, object]:
     }
     if measurement is not None:
         cells |= {
-            "Setting": setting_words(measurement.setting),
+            "Setting": measurement.setting.label,
             "p50, ms": measurement.latency.p50_ms,
             "p95, ms": measurement.latency.p95_ms,
             "Queries/s": measurement.qps.get(1),

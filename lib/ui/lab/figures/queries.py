@@ -19,7 +19,7 @@ from lib.ui.lab.figures.series import (
     log_ticks,
     series_of,
 )
-from lib.ui.lab.measurement_rows import Row, label_of, setting_words
+from lib.ui.lab.measurement_rows import Row
 from lib.ui.shared.charts import shortened
 
 _MAX_BARS = 50
@@ -60,7 +60,7 @@ def latency_shares(measurements: Sequence[Measurement]) -> Picture:
 
 def _share_trace(line: Series, measurement: Measurement) -> go.Scatter:
     times_ms = np.sort(measurement.latencies_ms)
-    label = label_of(measurement)
+    label = measurement.label
     name = shortened(label, 60)
     return go.Scatter(
         x=times_ms,
@@ -83,7 +83,7 @@ def _query_rows(measurement: Measurement) -> list[Row]:
     return [
         {
             "candidate": measurement.candidate,
-            "setting": setting_words(measurement.setting),
+            "setting": measurement.setting.label,
             "query": number,
             "latency_ms": float(latency_ms),
             "recall": float(recall),
@@ -126,7 +126,7 @@ def recall_histogram(measurement: Measurement) -> Picture:
     )
     return Picture(
         title,
-        f"Queries by their recall with {label_of(measurement)}. {title}.",
+        f"Queries by their recall with {measurement.label}. {title}.",
         figure,
         tuple(
             {"recall": value, "queries": count} for value, count in zip(values, counts, strict=True)

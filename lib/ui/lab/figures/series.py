@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from lib.colors import EXACT, method_color
 from lib.formats import format_count, format_percent, format_rate
 from lib.lab.measurement import Measurement
-from lib.ui.lab.measurement_rows import Row, in_order, key_of, setting_words
+from lib.ui.lab.measurement_rows import Row, in_order, key_of
 from lib.ui.shared.charts import FUSED, shortened
 from lib.vectors.index_methods import IndexMethod, IterativeScan
 
@@ -110,7 +110,7 @@ class Series:
         ends = dict.fromkeys((self.points[0], self.points[-1]))
         return " to ".join(
             f"{format_percent(point.recall.mean.value)} at {format_rate(point.qps.get(1, 0.0))} "
-            f"queries a second ({setting_words(point.setting)})"
+            f"queries a second ({point.setting.label})"
             for point in ends
         )
 
@@ -164,7 +164,7 @@ def hover_data(measurement: Measurement) -> list[str]:
     interval = f"95 % interval {recall.mean.low:.4f}–{recall.mean.high:.4f}"
     lines = [
         f"<b>{shortened(measurement.candidate)}</b>",
-        f"{setting_words(measurement.setting)}, {certified}",
+        f"{measurement.setting.label}, {certified}",
         f"recall@{measurement.k} {recall.mean.value:.4f} ({interval})",
         f"p50 {latency.p50_ms:.3f} ms, p95 {latency.p95_ms:.3f} ms, p99 {latency.p99_ms:.3f} ms",
         *(

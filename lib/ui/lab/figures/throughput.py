@@ -16,7 +16,6 @@ from lib.ui.lab.figures.series import (
     explain_hollow_points,
     series_of,
 )
-from lib.ui.lab.measurement_rows import label_of, setting_words
 from lib.ui.shared.charts import shortened
 
 
@@ -39,7 +38,7 @@ def by_clients(measurements: Sequence[Measurement]) -> Picture:
         tuple(
             {
                 "candidate": measurement.candidate,
-                "setting": setting_words(measurement.setting),
+                "setting": measurement.setting.label,
                 "clients": clients,
                 "qps": rate,
             }
@@ -51,7 +50,7 @@ def by_clients(measurements: Sequence[Measurement]) -> Picture:
 
 def _trace(line: Series, measurement: Measurement) -> go.Scatter:
     clients = sorted(measurement.qps)
-    label = label_of(measurement)
+    label = measurement.label
     return go.Scatter(
         x=clients,
         y=[measurement.qps[number] for number in clients],

@@ -24,7 +24,7 @@ from lib.ui.lab.figures.series import (
     log_ticks,
     series_of,
 )
-from lib.ui.lab.measurement_rows import measurement_rows, setting_words
+from lib.ui.lab.measurement_rows import measurement_rows
 from lib.ui.shared.charts import FUSED, shortened
 
 
@@ -114,7 +114,7 @@ def _name_setting(figure: go.Figure, recommended: Measurement) -> None:
     figure.add_annotation(
         x=recommended.recall.mean.value,
         y=math.log10(recommended.qps[1]),
-        text=f"<b>{shortened(setting_words(recommended.setting))}</b>",
+        text=f"<b>{shortened(recommended.setting.label)}</b>",
         showarrow=True,
         arrowhead=0,
         arrowwidth=1,
