@@ -17,8 +17,8 @@ from lib.cli.session import find_searchable, open_session
 from lib.cli.trec_run import ask_query_file
 from lib.errors import InvalidInput, NotFound
 from lib.search.bm25 import BM25
+from lib.search.diagnosis.report import Diagnosis, explain_search
 from lib.search.example import Example, find_ids, parse_vector
-from lib.search.explain import Diagnosis, explain_search
 from lib.search.export import request_to_json
 from lib.search.filters import parse_filter
 from lib.search.request import Mode, SearchRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import Boolean, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from lib.vectors.ddl import operator_class
@@ -27,6 +27,8 @@ class IndexDescription:
     valid: bool
     halves: bool = False
     bits: bool = False
+    expression: str = ""
+    """SQL of what it is on, where that is no column."""
 
     @property
     def by_expression(self) -> bool:
@@ -67,7 +69,8 @@ _INDEXES = text(
     SELECT i.relname AS name, am.amname AS method, i.reloptions AS options,
            oc.opcname AS operator_class, pg_relation_size(i.oid) AS size_bytes,
            x.indisvalid AS valid,
-           CASE WHEN x.indkey[0] = 0 THEN held.typname END AS expression_type
+           CASE WHEN x.indkey[0] = 0 THEN held.typname END AS expression_type,
+           CASE WHEN x.indkey[0] = 0 THEN pg_get_indexdef(i.oid, 1, true) END AS expression
     FROM pg_index AS x
     JOIN pg_class AS i ON i.oid = x.indexrelid
     JOIN pg_am AS am ON am.oid = i.relam
@@ -78,6 +81,7 @@ _INDEXES = text(
     WHERE x.indrelid = to_regclass(:relation) AND am.amname IN ('ivfflat', 'hnsw')
       AND (x.indkey[0] = a.attnum
           -- on an expression, which PostgreSQL knows to depend on the column, of all its dimensions
+          OR x.indkey[0] = 0 AND :all_expressions
           OR x.indkey[0] = 0 AND held.typname IN ('halfvec', 'bit') AND ia.atttypmod = a.atttypmod
               AND EXISTS (
                   SELECT FROM pg_depend AS d
@@ -85,15 +89,22 @@ _INDEXES = text(
                     AND d.refobjid = x.indrelid AND d.refobjsubid = a.attnum))
     ORDER BY i.relname
     """
-).bindparams(bindparam("relation"), bindparam("embedding"))
+).bindparams(
+    bindparam("relation"), bindparam("embedding"), bindparam("all_expressions", type_=Boolean())
+)
 
 
 async def list_indexes(
-    db: AsyncSession | AsyncConnection, table: VectorTable
+    db: AsyncSession | AsyncConnection, table: VectorTable, *, all_expressions: bool = False
 ) -> list[IndexDescription]:
     """The approximate indexes on the table's embedding, by name: on the column itself, on its
-    halves, or on its bits."""
-    parameters = {"relation": quoted_name(table.table), "embedding": table.embedding}
+    halves, or on its bits. all_expressions: also those on any other expression, which no search
+    here asks."""
+    parameters = {
+        "relation": quoted_name(table.table),
+        "embedding": table.embedding,
+        "all_expressions": all_expressions,
+    }
     rows = await db.execute(_INDEXES, parameters)
     return [
         IndexDescription(
@@ -107,6 +118,7 @@ async def list_indexes(
             valid=row.valid,
             halves=row.expression_type == "halfvec",
             bits=row.expression_type == "bit",
+            expression=row.expression or "",
         )
         for row in rows
     ]

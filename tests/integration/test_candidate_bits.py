@@ -11,7 +11,7 @@ from vectors_fixture import execute, expected_distances
 
 from lib.errors import IndexRefused
 from lib.lab.candidates import check_candidate
-from lib.search.explain import explain_search
+from lib.search.diagnosis.report import explain_search
 from lib.search.filters import conditions, parse_filter
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService

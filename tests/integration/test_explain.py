@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from sqlalchemy import URL, Select, cast, literal, select
 
-from lib.search.explain import CheckName, Diagnosis, diagnose
+from lib.search.diagnosis.checks import CheckName
+from lib.search.diagnosis.report import Diagnosis, diagnose
 from lib.store.database import Database
 from lib.vectors.build import build_index
 from lib.vectors.distance import Distance, Storage

@@ -18,7 +18,8 @@ from test_search_printing import ids_of_python, ids_of_sql
 from vectors_fixture import execute, expected_distances, one_database
 
 from lib.search.compare import ColumnSettings, approximate_columns, compare
-from lib.search.explain import CheckName, explain_search
+from lib.search.diagnosis.checks import CheckName
+from lib.search.diagnosis.report import explain_search
 from lib.search.export import python_text, sql_text
 from lib.search.filters import parse_filter
 from lib.search.miss_analysis import analyse_misses

@@ -16,8 +16,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from lib.search.diagnosis.report import Diagnosis, explain_search
 from lib.search.example import Example, document_labels
-from lib.search.explain import Diagnosis, explain_search
 from lib.search.export import CodeText, command_line, python_text, request_to_json, sql_text
 from lib.search.filters import FieldFacts, list_fields
 from lib.search.fusion import (

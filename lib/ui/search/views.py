@@ -11,7 +11,7 @@ from functools import partial
 import streamlit as st
 
 from lib.formats import format_count, format_ms
-from lib.search.explain import Diagnosis
+from lib.search.diagnosis.report import Diagnosis
 from lib.search.export import CodeText
 from lib.ui.search.figures import RankLine, distance_strip, weight_chart
 from lib.ui.search.model import Search, SearchExport, ThresholdPreview
