@@ -80,8 +80,8 @@ def in_another_process(home: Path, work: str) -> subprocess.Popen[bytes]:
         import sys, time
         from pathlib import Path
         import psycopg
-        from lib.store.database import connect_arguments
         from lib.store.embedded import start_embedded
+        from lib.store.url import connect_arguments
 
         server = start_embedded(Path(sys.argv[1]))
         connection = psycopg.connect(**connect_arguments(server.url))
