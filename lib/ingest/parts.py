@@ -22,10 +22,13 @@ _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？]+[」』�
 
 @dataclass(frozen=True)
 class TextPart:
-    """text: clean, without empty lines around it; line: where it starts, counted from 1."""
+    """A part of a text, as long as the model takes."""
 
     text: str
+    """Clean, without empty lines around it."""
+
     line: int
+    """Where it starts, counted from 1."""
 
 
 class _Border(IntEnum):

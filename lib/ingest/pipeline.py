@@ -65,11 +65,14 @@ _ANALYZED_ROWS = 200  # fewer do not change a plan
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """embed: whether the texts are embedded too, or only stored. replace_all: whether rows of the
-    collection that did not come are removed at the end, if all of the load could be read."""
+    """What a load does besides storing texts."""
 
     embed: bool = True
+    """Whether the texts are embedded too."""
+
     replace_all: bool = False
+    """Whether rows of the collection that did not come are removed at the end, if all of the load
+    could be read."""
 
 
 @dataclass(frozen=True)

@@ -30,23 +30,38 @@ SERVER_SETTINGS = (
 
 @dataclass(frozen=True)
 class Environment:
-    """postgres: such as "18.4"; pgvector: such as "0.8.5". settings: of the server, as it shows
-    them, those of SERVER_SETTINGS that it has. cpus: of this machine, which is the server's only
-    where they are the same; local_server: whether it is reached without a network. rows: with an
-    embedding. load_average: of this machine over a minute, None where there is none."""
+    """What an experiment was measured on: server, machine and collection."""
 
     postgres: str
+    """Such as "18.4"."""
+
     pgvector: str
+    """Such as "0.8.5"."""
+
     settings: Mapping[str, str]
+    """Those of SERVER_SETTINGS that the server has, as it shows them."""
+
     cpus: int
+    """Of this machine, which is the server's only where they are the same."""
+
     machine: str
+
     python: str
+
     local_server: bool
+    """Whether it is reached without a network."""
+
     rows: int
+    """With an embedding."""
+
     dimensions: int
+
     distance: Distance
+
     storage: Storage
+
     load_average: float | None
+    """Of this machine over a minute; None where there is none."""
 
 
 async def find_environment(db: AsyncSession, collection: Collection) -> Environment:

@@ -16,9 +16,10 @@ from lib.errors import VecscopeError
 
 @dataclass(frozen=True)
 class Connect:
-    """arguments: of ``psycopg.connect``. Answered by Connected."""
+    """Opens the connection. Answered by Connected."""
 
     arguments: Mapping[str, Any]
+    """Of ``psycopg.connect``."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,22 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Answers:
-    """started, ended: of the clock that all processes of a machine share, in seconds. seconds:
-    float64, one a query, from sending it to having its rows as Python values. ids: first column of
-    the rows, where wanted. scans: how often the index was scanned meanwhile, the warm-up included,
-    by anyone; None where the server does not count."""
+    """What a worker measured of a batch of queries."""
 
     started: float
+    """By the clock that all processes of a machine share, in seconds; so is ``ended``."""
+
     ended: float
+
     seconds: array[float]
+    """One a query, from sending it to having its rows as Python values."""
+
     ids: list[list[Any]] | None
+    """The first column of the rows, where that is wanted."""
+
     scans: int | None
+    """How often the index was scanned meanwhile, the warm-up included, by anyone; None where the
+    server does not count."""
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,13 @@ MOST_WANTED = 200
 
 @dataclass(frozen=True, slots=True)
 class BM25:
-    """k1: how soon more of the same word stops counting. b: how much a long document is held
-    back, 0–1."""
+    """The two parameters of BM25."""
 
     k1: float = K1_DEFAULT
+    """Term saturation: how soon more of the same word stops counting."""
+
     b: float = B_DEFAULT
+    """Length normalisation: how much a long document counts less, 0–1."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.k1 <= K1_MOST:

@@ -30,13 +30,18 @@ _SLUG_LENGTH = 48
 
 @dataclass(frozen=True)
 class SavedSearch:
-    """slug: what a link names it by, unique in its collection. document: the request as JSON, and
-    under ``example`` what it asks by in place of a question."""
+    """A search under a name: its request, and what it asks by in place of a question."""
 
     id: uuid.UUID
+
     slug: str
+    """What a link names it by, unique in its collection."""
+
     name: str
+
     document: Mapping[str, Any]
+    """The request as JSON, with an example under ``example``."""
+
     created_at: datetime
 
     @property

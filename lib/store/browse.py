@@ -133,10 +133,12 @@ class DocumentLine:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPage:
-    """following: where the next page begins; None for the last one."""
+    """A page of a list of documents."""
 
     documents: tuple[DocumentLine, ...]
+
     following: Cursor | None
+    """Where the next page begins; None for the last one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,12 +87,16 @@ _RESERVED = {
 
 @dataclass(frozen=True)
 class StatementCode:
-    """imports: lines, the standard library's first. body: lines that end with ``statement = …``.
-    vectors: name → values (d,), which the body expects to be there."""
+    """Python code that builds a statement."""
 
     imports: tuple[str, ...]
+    """Lines, the standard library's first."""
+
     body: str
+    """Lines that end with ``statement = …``."""
+
     vectors: dict[str, FloatArray]
+    """Name → values (d,), which the body expects to be there."""
 
 
 def statement_code(statement: Select[Any], uses: Iterable[str] = ()) -> StatementCode:

@@ -35,13 +35,16 @@ DoubleArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Neighbours:
-    """ids: object array (q, k), nearest first, None where there are fewer than k. distances:
-    float64 array (q, k), infinite there. tied: bool array (q,), whether a row that is not among
-    the k is as near as the last of them."""
+    """The exact nearest neighbours of each query."""
 
     ids: npt.NDArray[np.object_]
+    """Object array (q, k), nearest first; None where there are fewer than k."""
+
     distances: DoubleArray
+    """float64 array (q, k), infinite where there is no neighbour."""
+
     tied: npt.NDArray[np.bool_]
+    """bool array (q,): whether a row that is not among the k is as near as the last of them."""
 
     @property
     def found(self) -> npt.NDArray[np.int64]:

@@ -38,14 +38,21 @@ _REREAD_CHARACTERS = 5 * MAX_ROW_CHARACTERS
 
 @dataclass(frozen=True)
 class _Row:
-    """number: counted from 1, without the header and empty lines; line: where it starts; broken:
-    what is wrong with it, and then ``fields`` are the best guess, empty where there is none."""
+    """A row of the table, whole or broken."""
 
     number: int
+    """Counted from 1, without the header and empty lines."""
+
     line: int
+    """Where it starts."""
+
     fields: list[str]
+    """The best guess where the row is broken, empty where there is none."""
+
     characters: int
+
     broken: str = ""
+    """What is wrong with it."""
 
 
 class _RowTooLong(Exception):

@@ -30,13 +30,19 @@ _BEYOND = 10**_MAX_DIGITS
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """values: column → value, as :func:`plain` gives it; fallback_id: where it brings no id;
-    place: for people; position: the place as metadata, where that is worth having."""
+    """A row of a table, to become a document."""
 
     values: dict[str, Any]
+    """Column → value, as :func:`plain` gives it."""
+
     fallback_id: str
+    """For a row that brings no id."""
+
     place: str
+    """For people."""
+
     position: Mapping[str, Any] = field(default_factory=dict)
+    """The place as metadata, where that is worth having."""
 
 
 def documents_of(
