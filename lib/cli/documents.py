@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, find_searchable, open_session
 from lib.errors import InvalidInput
 from lib.store.browse import (
@@ -92,19 +92,21 @@ def documents() -> None:
 
 
 @documents.command("list")
-@click.option("--collection", "name", required=True)
+@collection_option
 @filter_options
 @click.option(
     "--order",
     type=click.Choice([order.value for order in Order]),
     default=Order.ID.value,
     show_default=True,
+    help="By id is quick at any size.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(PAGE_ROWS.low, PAGE_ROWS.high),
     default=PAGE_ROWS.default,
     show_default=True,
+    help="At most so many documents.",
 )
 @json_option
 def list_(name: str, order: str, limit: int, as_json: bool, **which: Any) -> None:
@@ -151,9 +153,21 @@ def list_(name: str, order: str, limit: int, as_json: bool, **which: Any) -> Non
 
 @documents.command()
 @click.argument("external_id", metavar="ID")
-@click.option("--collection", "name", required=True)
-@click.option("--part", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--neighbours", type=click.IntRange(min=0, max=100), default=5, show_default=True)
+@collection_option
+@click.option(
+    "--part",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Which part of a long document, from 0.",
+)
+@click.option(
+    "--neighbours",
+    type=click.IntRange(min=0, max=100),
+    default=5,
+    show_default=True,
+    help="How many of the nearest documents to show.",
+)
 @json_option
 def show(external_id: str, name: str, part: int, neighbours: int, as_json: bool) -> None:
     """Show the document ID in full: its text, metadata, embedding and nearest documents."""
@@ -176,7 +190,7 @@ def show(external_id: str, name: str, part: int, neighbours: int, as_json: bool)
 
 @documents.command()
 @click.argument("external_ids", metavar="ID…", nargs=-1)
-@click.option("--collection", "name", required=True)
+@collection_option
 @filter_options
 @click.option("--all", "everything", is_flag=True, help="All documents of the collection.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

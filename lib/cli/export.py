@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lib.cli.documents import document_filter, filter_options
-from lib.cli.output import json_option, print_json
+from lib.cli.output import collection_option, json_option, print_json
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists
 from lib.formats import format_bytes
@@ -16,7 +16,7 @@ from lib.ingest.export import format_of, start_export
 
 
 @click.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option(
     "--out",
     required=True,

@@ -11,7 +11,7 @@ import click
 
 from lib.cli.collections import CollectionOptions
 from lib.cli.files import find_files, split_beir_folders
-from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.precomputed_vectors import (
     PrecomputedVectors,
     find_or_create,
@@ -307,7 +307,7 @@ def sample(name: str, limit: int | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option("--dry-run", is_flag=True, help="Only say what is missing, and why.")
 @json_option
 def backfill(name: str, dry_run: bool, as_json: bool) -> None:

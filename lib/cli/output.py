@@ -25,6 +25,12 @@ def json_option(command: F) -> F:
     )(command)
 
 
+collection_option = click.option(
+    "--collection", "name", required=True, help="The collection's name."
+)
+"""``--collection`` → name."""
+
+
 def print_json(document: Any) -> None:
     """Ids and times become text. ASCII only, so that no terminal's encoding can break it."""
     click.echo(json.dumps(document, indent=2, default=str, allow_nan=False))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.query_file import save_query_sets
 from lib.cli.session import find_collection, open_session
 from lib.errors import InvalidInput
@@ -32,8 +32,6 @@ from lib.services import Services
 from lib.store.collections import Collection
 
 _SHOWN = 10
-
-collection_option = click.option("--collection", "name", required=True)
 
 
 @click.group("query-sets", no_args_is_help=True)
@@ -64,7 +62,13 @@ def list_(name: str, as_json: bool) -> None:
 @query_sets.command()
 @click.argument("query_set")
 @collection_option
-@click.option("--limit", type=click.IntRange(min=1), default=_SHOWN, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=_SHOWN,
+    show_default=True,
+    help="At most so many queries.",
+)
 @json_option
 def show(query_set: str, name: str, limit: int, as_json: bool) -> None:
     """Show the first queries of a set, and which judged documents are not stored."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json
+from lib.cli.output import collection_option, json_option, note, one_line, print_json
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import NotFound
 from lib.formats import format_bytes
@@ -24,7 +24,6 @@ from lib.ingest.reembed import (
 from lib.services import Services
 from lib.store.collections import NEXT_SUFFIX, Collection
 
-collection_option = click.option("--collection", "name", required=True)
 model_option = click.option(
     "--model", required=True, help="Such as openai/text-embedding-3-small; see: status."
 )

@@ -40,7 +40,7 @@ from lib.store.records import JudgmentRecord, QueryRecord, QuerySetRecord
 from lib.vectors.distance import FloatArray
 
 NAME_LENGTH = 200
-MOST_PROBLEMS = 1000
+MAX_PROBLEMS = 1000
 _BATCH = 1000
 # Tables, not classes: a list of rows is then inserted as such, without ORM objects.
 _QUERIES = cast_type(Table, QueryRecord.__table__)
@@ -64,50 +64,56 @@ class QuerySet:
 
 @dataclass(frozen=True)
 class QuerySetSummary:
-    """A query set in numbers. judged: queries with a judgment; with_truth: queries that brought
-    their nearest neighbours; missing: judgments whose document is not stored in the collection."""
+    """A query set in numbers."""
 
     query_set: QuerySet
     queries: int
     judged: int
+    """Queries with a judgment."""
     with_truth: int
+    """Queries that brought their nearest neighbours."""
     judgments: int
     missing: int
+    """Judgments whose document is not stored in the collection."""
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """One query. embedding: float32 array (d,). truth: external ids of its exact nearest
-    neighbours, nearest first, where they came along."""
+    """One query, as text, as a vector, or both."""
 
     id: uuid.UUID
     external_id: str
     text: str | None
     embedding: FloatArray | None
+    """float32 array (d,)."""
     truth: tuple[str, ...] | None
+    """The external ids of its exact nearest neighbours, nearest first, where they came along."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A grade given to a (query, document). document: its external id; 0 is "not relevant"."""
+    """A grade given to a (query, document)."""
 
     query_id: uuid.UUID
     document: str
+    """Its external id."""
     grade: int
+    """0 is “not relevant”."""
 
 
 @dataclass(frozen=True)
 class SavedQuerySet:
-    """What became of a file of queries. unknown_queries: judgments that were left out, since no
-    query has their id; problems: at most MOST_PROBLEMS of them; problem_count: all."""
+    """A query set as it was saved from a file, and what of the file was not."""
 
     query_set: QuerySet
     queries: int
     judgments: int
     removed_queries: int
     unknown_queries: int
+    """Judgments that were left out, since no query has their id."""
     problem_count: int
     problems: tuple[IncomingProblem, ...] = field(default=(), repr=False)
+    """The first MAX_PROBLEMS."""
 
 
 @writes("query_sets.save")
@@ -127,52 +133,25 @@ async def save_query_set(
     """
     name = _checked_name(name or stream.name)
     query_set = await _make_or_find(db, collection, name, stream)
+    judged = await _judged_queries(stream) if stream.judged_only else None
     reading = _Reading()
-    judged: set[str] | None = None
-    if stream.judged_only:
-        judged = set()
-        async for judgments in reading.batches(stream.judgments):
-            judged.update(judgment.query for judgment in judgments)
-        reading = _Reading()  # the same problems come again
-    # The position tells what came again: it is set to -1 before, and what keeps it goes.
+    # The position tells what came again: it is set to -1 before, and what has it then is deleted.
     of_set = QueryRecord.query_set_id == query_set.id
     await db.execute(update(QueryRecord).where(of_set).values(position=-1))
-    ids: dict[str, uuid.UUID] = {}
-    position = 0
-    async for queries in reading.batches(stream.queries):
-        rows = {
-            query.external_id: {
-                "query_set_id": query_set.id,
-                "external_id": query.external_id,
-                "position": position + place,
-                "text": query.text,
-                "embedding": query.embedding,
-                "truth": None if query.truth is None else list(query.truth),
-            }
-            for place, query in enumerate(queries)
-            if judged is None or query.external_id in judged
-        }
-        position += len(queries)
-        if rows:
-            ids |= await _upsert_queries(db, list(rows.values()))
+    ids = await _save_queries(db, query_set, reading.batches(stream.queries), judged)
     if not ids:
         first = f" The first problem: {reading.problems[0].reason}" if reading.problems else ""
         raise InvalidInput(f"There is no query in “{name}”.{first}", field="queries")
-    gone = await db.execute(
+    deleted = await db.execute(
         delete(QueryRecord).where(of_set, QueryRecord.position == -1).returning(QueryRecord.id)
     )
-    removed = len(gone.all())
     await db.execute(delete(JudgmentRecord).where(JudgmentRecord.query_id.in_(_ids(query_set))))
-    unknown = 0
-    async for judgments in reading.batches(stream.judgments):
-        known = [judgment for judgment in judgments if judgment.query in ids]
-        unknown += len(judgments) - len(known)
-        await _insert_judgments(db, ids, known)
+    unknown = await _save_judgments(db, ids, reading.batches(stream.judgments))
     return SavedQuerySet(
         query_set=query_set,
         queries=len(ids),
         judgments=await _count(db, JudgmentRecord.query_id.in_(_ids(query_set))),
-        removed_queries=removed,
+        removed_queries=len(deleted.all()),
         unknown_queries=unknown,
         problem_count=reading.problem_count,
         problems=tuple(reading.problems),
@@ -301,7 +280,7 @@ class _Reading:
                     self.problems.append(incoming)
                 else:
                     good.append(incoming)
-            del self.problems[MOST_PROBLEMS:]
+            del self.problems[MAX_PROBLEMS:]
             if good:
                 yield good
 
@@ -335,6 +314,57 @@ async def _make_or_find(
     )
     assert record is not None
     return _query_set(record)
+
+
+async def _judged_queries(stream: QueryStream) -> set[str]:
+    """The external ids of the queries that have a judgment. Problems are left to the second
+    reading, in which the same come again."""
+    judged: set[str] = set()
+    async for judgments in _Reading().batches(stream.judgments):
+        judged.update(judgment.query for judgment in judgments)
+    return judged
+
+
+async def _save_queries(
+    db: AsyncSession,
+    query_set: QuerySet,
+    batches: AsyncGenerator[list[IncomingQuery]],
+    judged: set[str] | None,
+) -> dict[str, uuid.UUID]:
+    """External id → id. judged: only these; None for all."""
+    ids: dict[str, uuid.UUID] = {}
+    position = 0
+    async for queries in batches:
+        rows = {
+            query.external_id: {
+                "query_set_id": query_set.id,
+                "external_id": query.external_id,
+                "position": position + offset,
+                "text": query.text,
+                "embedding": query.embedding,
+                "truth": None if query.truth is None else list(query.truth),
+            }
+            for offset, query in enumerate(queries)
+            if judged is None or query.external_id in judged
+        }
+        position += len(queries)
+        if rows:
+            ids |= await _upsert_queries(db, list(rows.values()))
+    return ids
+
+
+async def _save_judgments(
+    db: AsyncSession,
+    ids: Mapping[str, uuid.UUID],
+    batches: AsyncGenerator[list[IncomingJudgment]],
+) -> int:
+    """The number of judgments that were left out, since no query has their id."""
+    unknown = 0
+    async for judgments in batches:
+        known = [judgment for judgment in judgments if judgment.query in ids]
+        unknown += len(judgments) - len(known)
+        await _insert_judgments(db, ids, known)
+    return unknown
 
 
 async def _upsert_queries(db: AsyncSession, rows: list[dict[str, Any]]) -> dict[str, uuid.UUID]:
