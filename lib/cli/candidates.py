@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import InvalidInput
 from lib.formats import format_bytes
@@ -56,7 +56,7 @@ _WORKERS = click.option("--parallel-workers", type=int, help="Processes that hel
 
 
 @candidates.command("estimate")
-@click.option("--collection", "name", required=True)
+@collection_option
 @_INDEXES
 @_STORAGE
 @_MEMORY
@@ -114,7 +114,7 @@ def estimate_(
 
 
 @candidates.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @_INDEXES
 @_STORAGE
 @_MEMORY
@@ -164,7 +164,7 @@ def build(
 
 
 @candidates.command("list")
-@click.option("--collection", "name", required=True)
+@collection_option
 @json_option
 def list_(name: str, as_json: bool) -> None:
     """Show a collection's candidates, and what they take on disk."""
@@ -197,7 +197,7 @@ def list_(name: str, as_json: bool) -> None:
 @candidates.command()
 @click.argument("candidate", required=False)
 @click.option("--all", "every", is_flag=True, help="All of the collection's.")
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def drop(candidate: str | None, every: bool, name: str, yes: bool, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_searchable, follow, open_session
 from lib.formats import format_bytes
 from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table
@@ -28,7 +28,7 @@ def index() -> None:
 
 
 @index.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option(
     "--kind",
     required=True,
@@ -103,7 +103,7 @@ def create(
 
 
 @index.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def drop(name: str, yes: bool, as_json: bool) -> None:
@@ -120,7 +120,7 @@ def drop(name: str, yes: bool, as_json: bool) -> None:
 
 
 @index.command("list")
-@click.option("--collection", "name", required=True)
+@collection_option
 @json_option
 def list_(name: str, as_json: bool) -> None:
     """Show the vector indexes of a collection."""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists, InvalidInput, NotFound
 from lib.formats import format_bytes, format_duration, format_ms, format_percent
@@ -67,7 +67,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 
 
 @lab.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option(
     "--index",
     "indexes",
@@ -85,7 +85,13 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--k", type=int, help=f"Neighbours wanted; by default {K.default}.")
 @click.option("--category", help="Only rows of this category, as the application asks.")
 @click.option("--filter", "filters", multiple=True, help="As for search: FIELD=VALUE and the like.")
-@click.option("--target-recall", type=float, default=0.95, show_default=True)
+@click.option(
+    "--target-recall",
+    type=float,
+    default=0.95,
+    show_default=True,
+    help="The share of the true neighbours to find, 0 to 1.",
+)
 @click.option("--target-p95-ms", type=float, help="A latency to keep, in milliseconds.")
 @click.option(
     "--priority",
@@ -100,9 +106,16 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
     type=click.Choice([each.value for each in Protocol]),
     default=Protocol.VECSCOPE.value,
     show_default=True,
+    help="How recall and latency are counted: to decide, or as a published benchmark does.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling.")
-@click.option("--rounds", type=int, default=ROUNDS.default, show_default=True)
+@click.option(
+    "--rounds",
+    type=int,
+    default=ROUNDS.default,
+    show_default=True,
+    help="How often each setting is measured.",
+)
 @click.option("--clients", type=_Numbers(), help=f"At once, 1–{CLIENTS.high}; such as 1,4.")
 @click.option("--probes", type=_Numbers(), help="Only these, of IVFFlat; such as 1,5,10.")
 @click.option("--ef-search", type=_Numbers(), help="Only these, of HNSW; such as 40,100.")
@@ -283,7 +296,7 @@ def _fail_under(experiment: Experiment, level: float) -> int:
 
 
 @lab.command("list")
-@click.option("--collection", "name", required=True)
+@collection_option
 @json_option
 def list_(name: str, as_json: bool) -> None:
     """Show a collection's experiments, the newest first."""
@@ -327,7 +340,7 @@ def list_(name: str, as_json: bool) -> None:
 
 @lab.command()
 @click.argument("experiment", required=False)
-@click.option("--collection", "name", required=True)
+@collection_option
 @json_option
 def show(experiment: str | None, name: str, as_json: bool) -> None:
     """Show an experiment, by its name or id; without one the newest."""
@@ -341,7 +354,7 @@ def show(experiment: str | None, name: str, as_json: bool) -> None:
 @lab.command()
 @click.argument("before")
 @click.argument("after")
-@click.option("--collection", "name", required=True)
+@collection_option
 @json_option
 def compare(before: str, after: str, name: str, as_json: bool) -> None:
     """Show what changed between two experiments: environment, data, recall and latency."""
@@ -392,7 +405,7 @@ def compare(before: str, after: str, name: str, as_json: bool) -> None:
 
 @lab.command()
 @click.argument("experiment", required=False)
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -477,7 +490,7 @@ def _taken(collection: Collection, experiment: Experiment, form: str) -> str:
 
 @lab.command()
 @click.argument("experiment")
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def drop(experiment: str, name: str, yes: bool, as_json: bool) -> None:

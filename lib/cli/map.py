@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json, print_table
+from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists, InvalidInput, NotFound
 from lib.formats import format_bytes, format_duration, format_percent
@@ -40,7 +40,6 @@ from lib.services import Services
 from lib.store.browse import get_document
 from lib.store.collections import Collection
 
-collection_option = click.option("--collection", "name", required=True)
 projection_argument = click.argument("projection", required=False, metavar="[MAP]")
 
 
@@ -63,7 +62,13 @@ def map_() -> None:
     show_default=True,
     help="PCA is ready in seconds, and shows less.",
 )
-@click.option("--dimensions", type=click.IntRange(2, 3), default=2, show_default=True)
+@click.option(
+    "--dimensions",
+    type=click.IntRange(2, 3),
+    default=2,
+    show_default=True,
+    help="3 preserves a little more, and is harder to read.",
+)
 @click.option(
     "--n-neighbors",
     type=click.IntRange(NEIGHBOURS.low, NEIGHBOURS.high),
@@ -82,7 +87,12 @@ def map_() -> None:
     show_default=True,
     help="A larger collection is sampled, each category in proportion.",
 )
-@click.option("--seed", type=click.IntRange(SEED.low, SEED.high), default=SEED.default)
+@click.option(
+    "--seed",
+    type=click.IntRange(SEED.low, SEED.high),
+    default=SEED.default,
+    help="Another one gives another layout of the same neighbours.",
+)
 @click.option("--name", "map_name", help="By default what the settings say.")
 @json_option
 def build(name: str, method: str, map_name: str | None, as_json: bool, **options: Any) -> None:
@@ -191,7 +201,13 @@ def export(projection: str | None, name: str, out: Path, overwrite: bool, as_jso
 @projection_argument
 @collection_option
 @click.option("--document", required=True, metavar="ID", help="As documents list shows it.")
-@click.option("--part", type=int, default=0, show_default=True)
+@click.option(
+    "--part",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Which part of a long document, from 0.",
+)
 @json_option
 def neighbours(projection: str | None, name: str, document: str, part: int, as_json: bool) -> None:
     """Show a document's true nearest neighbours, and where the map has them."""

@@ -17,7 +17,7 @@ import pytest
 from command_line import CommandLine, Screen, clean_environment
 from sqlalchemy import URL
 
-from lib.cli.app import COMMANDS
+from lib.cli.app import COMMANDS, root
 from lib.settings import PROJECT_ROOT
 from lib.store.url import connect_arguments
 
@@ -253,6 +253,23 @@ def test_results_and_errors_come_out_of_their_own_ends(migrated_url: URL, folder
         "Error: There is no collection called “Nowhere”.",
         "Hint: There is: Mine.",
     ]
+
+
+def test_every_command_and_option_has_help() -> None:
+    def without_help(command: click.Command, path: str) -> Iterator[str]:
+        if not command.help:
+            yield path
+        for param in command.params:
+            if isinstance(param, click.Option) and not param.help:
+                yield f"{path} {param.opts[0]}"
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert found is not None
+                yield from without_help(found, f"{path} {name}")
+
+    assert list(without_help(root, "python -m lib")) == []
 
 
 def test_help_is_there_for_all_and_comes_without_the_slow_imports() -> None:
