@@ -19,11 +19,13 @@ run: ## install what is missing, then serve on http://localhost:8501
 test: dev ## unit, integration and page tests
 	@$(PYTEST) -n 2
 
-check: dev ## ruff, format, mypy and the tests: what CI runs
+check: dev ## ruff, format, import contracts, mypy and the tests: what CI runs
 	@echo "== ruff check"
 	@$(BIN)/ruff check .
 	@echo "== ruff format --check"
 	@$(BIN)/ruff format --check .
+	@echo "== lint-imports"
+	@$(BIN)/lint-imports --no-logo
 	@echo "== mypy"
 	@$(BIN)/python -m mypy
 	@echo "== pytest"

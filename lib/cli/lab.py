@@ -9,18 +9,19 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
+from lib.cli.lab_tables import diff_json, print_experiment
 from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
 from lib.errors import AlreadyExists, InvalidInput, NotFound
-from lib.formats import format_bytes, format_duration, format_ms, format_percent
+from lib.formats import format_ms, format_percent
 from lib.ingest.file_source import FileSource
-from lib.lab.artifacts import takeaway
+from lib.lab.artifacts import index_artifacts
 from lib.lab.candidates import default_candidates
-from lib.lab.diff import Compared, compare_experiments
+from lib.lab.diff import compare_experiments
 from lib.lab.experiment import Experiment
-from lib.lab.measurement import CLIENTS, FIGURES, ROUNDS, Protocol
+from lib.lab.measurement import CLIENTS, ROUNDS, Protocol
 from lib.lab.queries import QUERY_COUNT, QueryBatch, file_batch
-from lib.lab.recommend import recommend, scoreboard
+from lib.lab.recommend import recommend
 from lib.lab.report import experiment_csv, experiment_json
 from lib.lab.report_page import experiment_page
 from lib.lab.repository import delete_experiment, get_experiment, list_experiments
@@ -197,7 +198,7 @@ def run(
     if as_json:
         print_json(experiment_json(experiment, collection.name))
     else:
-        _show(experiment)
+        print_experiment(experiment)
     return 0 if fail_under is None else _fail_under(experiment, fail_under)
 
 
@@ -348,7 +349,7 @@ def show(experiment: str | None, name: str, as_json: bool) -> None:
     if as_json:
         print_json(experiment_json(found, collection.name))
     else:
-        _show(found)
+        print_experiment(found)
 
 
 @lab.command()
@@ -365,7 +366,7 @@ def compare(before: str, after: str, name: str, as_json: bool) -> None:
         )
     compared = compare_experiments(one, other)
     if as_json:
-        print_json(_compared_json(compared))
+        print_json(diff_json(compared))
         return
     for title, differences in (
         ("environment", compared.environment),
@@ -477,7 +478,7 @@ def _taken(collection: Collection, experiment: Experiment, form: str) -> str:
             f"“{experiment.name}” recommends nothing: it had no target, or did not get as far.",
             hint="Run it with a target.",
         )
-    taken = takeaway(collection, experiment, advice)
+    taken = index_artifacts(collection, experiment, advice)
     for each in taken.notes:
         note(each)
     return {
@@ -511,98 +512,3 @@ def _find(name: str, experiment: str | None) -> tuple[Collection, Experiment]:
     with open_session() as services:
         collection = find_collection(services, name)
         return collection, services.database.query(get_experiment, collection, experiment)
-
-
-# --- what is printed ----------------------------------------------------------------------------
-
-
-def _show(experiment: Experiment) -> None:
-    state = "" if experiment.state.value == "done" else f" ({experiment.state.value})"
-    click.echo(click.style(one_line(experiment.name) + state, bold=True))
-    if experiment.error:
-        click.echo(f"{one_line(experiment.error)} {one_line(experiment.hint)}".strip())
-    advice = recommend(experiment)
-    if advice is not None:
-        click.echo()
-        click.echo(click.style(one_line(advice.headline), bold=True))
-        for sentence in advice.evidence:
-            click.echo(f"  {one_line(sentence)}")
-    if experiment.measurements:
-        click.echo()
-        _print_scoreboard(experiment)
-        click.echo()
-        _print_measurements(experiment)
-    if experiment.stale:
-        note("The collection was written to since: the figures are of its state before.")
-
-
-def _print_scoreboard(experiment: Experiment) -> None:
-    rows = []
-    for row in scoreboard(experiment):
-        found, facts = row.measurement, row.facts
-        rows.append(
-            (
-                row.candidate,
-                format_percent(row.level),
-                "not reached" if found is None else found.setting.label,
-                found and format_ms(found.latency.p50_ms),
-                found and format_ms(found.latency.p95_ms),
-                found and round(found.qps.get(1, 0)),
-                facts and format_bytes(facts.index_bytes),
-                facts and format_duration(facts.build_seconds),
-                found and ("yes" if found.certified else "no"),
-                "best" if row.wins else "",
-            )
-        )
-    header = ("candidate", "recall", "setting", "p50", "p95", "queries/s", "size", "build")
-    print_table((*header, "certified", ""), rows)
-
-
-def _print_measurements(experiment: Experiment) -> None:
-    figures = [figure for figure in FIGURES if figure.narrow]
-    print_table(
-        ("candidate", "setting", *(figure.heading.lower() for figure in figures), "certified"),
-        [
-            (
-                measurement.candidate,
-                measurement.setting.label,
-                *(figure.text(measurement) for figure in figures),
-                "yes" if measurement.certified else f"no: {measurement.reason}",
-            )
-            for measurement in experiment.ordered
-        ],
-    )
-
-
-def _compared_json(compared: Compared) -> dict[str, Any]:
-    return {
-        "before": compared.before.name,
-        "after": compared.after.name,
-        "comparable": compared.comparable,
-        **{
-            part: [
-                {"name": each.name, "before": each.before, "after": each.after}
-                for each in differences
-            ]
-            for part, differences in (
-                ("environment", compared.environment),
-                ("data", compared.data),
-                ("asked", compared.asked),
-            )
-        },
-        "measurements": [
-            {
-                "candidate": each.candidate,
-                "spec": each.text or None,
-                "setting": each.setting.label,
-                "recall_change": each.recall_change,
-                "recall_apart": each.recall_apart,
-                "p50_ratio": each.p50_ratio,
-                "p95_ratio": each.p95_ratio,
-            }
-            for each in compared.measurements
-        ],
-        "only_before": list(compared.only_before),
-        "only_after": list(compared.only_after),
-        "recommendation": {"before": compared.advice.before, "after": compared.advice.after},
-    }

@@ -25,7 +25,7 @@ from lib.vectors.tuning import OVERSAMPLING, set_local_text
 
 
 @dataclass(frozen=True)
-class Takeaway:
+class IndexArtifacts:
     """The recommended index as text to copy."""
 
     words: str
@@ -44,14 +44,16 @@ class Takeaway:
     """What one has to know."""
 
 
-def takeaway(collection: Collection, experiment: Experiment, advice: Recommendation) -> Takeaway:
+def index_artifacts(
+    collection: Collection, experiment: Experiment, advice: Recommendation
+) -> IndexArtifacts:
     """Of the winner. Raises InvalidInput where there is none."""
     if advice.winner is None or advice.measurement is None:
         raise InvalidInput(advice.headline, hint="Widen the candidates, or lower the target.")
     spec = parse_candidate(advice.winner.text, 0, collection.storage)
     table = indexed_table(collection.table, spec)
     settings = query_settings(advice.measurement.setting)
-    return Takeaway(
+    return IndexArtifacts(
         words=advice.words,
         sql=f"{create_statement(table, spec.index, concurrently=True)};\n",
         sqlalchemy=sqlalchemy_text(table, spec),

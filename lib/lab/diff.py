@@ -70,19 +70,29 @@ class MeasuredTwice:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """before, after: the two. environment, data, asked: what differs. measurements: of what was
-    measured in both, in the order of ``before``. only_before, only_after: candidates' texts.
-    built: build seconds and sizes that differ. advice: the headlines, "–" where there is none."""
+    """What differs between two experiments."""
 
     before: Experiment
+
     after: Experiment
+
     environment: tuple[Difference, ...]
+    """What differs in it; so with ``data`` and ``asked``."""
+
     data: tuple[Difference, ...]
+
     asked: tuple[Difference, ...]
+
     measurements: tuple[MeasuredTwice, ...]
+    """Of what was measured in both, in the order of ``before``."""
+
     only_before: tuple[str, ...]
+    """Candidates' texts; so is ``only_after``."""
+
     only_after: tuple[str, ...]
+
     advice: Difference
+    """The headlines of the recommendations, "–" where there is none."""
 
     @property
     def comparable(self) -> bool:

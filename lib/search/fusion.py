@@ -136,7 +136,7 @@ def leader_intervals(pool: Sequence[Hit], fusion: Fusion) -> list[LeaderInterval
     start = 0.0
     leader = _order(pool, text, 0.0)[0]
     while start < 1.0:
-        end, challenger = _overtaken(vector, text, leader, start)
+        end, challenger = _next_leader(vector, text, leader, start)
         if end > start or not found:
             found.append(LeaderInterval(pool[leader], start, min(end, 1.0)))
         if challenger is None:
@@ -145,7 +145,9 @@ def leader_intervals(pool: Sequence[Hit], fusion: Fusion) -> list[LeaderInterval
     return found
 
 
-def _overtaken(vector: Values, text: Values, leader: int, start: float) -> tuple[float, int | None]:
+def _next_leader(
+    vector: Values, text: Values, leader: int, start: float
+) -> tuple[float, int | None]:
     """The first weight above ``start`` at which another line rises above the leader's."""
     steeper = (vector - text) - (vector[leader] - text[leader])
     behind = text[leader] - text

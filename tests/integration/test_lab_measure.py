@@ -6,6 +6,8 @@ import asyncio
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -578,12 +580,8 @@ def test_the_process_ends_with_its_parent(lab: Lab) -> None:
         "import subprocess, sys, time\n"
         "p = subprocess.Popen([sys.executable, '-m', 'lib.lab.worker'], stdin=subprocess.PIPE,"
         " stdout=subprocess.PIPE)\n"
-        "print(p.pid, flush=True)\n"
-        "time.sleep(600)\n"
+        "print(p.pid, flush=True); time.sleep(600)\n"
     )
-    import subprocess
-    import sys
-
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())

@@ -16,7 +16,7 @@ from candidates_fixture import DIMENSIONS, Library, clustered
 
 from lib.errors import InvalidInput
 from lib.lab.apply import certify_on, check_applicable, start_applying
-from lib.lab.artifacts import indexed_table, takeaway
+from lib.lab.artifacts import index_artifacts, indexed_table
 from lib.lab.experiment import CandidateFacts, Experiment
 from lib.lab.measurement import SearchParameter
 from lib.lab.queries import sample_queries
@@ -139,7 +139,7 @@ def test_the_migration_is_applied_and_its_index_is_used(
 ) -> None:
     library = Library(database, VECTORS, distance=distance)
     experiment, advice = recommended(text, value)
-    taken = takeaway(library.collection, experiment, advice)
+    taken = index_artifacts(library.collection, experiment, advice)
     assert "autocommit_block" in taken.migration
     assert taken.words == advice.words
     migrate(database, tmp_path / "alembic", taken.migration, command.upgrade, "head")
@@ -188,7 +188,7 @@ def test_the_query_holds_the_filter_and_the_scan(database: Database) -> None:
     experiment, advice = recommended(
         f"{GRAPH}@vector", 64, filters=(Filter.parse("category=it's"),)
     )
-    taken = takeaway(library.collection, experiment, advice)
+    taken = index_artifacts(library.collection, experiment, advice)
     assert "SET LOCAL hnsw.ef_search = '64';" in taken.query
     assert "ivfflat" not in taken.query
     assert "'it''s'" in taken.query
@@ -203,7 +203,7 @@ def test_without_a_winner_there_is_nothing_to_take(database: Database) -> None:
     advice = recommend(experiment)
     assert advice is not None
     with pytest.raises(InvalidInput, match="None of the candidates"):
-        takeaway(library.collection, experiment, advice)
+        index_artifacts(library.collection, experiment, advice)
     with pytest.raises(InvalidInput, match="None of the candidates"):
         check_applicable(library.collection, advice)
 

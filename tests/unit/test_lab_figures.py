@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from lab_tables import GRAPH, TABLE, experiment
 
-from lib.cli.lab import _print_measurements
+from lib.cli.lab_tables import _print_measurements
 from lib.lab.experiment import Experiment
 from lib.lab.measurement import FIGURES, Figure, FigureUnit, Measurement, RateFigure
 from lib.lab.report import experiment_csv, experiment_json

@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can hold: layers, pages, imports, pins, .gitignore.
+"""The rules of the house that a machine can hold: layers, pages, lengths, words, pins, .gitignore.
 
 Each checker is a function over source text that returns what is wrong; each is first shown a
 piece of source that breaks the rule.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -17,62 +18,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# --- which module may import which -------------------------------------------------------------
+# --- imports -----------------------------------------------------------------------------------
 
-# From the ground up. A module may import its own package and every layer below it; packages of
-# one layer do not know each other.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("lib.errors",),
-    (
-        "lib.settings",
-        "lib.log",
-        "lib.formats",
-        "lib.limits",
-        "lib.process",
-        "lib.progress",
-        "lib.serial",
-        "lib.actors",
-    ),
-    ("lib.vectors",),
-    ("lib.colors",),
-    ("lib.store",),
-    ("lib.embedding",),
-    ("lib.ingest", "lib.search"),
-    ("lib.lab", "lib.evaluation", "lib.projection"),
-    ("lib.services",),
-    ("lib.ui", "lib.cli"),
-    ("pages", "app", "migrations", "lib.__main__"),
-)
-# `lib.ui` knows values, not services: from the packages above `lib.vectors` it takes classes and
-# constants (told by their spelling), but no Database and no …Service.
-FREE_FOR_UI = (
-    "lib.errors",
-    "lib.settings",
-    "lib.log",
-    "lib.formats",
-    "lib.limits",
-    "lib.vectors",
-    "lib.colors",
-)
-# What `lib.ui.shared.page` opens for all pages.
-UI_EXCEPTIONS = {"lib.ui.shared.page": ("lib.services", "lib.store.database")}
-
-STREAMLIT_IN = ("lib.ui", "pages", "app")
 # About 8 s each for the worst: only inside the function that uses them.
 SLOW = ("litellm", "umap", "wordllama", "tiktoken", "sklearn", "numba")
-
-
-def is_under(module: str, package: str) -> bool:
-    return module == package or module.startswith(f"{package}.")
-
-
-def owner(module: str) -> tuple[int, str] | None:
-    """The layer's number and the package that a module belongs to."""
-    for number, layer in enumerate(LAYERS):
-        for package in layer:
-            if is_under(module, package):
-                return number, package
-    return None
 
 
 def imports_of(tree: ast.AST, module: str, *, is_package: bool = False) -> Iterator[str]:
@@ -87,38 +36,6 @@ def imports_of(tree: ast.AST, module: str, *, is_package: bool = False) -> Itera
                 up = up[: len(up) - node.level + is_package]
                 base = ".".join([*up, *([base] if base else [])])
             yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def layer_problems(source: str, module: str, *, is_package: bool = False) -> list[str]:
-    if module == "lib":
-        return []
-    home = owner(module)
-    if home is None:
-        return [f"{module} has no layer: name it in LAYERS"]
-    number, package = home
-    problems = []
-    for name in imports_of(ast.parse(source), module, is_package=is_package):
-        if is_under(name, "streamlit") and package not in STREAMLIT_IN:
-            problems.append(f"{module} imports {name}: only {', '.join(STREAMLIT_IN)} may")
-        target = owner(name)
-        if target is None or target[1] == package:
-            continue
-        if target[0] >= number:
-            problems.append(f"{module} imports {name}: not below it")
-        elif package == "lib.ui" and not _is_value_for_ui(module, name, target[1]):
-            problems.append(f"{module} imports {name}: lib.ui knows values, not services")
-    return problems
-
-
-def _is_value_for_ui(module: str, name: str, package: str) -> bool:
-    if re.fullmatch(r"lib\.ui\.\w+\.model", module):
-        return True
-    if package in FREE_FOR_UI:
-        return True
-    if any(is_under(name, allowed) for allowed in UI_EXCEPTIONS.get(module, ())):
-        return True
-    last = name.rpartition(".")[2]
-    return last[0].isupper() and last != "Database" and not last.endswith(("Service", "Services"))
 
 
 def slow_import_problems(source: str) -> list[str]:
@@ -203,6 +120,83 @@ def session_state_problems(source: str) -> list[str]:
     ]
     imported = [name for name in imports_of(tree, "") if name.endswith(".session_state")]
     return found + imported
+
+
+# --- lengths, docstrings, words ----------------------------------------------------------------
+
+MAX_LINES = 600
+
+
+def length_problems(source: str) -> list[str]:
+    lines = len(source.splitlines())
+    return [f"{lines} lines, {MAX_LINES} is the most"] if lines > MAX_LINES else []
+
+
+def docstring_problems(source: str) -> list[str]:
+    """Classes whose docstring begins with a field: it says what the class is, and a field is
+    documented beside the field."""
+    problems = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = {
+            target.id
+            for part in node.body
+            if isinstance(part, ast.AnnAssign) and isinstance(target := part.target, ast.Name)
+        }
+        first = re.match(r"(\w+)(,|:| and )", ast.get_docstring(node) or "")
+        if first and first[1] in fields:
+            problems.append(f"line {node.lineno}: the docstring begins with the field {first[1]}")
+    return problems
+
+
+def cache_problems(source: str) -> list[str]:
+    """Calls of the session cache."""
+    return [
+        f"line {node.lineno}: {name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and (name := ast.unparse(node.func).rpartition(".")[2]) in {"cached", "cached_by_name"}
+    ]
+
+
+# What things were called before they were called as their field calls them: parts of identifiers
+# (`LabDesk` and `open_desk` have the part `desk`), and whole identifiers.
+OLD_WORDS = {
+    "crowds",
+    "desk",
+    "doors",
+    "likeness",
+    "loners",
+    "overtaken",
+    "reigns",
+    "strangers",
+    "takeaway",
+    "twins",
+}
+OLD_NAMES = {"Asking", "Leaving", "Through", "Viewing", "_Way"}
+
+
+def word_problems(source: str) -> list[str]:
+    """Identifiers of OLD_NAMES, and those with one of OLD_WORDS in them."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
+                names.add(name)
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+            ):
+                names.add(name)
+            case ast.alias(name=name, asname=other):
+                names.update(part for part in (name.rpartition(".")[2], other) if part)
+    return sorted(name for name in names if name in OLD_NAMES or OLD_WORDS & set(_parts(name)))
+
+
+def _parts(name: str) -> list[str]:
+    return [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
 
 
 # --- pins --------------------------------------------------------------------------------------
@@ -326,51 +320,78 @@ def read(name: str) -> str:
 # --- the checkers can fail ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("lib.vectors.table", "from lib.store.database import Database"),
-        ("lib.vectors.table", "import streamlit as st"),
-        ("lib.store.jobs", "from streamlit import cache_resource"),
-        ("lib.errors", "from lib import settings"),
-        ("lib.store.jobs", "def f():\n    from lib.embedding import service"),
-        ("lib.search.service", "from lib.ingest import parts"),
-        ("lib.search.service", "from ..ingest import parts"),
-        ("lib.lab.truth", "from lib.ui.charts import bars"),
-        ("lib.cli.search", "import streamlit"),
-        ("lib.cli.search", "from lib.ui.text import count"),
-        ("lib.ui.shared.charts", "from lib.search.service import SearchService"),
-        ("lib.ui.shared.charts", "from lib.search import service"),
-        ("lib.ui.shared.charts", "from lib.store.database import Database"),
-        ("lib.ui.shared.page", "from lib.search.service import SearchService"),
-        ("lib.ui.shared.charts", "import lib.lab.measure"),
-        ("lib.extras", "import os"),
-    ],
-)
-def test_an_import_against_the_layers_is_found(module: str, source: str) -> None:
-    assert len(layer_problems(source, module)) == 1
+def linted(folder: Path) -> subprocess.CompletedProcess[str]:
+    """import-linter's contracts (pyproject.toml) on the packages in a folder."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-logo"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("lib.settings", "from lib.errors import InvalidInput"),
-        ("lib.search.service", "from lib.vectors.search import hybrid_search"),
-        ("lib.search.service", "from . import fusion"),
-        ("lib.ui.search.results", "from lib.search.service import SearchResult, K_LIMITS"),
-        ("lib.ui.shared.page", "from lib.services import Services, open_services"),
-        ("pages.search", "from lib.search.service import SearchService\nimport streamlit"),
-    ],
-)
-def test_an_import_along_the_layers_is_left_alone(module: str, source: str) -> None:
-    assert layer_problems(source, module) == []
-
-
-def test_a_relative_import_in_a_package_is_resolved() -> None:
-    source = "from .service import SearchService\nfrom ..lab import truth"
-    assert layer_problems(source, "lib.search", is_package=True) == [
-        "lib.search imports lib.lab.truth: not below it"
+def broken_contracts(folder: Path) -> list[str]:
+    done = linted(folder)
+    broken = [
+        line.partition(" BROKEN")[0] for line in done.stdout.splitlines() if " BROKEN" in line
     ]
+    assert bool(broken) == bool(done.returncode), done.stdout + done.stderr
+    return broken
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the packages that the contracts are about."""
+    folder = tmp_path_factory.mktemp("packages")
+    for name in ("lib", "pages", "migrations"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "contract"),
+    [
+        ("lib/vectors/table.py", "import lib.store.database", "from the layers below its own"),
+        (
+            "lib/lab/recall.py",
+            "def f():\n    import lib.evaluation",
+            "from the layers below its own",
+        ),
+        ("lib/vectors/sql.py", "from lib.vectors import search", "without circles"),
+        ("lib/cli/output.py", "import pages.search", "Nothing in lib imports a page"),
+        ("lib/cli/output.py", "from streamlit import cache_data", "import Streamlit"),
+        ("pages/search.py", "from lib.services import Services", "import the services"),
+        ("lib/ui/search/model.py", "from sqlalchemy import select", "talk to the database"),
+    ],
+)
+def test_an_import_against_a_contract_is_found(
+    packages: Path, module: str, source: str, contract: str
+) -> None:
+    path = packages / module
+    before = path.read_text(encoding="utf-8")
+    path.write_text(f"{before}\n{source}\n", encoding="utf-8")
+    try:
+        broken = broken_contracts(packages)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert any(contract in name for name in broken), broken
+
+
+def test_a_module_without_a_layer_is_found(packages: Path) -> None:
+    path = packages / "lib" / "extras.py"
+    path.write_text("import os\n", encoding="utf-8")
+    try:
+        done = linted(packages)
+    finally:
+        path.unlink()
+    assert done.returncode == 1
+    assert "extras" in done.stdout
+
+
+def test_the_contracts_hold(packages: Path) -> None:
+    assert broken_contracts(packages) == []
 
 
 @pytest.mark.parametrize(
@@ -437,6 +458,32 @@ def test_session_state_is_found(source: str) -> None:
     assert len(session_state_problems(source)) == 1
 
 
+def test_a_long_module_is_found() -> None:
+    assert length_problems("x = 1\n" * MAX_LINES) == []
+    assert length_problems("x = 1\n" * (MAX_LINES + 1)) == ["601 lines, 600 is the most"]
+
+
+@pytest.mark.parametrize("docstring", ["size: in bytes.", "size, rows: of it.", "size and rows."])
+def test_a_docstring_that_begins_with_a_field_is_found(docstring: str) -> None:
+    source = f'class A:\n    """{docstring}"""\n    size: int\n    rows: int\n'
+    assert docstring_problems(source) == ["line 1: the docstring begins with the field size"]
+
+
+def test_a_docstring_that_says_what_the_class_is_is_left_alone() -> None:
+    source = 'class A:\n    """A size on disk: in bytes."""\n    size: int\n    """In bytes."""\n'
+    assert docstring_problems(source) == []
+
+
+@pytest.mark.parametrize("source", ["cached(key, f)", "session_cache.cached_by_name('a', 1, f)"])
+def test_a_use_of_the_cache_is_found(source: str) -> None:
+    assert len(cache_problems(source)) == 1
+
+
+def test_a_word_of_the_old_language_is_found() -> None:
+    source = "class LabDesk:\n    def twins_of(self, strangers): self.x.crowds = Asking(desktop)\n"
+    assert word_problems(source) == ["Asking", "LabDesk", "crowds", "strangers", "twins_of"]
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -467,18 +514,6 @@ def test_an_ignored_source_file_is_found(tmp_path: Path) -> None:
 # --- our own tree keeps the rules --------------------------------------------------------------
 
 
-def test_imports_go_one_way() -> None:
-    assert [
-        problem
-        for path in product_files()
-        for problem in layer_problems(
-            path.read_text(encoding="utf-8"),
-            module_name(path),
-            is_package=path.name == "__init__.py",
-        )
-    ] == []
-
-
 def test_slow_modules_are_imported_where_they_are_used() -> None:
     assert problems_in(product_files(), slow_import_problems) == []
 
@@ -494,6 +529,25 @@ def test_no_page_is_styled_by_hand() -> None:
 def test_session_state_stays_in_ui() -> None:
     outside = set(product_files()) - set(files("lib/ui/**/*.py"))
     assert problems_in(sorted(outside), session_state_problems) == []
+
+
+def test_the_cache_is_the_models() -> None:
+    models = set(files("lib/ui/*/model.py"))
+    others = set(product_files()) - models - set(files("lib/ui/shared/session_cache.py"))
+    assert problems_in(sorted(others), cache_problems) == []
+
+
+def test_no_module_is_long() -> None:
+    paths = files("app.py", "lib/**/*.py", "pages/*.py", "tests/**/*.py", "bench/*.py")
+    assert problems_in(paths, length_problems) == []
+
+
+def test_docstrings_say_what_a_class_is() -> None:
+    assert problems_in(product_files(), docstring_problems) == []
+
+
+def test_names_are_the_words_of_the_field() -> None:
+    assert problems_in(product_files(), word_problems) == []
 
 
 @pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
@@ -518,6 +572,18 @@ def test_dev_requirements_hold_what_tests_use_and_no_more() -> None:
     ours = {path.stem for path in paths} | {"tests", "bench"}
     assert unused_pins(dev, imported) == []
     assert unpinned_imports(imported - ours, [*runtime, *dev]) == []
+
+
+def test_docs_name_files_that_are_there() -> None:
+    named = {
+        (page.name, name)
+        for page in [ROOT / "README.md", *files("docs/*.md", "docs/decisions/*.md")]
+        for name in re.findall(
+            r"\b(?:lib|pages|tests|bench|tools|docs)/[\w/.-]+\.(?:py|js|md)\b",
+            page.read_text(encoding="utf-8"),
+        )
+    }
+    assert sorted(f"{page}: {name}" for page, name in named if not (ROOT / name).exists()) == []
 
 
 def test_git_ignores_no_source_file() -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from lib.errors import VecscopeError
 from lib.formats import format_ms, format_percent
-from lib.lab.artifacts import Takeaway
+from lib.lab.artifacts import IndexArtifacts
 from lib.lab.experiment import Experiment
 from lib.lab.measurement import Measurement
 from lib.lab.recommend import Recommendation
@@ -34,7 +34,7 @@ def show_export_and_apply(
             icon=":material/inbox:",
         )
         return
-    export = lab.takeaway(results.experiment, choice)
+    export = lab.index_artifacts(results.experiment, choice)
     st.markdown(f"**{escape(choice.headline)}**")
     for note in export.notes:
         st.caption(f":material/info: {escape(note)}")
@@ -88,7 +88,7 @@ def _chosen_by_hand(experiment: Experiment, picked: Measurement) -> Recommendati
 # --- export -------------------------------------------------------------------------------------
 
 
-def _show_texts(export: Takeaway) -> None:
+def _show_texts(export: IndexArtifacts) -> None:
     migration, sql, model, query, rationale = st.tabs(
         ["Alembic migration", "SQL", "SQLAlchemy", "Each query (SET LOCAL)", "Rationale"],
         key="lab_results:tabs",

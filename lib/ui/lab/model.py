@@ -17,7 +17,7 @@ from lib.errors import InvalidInput
 from lib.evaluation.query_sets import QuerySetSummary, list_query_sets
 from lib.ingest.file_source import FileSource
 from lib.lab.apply import check_applicable, start_applying
-from lib.lab.artifacts import Takeaway, takeaway
+from lib.lab.artifacts import IndexArtifacts, index_artifacts
 from lib.lab.candidates import default_candidates
 from lib.lab.diff import Compared, compare_experiments
 from lib.lab.estimates import look_at
@@ -323,8 +323,10 @@ class CollectionLab(PageModel):
         """The experiment's queries, in the order of its recalls; None where none are stored."""
         return self.database.query(load_queries, self.collection, experiment.id)
 
-    def takeaway(self, experiment: Experiment, recommendation: Recommendation) -> Takeaway:
-        return takeaway(self.collection, experiment, recommendation)
+    def index_artifacts(
+        self, experiment: Experiment, recommendation: Recommendation
+    ) -> IndexArtifacts:
+        return index_artifacts(self.collection, experiment, recommendation)
 
     def check_applicable(self, recommendation: Recommendation) -> None:
         """Raises InvalidInput or IndexRefused where the index cannot be built on the collection."""
