@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from lab_tables import GRAPH, TABLE, experiment
 
-from lib.cli.lab_tables import _print_measurements
+from lib.cli.lab_tables import print_measurements
 from lib.lab.experiment import Experiment
 from lib.lab.measurement import FIGURES, Figure, FigureUnit, Measurement, RateFigure
 from lib.lab.report import experiment_csv, experiment_json
@@ -55,7 +55,7 @@ def test_a_new_figure_is_a_column_of_the_report_page(with_new_figure: Experiment
 def test_a_new_figure_is_a_column_in_the_terminal(
     with_new_figure: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _print_measurements(with_new_figure)
+    print_measurements(with_new_figure)
     header, *lines = capsys.readouterr().out.splitlines()
     assert "queue" in header
     [at_40] = [line for line in lines if "ef_search 40" in line]
