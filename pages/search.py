@@ -85,7 +85,7 @@ def show_search(search: Search, example: ExampleInput | None) -> None:
         case View.PLAN:
             views.show_diagnosis(search.diagnosis(), search.result.settings)
         case View.SQL:
-            views.show_code(search.export())
+            views.show_code(search.export(), is_reranked=search.can_rerank)
 
 
 start_page(SEARCH, SearchModel, body)

@@ -223,8 +223,14 @@ def _hold(number: int) -> str:
 # --- the export ----------------------------------------------------------------------------
 
 
-def show_code(search: SearchExport) -> None:
-    """The search to run elsewhere."""
+def show_code(search: SearchExport, *, is_reranked: bool) -> None:
+    """The search to run elsewhere. is_reranked: whether the page ranks a pool that it fetched."""
+    if is_reranked:
+        st.caption(
+            "This page fetches both sides' candidates once and fuses them itself, so that the "
+            "weight moves without the server. The statement here fuses them in SQL, to the same "
+            "answer; the command line and the files under Export run just this one."
+        )
     as_sql, as_python, as_json, as_command = st.tabs(
         ["SQL", "Python (SQLAlchemy)", "Settings (JSON)", "Command line"], key="code"
     )
