@@ -238,23 +238,6 @@ async def open_benchmarks(
         yield BenchmarkSession(database, collection, opened, counts)
 
 
-@asynccontextmanager
-async def open_benchmark(
-    database: Database,
-    collection: Collection,
-    candidate: Candidate | None,
-    batch: QueryBatch,
-    truth: Truth,
-    k: int,
-    filters: Sequence[Filter] = (),
-    clients: Sequence[int] = (1,),
-) -> AsyncGenerator[IndexBenchmark]:
-    """One benchmark with clients of its own. Raises as :func:`open_benchmarks` and
-    :meth:`BenchmarkSession.add`."""
-    async with open_benchmarks(database, collection, clients) as session:
-        yield await session.add(candidate, batch, truth, k=k, filters=filters)
-
-
 @dataclass(eq=False)
 class IndexBenchmark:
     """A candidate, or the exact scan, with its queries. Made by :meth:`BenchmarkSession.add`.

@@ -16,7 +16,7 @@ from candidates_fixture import DIMENSIONS, Library, clustered
 
 from lib.errors import AlreadyExists, Busy, IndexRefused, InvalidInput, NotFound
 from lib.lab.experiment import Experiment, ExperimentState
-from lib.lab.measure import open_benchmark
+from lib.lab.measure import open_benchmarks
 from lib.lab.measurement import EXACT_NAME, Protocol, SearchParameter
 from lib.lab.queries import given_batch
 from lib.lab.recommend import recommend
@@ -161,9 +161,8 @@ def test_the_target_is_the_smallest_setting_that_reaches_it(database: Database) 
     async def lower_ends(facts: Any, setting: SearchParameter, below: int) -> list[float]:
         """Of the recall, at the setting and at the one below it, measured anew."""
         truth = await find_truth(database, library.collection, batch, 10)
-        async with open_benchmark(
-            database, library.collection, candidates[facts.id], batch, truth, 10
-        ) as bench:
+        async with open_benchmarks(database, library.collection) as benches:
+            bench = await benches.add(candidates[facts.id], batch, truth, k=10)
             figures = [
                 await bench.recall_only(SearchParameter(setting.method, value))
                 for value in (setting.value, below)
