@@ -20,7 +20,8 @@ from typing import Any
 
 from bench.search_overhead import DIMENSIONS, prepare
 from lib.lab.candidates import start_candidate_builds
-from lib.lab.estimates import estimate, look_at
+from lib.lab.collection_stats import collect_stats
+from lib.lab.estimates import estimate
 from lib.settings import Settings
 from lib.store.candidates import CandidateStorage, list_candidates, parse_candidate
 from lib.store.collections import Collection
@@ -55,7 +56,7 @@ def measure(database: Database, collection: Collection) -> dict[str, Any]:
         for index in INDEXES
         for storage in CandidateStorage
     ]
-    facts = replace(database.run(look_at(database, collection, specs)), built=())
+    stats = replace(database.run(collect_stats(database, collection, specs)), built=())
 
     async def build() -> Job:
         jobs = Jobs(database)
@@ -66,7 +67,7 @@ def measure(database: Database, collection: Collection) -> dict[str, Any]:
     assert ended.error is None, ended.error
     found = []
     for built in reversed(database.query(list_candidates, collection)):
-        expected = estimate(facts, built.made_as)
+        expected = estimate(stats, built.made_as)
         assert built.build_seconds
         assert built.index_bytes
         assert built.table_bytes
@@ -83,7 +84,7 @@ def measure(database: Database, collection: Collection) -> dict[str, Any]:
     ratios = [each["seconds_ratio"] for each in found]
     return {
         "benchmark": "lab_estimates",
-        "rows": facts.rows,
+        "rows": stats.rows,
         "dimensions": DIMENSIONS,
         "load": round(os.getloadavg()[0], 1),
         "ratio": statistics.median(ratios),

@@ -76,7 +76,7 @@ def measure(database: Database, settings: Settings, rows: int, queries: int) -> 
         (each.copy_seconds or 0.0) + (each.build_seconds or 0.0) for each in candidates
     )
     query_seconds = sum(waited_seconds(each) for each in experiment.measurements)
-    advice = recommend(experiment)
+    recommendation = recommend(experiment)
     assert experiment.data is not None
     return {
         "benchmark": "lab_run",
@@ -91,7 +91,7 @@ def measure(database: Database, settings: Settings, rows: int, queries: int) -> 
         "ratio": round(whole_seconds / (build_seconds + query_seconds), 3),
         "aim": AIM,
         "phases": phases(job.result["lines"]),
-        "advice": advice and advice.headline,
+        "advice": recommendation and recommendation.headline,
         "certified": certified(experiment),
     }
 

@@ -13,7 +13,8 @@ from lib.cli.session import find_collection, follow, open_session
 from lib.errors import InvalidInput
 from lib.formats import format_bytes
 from lib.lab.candidates import check_candidates, default_candidates, start_candidate_builds
-from lib.lab.estimates import Estimate, check_spec, disk_warning, estimate, look_at
+from lib.lab.collection_stats import collect_stats
+from lib.lab.estimates import Estimate, check_spec, disk_warning, estimate
 from lib.services import Services
 from lib.store.candidates import (
     Candidate,
@@ -81,11 +82,11 @@ def estimate_(
         database = services.database
         collection = find_collection(services, name)
         specs = _specs(services, collection, indexes, storage)
-        facts = database.run(look_at(database, collection, specs))
-    found = [estimate(facts, spec, settings) for spec in specs]
+        stats = database.run(collect_stats(database, collection, specs))
+    found = [estimate(stats, spec, settings) for spec in specs]
     # before anything is said: what is refused has no estimate
-    warnings = {str(s): check_spec(facts, collection, s, settings) for s in specs}
-    disk = disk_warning(facts, found)
+    warnings = {str(s): check_spec(stats, collection, s, settings) for s in specs}
+    disk = disk_warning(stats, found)
     if as_json:
         listed = [
             {**_estimate_json(each), "warnings": list(warnings[str(each.spec)])} for each in found

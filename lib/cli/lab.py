@@ -36,8 +36,8 @@ from lib.vectors.tuning import OVERSAMPLING, BuildSettings
 
 BELOW = 1
 """The exit code of --fail-under."""
-_TAKEN = ("sql", "sqlalchemy", "migration", "query")
-_FORMATS = ("json", "csv", "html", *_TAKEN)
+_INDEX_FORMATS = ("sql", "sqlalchemy", "migration", "query")
+_FORMATS = ("json", "csv", "html", *_INDEX_FORMATS)
 _ENDINGS = {".json": "json", ".csv": "csv", ".html": "html", ".htm": "html", ".sql": "sql"}
 
 
@@ -371,7 +371,7 @@ def compare(before: str, after: str, name: str, as_json: bool) -> None:
     for title, differences in (
         ("environment", compared.environment),
         ("data", compared.data),
-        ("what was asked", compared.asked),
+        ("setup", compared.setup),
     ):
         if differences:
             click.echo(click.style(f"Another {title}:", bold=True))
@@ -400,8 +400,8 @@ def compare(before: str, after: str, name: str, as_json: bool) -> None:
     for when, texts in (("before", compared.only_before), ("after", compared.only_after)):
         if texts:
             click.echo(f"Only {when}: {', '.join(texts)}.")
-    click.echo(f"Before: {one_line(compared.advice.before)}")
-    click.echo(f"After: {one_line(compared.advice.after)}")
+    click.echo(f"Before: {one_line(compared.recommendation.before)}")
+    click.echo(f"After: {one_line(compared.recommendation.after)}")
 
 
 @lab.command()
@@ -463,7 +463,7 @@ def export(
     elif form == "html":
         written = experiment_page(found, collection.name).encode()
     else:
-        written = _taken(collection, found, form).encode()
+        written = _index_text(collection, found, form).encode()
     if out is None:
         click.echo(written.decode("utf-8-sig"), nl=False)
     else:
@@ -471,21 +471,21 @@ def export(
         note(f"Wrote {out}.")
 
 
-def _taken(collection: Collection, experiment: Experiment, form: str) -> str:
-    advice = recommend(experiment)
-    if advice is None:
+def _index_text(collection: Collection, experiment: Experiment, form: str) -> str:
+    recommendation = recommend(experiment)
+    if recommendation is None:
         raise NotFound(
             f"“{experiment.name}” recommends nothing: it had no target, or did not get as far.",
             hint="Run it with a target.",
         )
-    taken = index_artifacts(collection, experiment, advice)
-    for each in taken.notes:
+    artifacts = index_artifacts(collection, experiment, recommendation)
+    for each in artifacts.notes:
         note(each)
     return {
-        "sql": taken.sql,
-        "sqlalchemy": taken.sqlalchemy,
-        "migration": taken.migration,
-        "query": taken.query,
+        "sql": artifacts.sql,
+        "sqlalchemy": artifacts.sqlalchemy,
+        "migration": artifacts.migration,
+        "query": artifacts.query,
     }[form]
 
 

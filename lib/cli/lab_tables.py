@@ -8,7 +8,7 @@ import click
 
 from lib.cli.output import note, one_line, print_table
 from lib.formats import format_bytes, format_duration, format_ms, format_percent
-from lib.lab.diff import Compared
+from lib.lab.diff import ExperimentDiff
 from lib.lab.experiment import Experiment
 from lib.lab.measurement import FIGURES
 from lib.lab.recommend import recommend, scoreboard
@@ -19,11 +19,11 @@ def print_experiment(experiment: Experiment) -> None:
     click.echo(click.style(one_line(experiment.name) + state, bold=True))
     if experiment.error:
         click.echo(f"{one_line(experiment.error)} {one_line(experiment.hint)}".strip())
-    advice = recommend(experiment)
-    if advice is not None:
+    recommendation = recommend(experiment)
+    if recommendation is not None:
         click.echo()
-        click.echo(click.style(one_line(advice.headline), bold=True))
-        for sentence in advice.evidence:
+        click.echo(click.style(one_line(recommendation.headline), bold=True))
+        for sentence in recommendation.rationale:
             click.echo(f"  {one_line(sentence)}")
     if experiment.measurements:
         click.echo()
@@ -72,20 +72,20 @@ def print_measurements(experiment: Experiment) -> None:
     )
 
 
-def diff_json(compared: Compared) -> dict[str, Any]:
+def diff_json(diff: ExperimentDiff) -> dict[str, Any]:
     return {
-        "before": compared.before.name,
-        "after": compared.after.name,
-        "comparable": compared.comparable,
+        "before": diff.before.name,
+        "after": diff.after.name,
+        "comparable": diff.comparable,
         **{
             part: [
                 {"name": each.name, "before": each.before, "after": each.after}
                 for each in differences
             ]
             for part, differences in (
-                ("environment", compared.environment),
-                ("data", compared.data),
-                ("asked", compared.asked),
+                ("environment", diff.environment),
+                ("data", diff.data),
+                ("asked", diff.setup),
             )
         },
         "measurements": [
@@ -98,9 +98,12 @@ def diff_json(compared: Compared) -> dict[str, Any]:
                 "p50_ratio": each.p50_ratio,
                 "p95_ratio": each.p95_ratio,
             }
-            for each in compared.measurements
+            for each in diff.measurements
         ],
-        "only_before": list(compared.only_before),
-        "only_after": list(compared.only_after),
-        "recommendation": {"before": compared.advice.before, "after": compared.advice.after},
+        "only_before": list(diff.only_before),
+        "only_after": list(diff.only_after),
+        "recommendation": {
+            "before": diff.recommendation.before,
+            "after": diff.recommendation.after,
+        },
     }

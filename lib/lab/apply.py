@@ -41,8 +41,8 @@ SAMPLE = 100
 
 
 @dataclass(frozen=True)
-class Certified:
-    """What the collection itself answers by the index, the planner being free to choose."""
+class IndexCertification:
+    """The recall of an index on the collection itself, and whether the planner took it."""
 
     index_name: str
     setting: SearchParameter
@@ -56,7 +56,7 @@ class Certified:
     """Of an index on bits; None for any other."""
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         how = self.setting.label
         if self.oversampling is not None:
             how += f", {self.oversampling:,} rows by their bits for each one wanted"
@@ -75,20 +75,22 @@ class Certified:
             "recall": {"mean": mean.value, "low": mean.low, "high": mean.high},
             "certified": self.certified,
             "reason": self.reason,
-            "words": self.words,
+            "words": self.text,
         }
 
 
-def check_applicable(collection: Collection, advice: Recommendation) -> CandidateSpec:
+def check_applicable(collection: Collection, recommendation: Recommendation) -> CandidateSpec:
     """Raises InvalidInput where nothing is recommended or the table is not ours."""
-    if advice.winner is None:
-        raise InvalidInput(advice.headline, hint="Widen the candidates, or lower the target.")
+    if recommendation.winner is None:
+        raise InvalidInput(
+            recommendation.headline, hint="Widen the candidates, or lower the target."
+        )
     if collection.kind is not CollectionKind.MANAGED:
         raise InvalidInput(
             f"“{collection.name}” is your own table, which is not touched from here.",
             hint="Take the SQL or the migration.",
         )
-    return parse_candidate(advice.winner.text, 0, collection.storage)
+    return parse_candidate(recommendation.winner.text, 0, collection.storage)
 
 
 @writes("indexes.build")
@@ -97,24 +99,24 @@ async def start_applying(
     database: Database,
     collection: Collection,
     experiment: Experiment,
-    advice: Recommendation,
+    recommendation: Recommendation,
     batch: QueryBatch,
     settings: BuildSettings | None = None,
     *,
     actor: Actor = LOCAL,
 ) -> Job:
     """Builds the recommended index on the collection as a job, in place of the one that is there,
-    and certifies it afterwards; ``result["certified"]`` is :meth:`Certified.to_json`.
+    and certifies it afterwards; ``result["certified"]`` is :meth:`IndexCertification.to_json`.
 
     batch: the experiment's queries (:func:`~lib.lab.repository.load_queries`).
     Raises as :func:`check_applicable`, and Busy.
     """
-    spec = check_applicable(collection, advice)
-    assert advice.measurement is not None
-    setting, k = advice.measurement.setting, advice.measurement.k
+    spec = check_applicable(collection, recommendation)
+    assert recommendation.measurement is not None
+    setting, k = recommendation.measurement.setting, recommendation.measurement.k
 
     async def afterwards(name: str) -> dict[str, Any]:
-        found = await certify_on(
+        found = await certify_index(
             database,
             collection,
             name,
@@ -138,7 +140,7 @@ async def start_applying(
     )
 
 
-async def certify_on(
+async def certify_index(
     database: Database,
     collection: Collection,
     name: str,
@@ -147,10 +149,9 @@ async def certify_on(
     k: int,
     filters: Sequence[Filter] = (),
     oversampling: int = OVERSAMPLING.default,
-) -> Certified:
-    """What the collection's own table finds with that setting, asked as an application asks, by
-    what the index of that name holds: the planner may choose, and the plan of every query is looked
-    at.
+) -> IndexCertification:
+    """Measures the recall on the collection's own table at that search parameter, and checks that
+    the plan of every query, which the planner may choose, uses the index of that name.
 
     oversampling: of an index on bits.
     Raises as :func:`~lib.lab.truth.find_truth`.
@@ -181,7 +182,7 @@ async def certify_on(
     recall = recall_figures(
         recalls_by_distance(distances, truth.distances), recalls_by_id(ids, truth.ids)
     )
-    return Certified(
+    return IndexCertification(
         index_name=name,
         setting=setting,
         queries=len(batch),

@@ -28,8 +28,8 @@ from lib.vectors.tuning import OVERSAMPLING, set_local_text
 class IndexArtifacts:
     """The recommended index as text to copy."""
 
-    words: str
-    """The recommendation."""
+    recommendation: str
+    """Its headline and its rationale."""
     sql: str
     """CREATE INDEX CONCURRENTLY."""
     sqlalchemy: str
@@ -45,24 +45,26 @@ class IndexArtifacts:
 
 
 def index_artifacts(
-    collection: Collection, experiment: Experiment, advice: Recommendation
+    collection: Collection, experiment: Experiment, recommendation: Recommendation
 ) -> IndexArtifacts:
     """Of the winner. Raises InvalidInput where there is none."""
-    if advice.winner is None or advice.measurement is None:
-        raise InvalidInput(advice.headline, hint="Widen the candidates, or lower the target.")
-    spec = parse_candidate(advice.winner.text, 0, collection.storage)
+    if recommendation.winner is None or recommendation.measurement is None:
+        raise InvalidInput(
+            recommendation.headline, hint="Widen the candidates, or lower the target."
+        )
+    spec = parse_candidate(recommendation.winner.text, 0, collection.storage)
     table = indexed_table(collection.table, spec)
-    settings = query_settings(advice.measurement.setting)
+    settings = query_settings(recommendation.measurement.setting)
     return IndexArtifacts(
-        words=advice.words,
+        recommendation=recommendation.text,
         sql=f"{create_statement(table, spec.index, concurrently=True)};\n",
         sqlalchemy=sqlalchemy_text(table, spec),
         migration=migration_text(table, spec.index),
         set_local=set_local_text(settings),
         query=query_text(
             table,
-            advice.measurement.setting,
-            advice.measurement.k,
+            recommendation.measurement.setting,
+            recommendation.measurement.k,
             experiment.spec.filters,
             experiment.spec.oversampling,
         ),

@@ -22,14 +22,8 @@ from sqlalchemy.schema import DropTable
 
 from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, DatabaseProblem, InvalidInput, NotFound, VecscopeError, from_exception
-from lib.lab.estimates import (
-    Estimate,
-    check_spec,
-    chosen_settings,
-    disk_warning,
-    estimate,
-    look_at,
-)
+from lib.lab.collection_stats import collect_stats
+from lib.lab.estimates import Estimate, check_spec, chosen_settings, disk_warning, estimate
 from lib.lab.spec import ExperimentSpec
 from lib.progress import OnProgress, Step
 from lib.store.candidates import (
@@ -192,13 +186,13 @@ async def check_candidates(
     settings: BuildSettings | None = None,
 ) -> tuple[str, ...]:
     """:func:`check_candidate` for several, of which the disk must hold all."""
-    facts = await look_at(database, collection, specs)
+    stats = await collect_stats(database, collection, specs)
     warnings = [
         warning if len(specs) == 1 else f"{spec.label}: {warning}"
         for spec in specs
-        for warning in check_spec(facts, collection, spec, settings)
+        for warning in check_spec(stats, collection, spec, settings)
     ]
-    disk = disk_warning(facts, [estimate(facts, spec, settings) for spec in specs])
+    disk = disk_warning(stats, [estimate(stats, spec, settings) for spec in specs])
     return tuple(warnings if disk is None else [*warnings, disk])
 
 
@@ -239,13 +233,13 @@ async def build_candidate(
     Raises IndexRefused, NotFound where the collection is dropped or embedded again meanwhile, and
     what the server says.
     """
-    facts = await look_at(database, collection, [spec])
-    settings = settings or chosen_settings(facts, spec)
-    check_spec(facts, collection, spec, settings)
+    stats = await collect_stats(database, collection, [spec])
+    settings = settings or chosen_settings(stats, spec)
+    check_spec(stats, collection, spec, settings)
     table = candidate_table(collection, f"candidate_{secrets.token_hex(4)}", spec.storage)
     name = candidate_name(collection, spec)
     candidate_id = await _announce(database, collection, spec, table, name, job_id)
-    expected = estimate(facts, spec, settings)
+    expected = estimate(stats, spec, settings)
     console = _Console(name, spec, expected, on_progress)
     try:
         await _copy(database, collection, table, candidate_id, console)

@@ -21,27 +21,27 @@ _ENVIRONMENT = {
     "load_average": "load average at the start",
     "load_average_at_end": "load average at the end",
 }
-_SELDOM_THE_SAME = {"load average at the start", "load average at the end"}
-"""Shown with an experiment, and no difference between two."""
+_ALWAYS_DIFFERENT = {"load average at the start", "load average at the end"}
+"""Shown with an experiment, and not counted as a difference between two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A fact that is another. before, after: in words, "–" where there was none."""
+    """A fact of an experiment that differs from the other's."""
 
     name: str
     before: str
+    """As people read it; "–" where there was none."""
     after: str
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredTwice:
-    """One (candidate, setting) in both. text: the candidate as its spec's text, "" for the exact
-    scan. recall_apart: whether the two 95 % intervals do not meet, so that chance alone is no good
-    explanation. p50_ratio, p95_ratio: after / before."""
+class MeasurementDiff:
+    """The measurements of one candidate at one search parameter in both experiments."""
 
     candidate: str
     text: str
+    """The candidate's spec as text, "" for the exact scan."""
     setting: SearchParameter
     before: Measurement
     after: Measurement
@@ -57,99 +57,107 @@ class MeasuredTwice:
 
     @property
     def recall_apart(self) -> bool:
+        """Whether the two 95 % intervals do not meet, so that chance alone is no good
+        explanation."""
         return _apart(self.before.recall.mean, self.after.recall.mean)
 
     @property
     def p50_ratio(self) -> float:
+        """After / before."""
         return self.after.latency.p50_ms / self.before.latency.p50_ms
 
     @property
     def p95_ratio(self) -> float:
+        """After / before."""
         return self.after.latency.p95_ms / self.before.latency.p95_ms
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ExperimentDiff:
     """What differs between two experiments."""
 
     before: Experiment
-
     after: Experiment
-
     environment: tuple[Difference, ...]
-    """What differs in it; so with ``data`` and ``asked``."""
-
     data: tuple[Difference, ...]
-
-    asked: tuple[Difference, ...]
-
-    measurements: tuple[MeasuredTwice, ...]
-    """Of what was measured in both, in the order of ``before``."""
-
+    setup: tuple[Difference, ...]
+    """The protocol, the queries, the filter and the rest of what the user set."""
+    measurements: tuple[MeasurementDiff, ...]
+    """Of what was measured in both, in the order of :attr:`before`."""
     only_before: tuple[str, ...]
-    """Candidates' texts; so is ``only_after``."""
-
+    """The texts of candidates that only this experiment has."""
     only_after: tuple[str, ...]
-
-    advice: Difference
-    """The headlines of the recommendations, "–" where there is none."""
+    recommendation: Difference
+    """The headlines, "–" where there is none."""
 
     @property
     def comparable(self) -> bool:
-        """Whether the same was asked of the same data."""
-        return not (self.data or self.asked)
+        """Whether both measured the same data with the same setup."""
+        return not (self.data or self.setup)
 
 
-def compare_experiments(before: Experiment, after: Experiment) -> Compared:
+def compare_experiments(before: Experiment, after: Experiment) -> ExperimentDiff:
     """Candidates are the same where their specs are, whatever they are called."""
-    texts = [{each.text: each.name for each in one.facts} for one in (before, after)]
-    for one, names in zip((before, after), texts, strict=True):
-        if one.exact is not None:
-            names[""] = one.exact.candidate
-    later = {(each.candidate, each.setting): each for each in after.measurements}
-    measured = [
-        MeasuredTwice(name, text, each.setting, each, again)
-        for text, name in texts[0].items()
-        if text in texts[1]
-        for each in before.measurements_of(name)
-        if (again := later.get((texts[1][text], each.setting))) is not None
-    ]
-    advice = [recommend(one) for one in (before, after)]
-    headlines = [one.headline if one else "–" for one in advice]
-    return Compared(
+    names_before, names_after = _names_by_text(before), _names_by_text(after)
+    measurements_after = {
+        (measurement.candidate, measurement.setting): measurement
+        for measurement in after.measurements
+    }
+    measurements = []
+    for text, name in names_before.items():
+        if text not in names_after:
+            continue
+        for earlier in before.measurements_of(name):
+            later = measurements_after.get((names_after[text], earlier.setting))
+            if later is not None:
+                measurements.append(MeasurementDiff(name, text, earlier.setting, earlier, later))
+    return ExperimentDiff(
         before=before,
         after=after,
         environment=differences(
-            environment_words(before.environment), environment_words(after.environment)
+            environment_facts(before.environment), environment_facts(after.environment)
         ),
         data=differences(_data(before), _data(after)),
-        asked=differences(_asked(before), _asked(after)),
-        measurements=tuple(measured),
-        only_before=tuple(text for text in texts[0] if text and text not in texts[1]),
-        only_after=tuple(text for text in texts[1] if text and text not in texts[0]),
-        advice=Difference("recommendation", headlines[0], headlines[1]),
+        setup=differences(_setup(before), _setup(after)),
+        measurements=tuple(measurements),
+        only_before=tuple(text for text in names_before if text and text not in names_after),
+        only_after=tuple(text for text in names_after if text and text not in names_before),
+        recommendation=Difference("recommendation", _headline(before), _headline(after)),
     )
+
+
+def _names_by_text(experiment: Experiment) -> dict[str, str]:
+    """The candidates' specs as text → their names; "" → the exact scan's."""
+    names = {facts.text: facts.name for facts in experiment.facts}
+    if experiment.exact is not None:
+        names[""] = experiment.exact.candidate
+    return names
+
+
+def _headline(experiment: Experiment) -> str:
+    recommendation = recommend(experiment)
+    return "–" if recommendation is None else recommendation.headline
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:
     names = dict.fromkeys([*before, *after])
     return tuple(
-        Difference(name, _words(before.get(name)), _words(after.get(name)))
+        Difference(name, _text(before.get(name)), _text(after.get(name)))
         for name in names
-        if before.get(name) != after.get(name) and name not in _SELDOM_THE_SAME
+        if before.get(name) != after.get(name) and name not in _ALWAYS_DIFFERENT
     )
 
 
-def environment_words(environment: Mapping[str, Any]) -> dict[str, str]:
+def environment_facts(environment: Mapping[str, Any]) -> dict[str, str]:
     """What an experiment depends on besides the index, by its name for people; the server's
     settings last, by PostgreSQL's own names."""
     known = {
-        label: _words(round(value, 1) if isinstance(value, float) else value)
+        label: _text(round(value, 1) if isinstance(value, float) else value)
         for name, label in _ENVIRONMENT.items()
         if (value := environment.get(name)) is not None
     }
     settings = environment.get("settings", {})
-    return known | {name: _words(settings[name]) for name in sorted(settings)}
+    return known | {name: _text(settings[name]) for name in sorted(settings)}
 
 
 def _data(experiment: Experiment) -> dict[str, Any]:
@@ -166,7 +174,7 @@ def _data(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _asked(experiment: Experiment) -> dict[str, Any]:
+def _setup(experiment: Experiment) -> dict[str, Any]:
     spec, data = experiment.spec, experiment.data
     return {
         "protocol": spec.protocol.value,
@@ -180,7 +188,7 @@ def _asked(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _words(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):

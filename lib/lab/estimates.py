@@ -9,35 +9,25 @@ this server has built.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from sqlalchemy import Integer, Text, cast, distinct, func, literal_column, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from lib.errors import IndexRefused
+from lib.lab.collection_stats import CollectionStats, EarlierBuild
 from lib.store.candidates import (
     CandidateSpec,
-    CandidateState,
     CandidateStorage,
     candidate_table,
 )
 from lib.store.collections import Collection
-from lib.store.database import Database
-from lib.store.embedded import machine_ram_bytes
-from lib.store.records import CandidateRecord, CollectionRecord
 from lib.vectors.ddl import check_buildable
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.index_costs import ITEM, PAGE, PAGE_ROOM, SIMULATED_ROWS, IndexShape, aligned
-from lib.vectors.index_methods import parse_spec
-from lib.vectors.statements import available_statement
 from lib.vectors.tuning import BuildSettings
 
 MIB = 1024 * 1024
 FEW_BITS = 512  # docs/decisions, "Bits find, full vectors rank"
-SAMPLE_ROWS = 1000  # that are looked at for their sizes, norms and signs
 NEARLY_FULL_BYTES = 1024 * MIB  # that should stay free on a disk
 
 # --- PostgreSQL's and pgvector's layout, in bytes -------------------------------------------------
@@ -107,78 +97,25 @@ _PARALLEL_FROM_SECONDS = 2.0  # less is not worth starting processes and sharing
 _WORKER_GAIN = 0.5  # of a process, that one more parallel worker is worth
 
 
-# --- what is known before -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """What the first rows are like, SAMPLE_ROWS of them at most.
-
-    row_bytes: of the other columns that are copied, on average. ones: the share of values above 0.
-    different, different_bits: rows that differ in their vectors, and by their bits. norm_spread:
-    the norms' standard deviation, as a share of their mean.
-    """
-
-    rows: int = 0
-    row_bytes: float = 16.0
-    ones: float = 0.5
-    different: int = 0
-    different_bits: int = 0
-    norm_spread: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """An earlier candidate of this server: what it was and what it took. outgrew: whether its graph
-    left maintenance_work_mem."""
-
-    spec: CandidateSpec
-    rows: int
-    dimensions: int
-    workers: int
-    build_seconds: float
-    outgrew: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What an estimate stands on.
-
-    rows: with an embedding. usable: those that are not zero under cosine, where they are fewer than
-    was asked for; else all. free_bytes, ram_bytes: of the machine that the bundled server runs on;
-    None of another server, which cannot be asked. workers: the most that the server lets help with
-    one build.
-    """
-
-    rows: int
-    usable: int
-    dimensions: int
-    column: Storage
-    distance: Distance
-    maintenance_work_mem_bytes: int
-    workers: int
-    sampled: Sampled = Sampled()
-    built: tuple[Built, ...] = ()
-    free_bytes: int | None = None
-    ram_bytes: int | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Of one candidate. memory_bytes: what its build wants at once, of
-    maintenance_work_mem_bytes that it has. workers: processes that are to help. build_seconds: the
-    index alone. calibrated_by: how many earlier candidates of its kind set the seconds right."""
+    """The disk, memory and time that one candidate takes."""
 
     spec: CandidateSpec
     rows: int
     table_bytes: int
     index_bytes: int
     memory_bytes: int
+    """What its build needs at once."""
     maintenance_work_mem_bytes: int
+    """What its build may use."""
     workers: int
+    """Parallel workers of its build."""
     copy_seconds: float
     build_seconds: float
+    """The index alone."""
     calibrated_by: int = 0
+    """How many earlier builds of its method the seconds are calibrated by."""
 
     @property
     def disk_bytes(self) -> int:
@@ -200,123 +137,19 @@ class Estimate:
         return self.memory_bytes <= self.maintenance_work_mem_bytes
 
 
-async def look_at(
-    database: Database, collection: Collection, specs: Sequence[CandidateSpec] = ()
-) -> Facts:
-    """One look at the collection, at its server and at what was built there before.
-
-    specs: which are thought of; zero vectors are counted as far as their lists need to know.
-    """
-    enough = max([1, *(spec.index.rows_needed for spec in specs)])
-    table = collection.table
-    embedding = table.column(table.embedding)
-    async with database.session() as db:
-        rows = (
-            await db.execute(select(func.count(embedding)).select_from(table.rows))
-        ).scalar_one()
-        counted = (await db.execute(available_statement(table, enough))).scalar_one()
-        memory, workers = (await db.execute(_SERVER)).one()
-        sampled = await _sample(db, collection)
-        built = await _earlier(db)
-    folder = database.data_folder
-    return Facts(
-        rows=rows,
-        usable=counted if counted < enough else rows,
-        dimensions=collection.dimensions,
-        column=collection.storage,
-        distance=collection.distance,
-        maintenance_work_mem_bytes=memory,
-        workers=workers,
-        sampled=sampled,
-        built=built,
-        free_bytes=None if folder is None else shutil.disk_usage(folder).free,
-        ram_bytes=None if folder is None else machine_ram_bytes(),
-    )
-
-
-_SERVER = text(
-    """
-    SELECT pg_size_bytes(current_setting('maintenance_work_mem')),
-           least(current_setting('max_parallel_maintenance_workers')::int,
-                 current_setting('max_parallel_workers')::int)
-    """
-)
-
-
-async def _sample(db: AsyncSession, collection: Collection) -> Sampled:
-    table = collection.table
-    copied = [table.id, *(name for name in (table.category, table.metadata) if name is not None)]
-    embedding = table.column(table.embedding)
-    some = (
-        select(embedding.label("embedding"), *(table.column(name) for name in copied))
-        .where(embedding.is_not(None))
-        .limit(SAMPLE_ROWS)
-        .subquery()
-    )
-    norm = func.vector_norm if collection.storage is Storage.VECTOR else func.l2_norm
-    bits = func.binary_quantize(some.c.embedding)
-    ones = func.length(func.replace(cast(bits, Text), literal_column("'0'"), literal_column("''")))
-    sizes = [func.coalesce(func.pg_column_size(some.c[name]), 0) for name in copied]
-    of_rows = (
-        await db.execute(
-            select(
-                func.count(),
-                func.avg(sum(sizes[1:], start=cast(sizes[0], Integer))),
-                func.avg(ones),
-                func.count(distinct(some.c.embedding)),
-                func.count(distinct(bits)),
-                func.stddev_pop(norm(some.c.embedding))
-                / func.nullif(func.avg(norm(some.c.embedding)), 0),
-            )
-        )
-    ).one()
-    rows, row_bytes, ones_set, different, different_bits, spread = of_rows
-    if not rows:
-        return Sampled()
-    return Sampled(
-        rows,
-        float(row_bytes),
-        float(ones_set) / collection.dimensions,
-        different,
-        different_bits,
-        float(spread or 0.0),
-    )
-
-
-async def _earlier(db: AsyncSession) -> tuple[Built, ...]:
-    record = CandidateRecord
-    found = await db.execute(
-        select(record, CollectionRecord.dimensions)
-        .join_from(record, CollectionRecord)
-        .where(record.state == CandidateState.READY.value, record.build_seconds.is_not(None))
-        .order_by(record.created_at.desc())
-        .limit(50)
-    )
-    return tuple(
-        Built(
-            CandidateSpec(parse_spec(each.kind, each.options), CandidateStorage(each.storage)),
-            each.rows,
-            dimensions,
-            each.parallel_workers or 0,
-            each.build_seconds,
-            any("maintenance_work_mem" in notice for notice in each.notices),
-        )
-        for each, dimensions in found
-        if each.rows is not None and each.build_seconds is not None
-    )
-
-
 # --- the estimate ---------------------------------------------------------------------------------
 
 _LEAST_ROWS, _LEAST_SECONDS = 1000, 0.2  # of an earlier build that says anything about a rate
 _MOST_EARLIER = 5
 
 
-def estimate(facts: Facts, spec: CandidateSpec, settings: BuildSettings | None = None) -> Estimate:
+def estimate(
+    stats: CollectionStats, spec: CandidateSpec, settings: BuildSettings | None = None
+) -> Estimate:
     """What the candidate will take. settings: by default what :func:`chosen_settings` takes."""
-    settings = settings or chosen_settings(facts, spec)
-    plain = _uncalibrated(facts, spec, settings)
-    rates = [rate for earlier in facts.built if (rate := _rate(facts, spec, earlier)) is not None]
+    settings = settings or chosen_settings(stats, spec)
+    plain = _uncalibrated(stats, spec, settings)
+    rates = [rate for earlier in stats.built if (rate := _rate(stats, spec, earlier)) is not None]
     if not rates:
         return plain
     rates = rates[:_MOST_EARLIER]
@@ -324,7 +157,7 @@ def estimate(facts: Facts, spec: CandidateSpec, settings: BuildSettings | None =
     return replace(plain, build_seconds=seconds, calibrated_by=len(rates))
 
 
-def _rate(facts: Facts, spec: CandidateSpec, earlier: Built) -> float | None:
+def _rate(stats: CollectionStats, spec: CandidateSpec, earlier: EarlierBuild) -> float | None:
     """How many times longer an earlier build of the same method took than the formulas say."""
     same = (
         earlier.spec.index.method == spec.index.method
@@ -333,32 +166,32 @@ def _rate(facts: Facts, spec: CandidateSpec, earlier: Built) -> float | None:
     )
     if not same or earlier.rows < _LEAST_ROWS or earlier.build_seconds < _LEAST_SECONDS:
         return None
-    of_then = replace(facts, rows=earlier.rows, dimensions=earlier.dimensions, built=())
+    of_then = replace(stats, rows=earlier.rows, dimensions=earlier.dimensions, built=())
     had = BuildSettings(None, earlier.workers)
     return earlier.build_seconds / _uncalibrated(of_then, earlier.spec, had).build_seconds
 
 
-def index_shape(facts: Facts, spec: CandidateSpec) -> IndexShape:
+def index_shape(stats: CollectionStats, spec: CandidateSpec) -> IndexShape:
     """The candidate's index, as far as its costs depend on it."""
-    stored = spec.storage.of_column(facts.column).bytes_per_row(facts.dimensions)
+    stored = spec.storage.of_column(stats.column).bytes_per_row(stats.dimensions)
     return IndexShape(
-        rows=facts.rows,
-        dimensions=facts.dimensions,
+        rows=stats.rows,
+        dimensions=stats.dimensions,
         element=spec.storage.value,
-        element_bytes=held_bytes(spec.storage, facts.dimensions),
+        element_bytes=held_bytes(spec.storage, stats.dimensions),
         options=spec.index.options,
-        table_pages=_pages(facts.rows, _row_size(facts.sampled.row_bytes, stored)) // PAGE,
+        table_pages=_pages(stats.rows, _row_size(stats.sample.row_bytes, stored)) // PAGE,
     )
 
 
-def _uncalibrated(facts: Facts, spec: CandidateSpec, settings: BuildSettings) -> Estimate:
-    index, costs = index_shape(facts, spec), spec.index.method.costs
-    stored = spec.storage.of_column(facts.column).bytes_per_row(facts.dimensions)
-    copy = table_bytes(facts.rows, facts.sampled.row_bytes, stored)
+def _uncalibrated(stats: CollectionStats, spec: CandidateSpec, settings: BuildSettings) -> Estimate:
+    index, costs = index_shape(stats, spec), spec.index.method.costs
+    stored = spec.storage.of_column(stats.column).bytes_per_row(stats.dimensions)
+    copy = table_bytes(stats.rows, stats.sample.row_bytes, stored)
     given = settings.maintenance_work_mem_mb
-    memory = facts.maintenance_work_mem_bytes if given is None else given * MIB
+    memory = stats.maintenance_work_mem_bytes if given is None else given * MIB
     wanted = costs.memory_bytes(index)
-    allowed = facts.workers if settings.parallel_workers is None else settings.parallel_workers
+    allowed = stats.workers if settings.parallel_workers is None else settings.parallel_workers
     workers = max(0, min(allowed, memory // (32 * MIB) - 1))  # plan_create_index_workers
     alone, shared = costs.build_seconds(index)
     if costs.slowdown_outside_memory is not None:
@@ -369,7 +202,7 @@ def _uncalibrated(facts: Facts, spec: CandidateSpec, settings: BuildSettings) ->
     seconds = alone + shared / (1 + _WORKER_GAIN * workers)
     return Estimate(
         spec=spec,
-        rows=facts.rows,
+        rows=stats.rows,
         table_bytes=copy,
         index_bytes=costs.index_bytes(index),
         memory_bytes=wanted,
@@ -380,15 +213,15 @@ def _uncalibrated(facts: Facts, spec: CandidateSpec, settings: BuildSettings) ->
     )
 
 
-def chosen_settings(facts: Facts, spec: CandidateSpec) -> BuildSettings:
+def chosen_settings(stats: CollectionStats, spec: CandidateSpec) -> BuildSettings:
     """Memory for this build, where its machine is known: what it wants and a tenth, if that is more
     than the server gives by itself and no more than a quarter of the RAM. Else, and always for the
     workers, the server's own values: those of the bundled one are made for its machine."""
-    wanted = spec.index.method.costs.memory_bytes(index_shape(facts, spec)) * 11 // 10
-    own = facts.maintenance_work_mem_bytes
-    if facts.ram_bytes is None or wanted <= own:
+    wanted = spec.index.method.costs.memory_bytes(index_shape(stats, spec)) * 11 // 10
+    own = stats.maintenance_work_mem_bytes
+    if stats.ram_bytes is None or wanted <= own:
         return BuildSettings()
-    most = max(own, facts.ram_bytes // 4)
+    most = max(own, stats.ram_bytes // 4)
     return BuildSettings(maintenance_work_mem_mb=math.ceil(min(wanted, most) / MIB))
 
 
@@ -396,21 +229,24 @@ def chosen_settings(facts: Facts, spec: CandidateSpec) -> BuildSettings:
 
 
 def check_spec(
-    facts: Facts, collection: Collection, spec: CandidateSpec, settings: BuildSettings | None = None
+    stats: CollectionStats,
+    collection: Collection,
+    spec: CandidateSpec,
+    settings: BuildSettings | None = None,
 ) -> tuple[str, ...]:
     """Warnings about a candidate that can be built, in words.
 
     Raises IndexRefused, with the way out, where it cannot be built or is of no use.
     """
-    if facts.rows and not facts.usable:
+    if stats.rows and not stats.usable:
         raise IndexRefused(
             "All vectors are zero, and a zero vector has no cosine distance to anything.",
             hint="Check what they were made from, or use L2.",
         )
     check_buildable(
-        candidate_table(collection, "candidate", spec.storage), spec.index, facts.usable
+        candidate_table(collection, "candidate", spec.storage), spec.index, stats.usable
     )
-    found = estimate(facts, spec, settings)
+    found = estimate(stats, spec, settings)
     warnings = []
     costs = spec.index.method.costs
     megabytes = math.ceil(found.memory_bytes * 1.1 / MIB)
@@ -431,48 +267,48 @@ def check_spec(
             f"after that takes several times as long. Set it to {megabytes:,} MB for the build."
         )
     if spec.storage is CandidateStorage.BIT:
-        warnings += _about_bits(facts)
-    if facts.rows < 10 * spec.index.rows_needed and spec.index.method.rows_option:
+        warnings += _about_bits(stats)
+    if stats.rows < 10 * spec.index.rows_needed and spec.index.method.rows_option:
         warnings.append(
-            f"{spec.index.rows_needed:,} {spec.index.method.rows_option} of {facts.rows:,} rows "
+            f"{spec.index.rows_needed:,} {spec.index.method.rows_option} of {stats.rows:,} rows "
             "are fewer than ten rows each: their centres mean little."
         )
-    if facts.sampled.rows > 1 and facts.sampled.different == 1:
+    if stats.sample.rows > 1 and stats.sample.different == 1:
         warnings.append("The vectors looked at are all equal: no search can tell them apart.")
     return tuple(warnings)
 
 
-def _about_bits(facts: Facts) -> list[str]:
+def _about_bits(stats: CollectionStats) -> list[str]:
     """Raises IndexRefused where the bits are the same for all."""
-    sampled = facts.sampled
-    if sampled.different > 1 and sampled.different_bits == 1:
+    sample = stats.sample
+    if sample.different > 1 and sample.different_bits == 1:
         raise IndexRefused(
-            f"{sampled.rows:,} rows looked at have the same bits, since none of their values "
+            f"{sample.rows:,} rows looked at have the same bits, since none of their values "
             "changes its sign from row to row: the bits cannot tell them apart.",
             hint="Take halfvec, or subtract the mean vector from all of them first.",
             field="storage",
         )
     warnings = []
-    if sampled.different_bits < 0.9 * sampled.different or not 0.02 <= sampled.ones <= 0.98:
+    if sample.different_bits < 0.9 * sample.different or not 0.02 <= sample.ones <= 0.98:
         warnings.append(
-            f"The bits tell little: {sampled.ones:.0%} of the values are above 0, and "
-            f"{sampled.different:,} different vectors have {sampled.different_bits:,} different "
+            f"The bits tell little: {sample.ones:.0%} of the values are above 0, and "
+            f"{sample.different:,} different vectors have {sample.different_bits:,} different "
             "bit patterns. Expect a low recall, or subtract the mean vector first."
         )
-    if facts.dimensions < FEW_BITS:
+    if stats.dimensions < FEW_BITS:
         warnings.append(
-            f"{facts.dimensions:,} dimensions are {facts.dimensions:,} bits a row, which is few: "
+            f"{stats.dimensions:,} dimensions are {stats.dimensions:,} bits a row, which is few: "
             "expect to need a high oversampling."
         )
-    if facts.distance is not Distance.COSINE and sampled.norm_spread > 0.1:
+    if stats.distance is not Distance.COSINE and sample.norm_spread > 0.1:
         warnings.append(
-            f"The vectors' lengths differ (by {sampled.norm_spread:.0%}), which matters to the "
-            f"{facts.distance.label} and is not in the bits. Expect a low recall, or normalise."
+            f"The vectors' lengths differ (by {sample.norm_spread:.0%}), which matters to the "
+            f"{stats.distance.label} and is not in the bits. Expect a low recall, or normalise."
         )
     return warnings
 
 
-def disk_warning(facts: Facts, found: Sequence[Estimate]) -> str | None:
+def disk_warning(stats: CollectionStats, found: Sequence[Estimate]) -> str | None:
     """Whether building all of these leaves the disk nearly full, or that it cannot be told.
 
     Raises IndexRefused where they do not fit.
@@ -480,16 +316,16 @@ def disk_warning(facts: Facts, found: Sequence[Estimate]) -> str | None:
     kept = sum(each.disk_bytes for each in found)
     most = kept + max((each.building_bytes - each.disk_bytes for each in found), default=0)
     size = f"{max(1, round(most / MIB)):,} MB"
-    if facts.free_bytes is None:
+    if stats.free_bytes is None:
         return (
             f"About {size} are needed on the server's disk; how much is free there cannot be asked."
         )
-    free = f"{facts.free_bytes // MIB:,} MB"
-    if kept > facts.free_bytes:
+    free = f"{stats.free_bytes // MIB:,} MB"
+    if kept > stats.free_bytes:
         raise IndexRefused(
             f"The disk has {free} free, and this takes about {size}.",
             hint="Drop candidates that are no more needed, or build fewer.",
         )
-    if facts.free_bytes - most < NEARLY_FULL_BYTES:
+    if stats.free_bytes - most < NEARLY_FULL_BYTES:
         return f"The disk is nearly full: {free} are free, and this takes about {size}."
     return None

@@ -17,14 +17,8 @@ from lib.errors import (
     IndexRefused,
     VecscopeError,
 )
-from lib.lab.estimates import (
-    Estimate,
-    Facts,
-    check_spec,
-    disk_warning,
-    estimate,
-    index_shape,
-)
+from lib.lab.collection_stats import CollectionStats
+from lib.lab.estimates import Estimate, check_spec, disk_warning, estimate, index_shape
 from lib.lab.experiment import Experiment
 from lib.lab.measure import (
     CLIENT_QUERIES,
@@ -69,13 +63,14 @@ _CORES = 2  # so many clients at once are worth more than one after the other
 
 @dataclass(frozen=True)
 class PlannedCandidate:
-    """One candidate. built: a fresh one that is there already and is used again. refusal: why it
-    cannot be built, with the way out; warnings: what is to be said all the same."""
+    """A candidate of an experiment that is being planned."""
 
     spec: CandidateSpec
     estimate: Estimate
     built: Candidate | None = None
+    """A candidate on disk that is not stale, and is used again."""
     refusal: VecscopeError | None = None
+    """Why it cannot be built, with the way out."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -86,11 +81,12 @@ class PlannedCandidate:
 
 @dataclass(frozen=True)
 class Plan:
-    """All candidates, by what facts. disk_refusal, disk_warning: of what they take together."""
+    """What all candidates take, from the statistics of their collection."""
 
-    facts: Facts
+    stats: CollectionStats
     candidates: tuple[PlannedCandidate, ...]
     disk_warning: str | None = None
+    """About what all candidates take together; so is the refusal."""
     disk_refusal: VecscopeError | None = None
 
     @property
@@ -109,7 +105,7 @@ class Plan:
 
 
 def plan_candidates(
-    facts: Facts,
+    stats: CollectionStats,
     collection: Collection,
     specs: Sequence[CandidateSpec],
     there: Sequence[Candidate] = (),
@@ -117,28 +113,28 @@ def plan_candidates(
 ) -> Plan:
     """there: the collection's candidates, of which fresh ones need not be built again.
     build_settings: for each build; by default what its estimate advises."""
-    planned = tuple(_planned(facts, collection, spec, there, build_settings) for spec in specs)
+    planned = tuple(_planned(stats, collection, spec, there, build_settings) for spec in specs)
     wanted = [each.estimate for each in planned if each.built is None and each.refusal is None]
     try:
-        warning = disk_warning(facts, wanted) if wanted else None
+        warning = disk_warning(stats, wanted) if wanted else None
     except IndexRefused as refusal:
-        return Plan(facts, planned, disk_refusal=refusal)
-    return Plan(facts, planned, disk_warning=warning)
+        return Plan(stats, planned, disk_refusal=refusal)
+    return Plan(stats, planned, disk_warning=warning)
 
 
 def _planned(
-    facts: Facts,
+    stats: CollectionStats,
     collection: Collection,
     spec: CandidateSpec,
     there: Sequence[Candidate],
     build_settings: BuildSettings | None,
 ) -> PlannedCandidate:
-    found = estimate(facts, spec, build_settings)
+    found = estimate(stats, spec, build_settings)
     for each in there:
         if each.ready and not each.stale and each.made_as == spec:
             return PlannedCandidate(spec, found, built=each)
     try:
-        return PlannedCandidate(spec, found, warnings=check_spec(facts, collection, spec))
+        return PlannedCandidate(spec, found, warnings=check_spec(stats, collection, spec))
     except IndexRefused as refusal:
         return PlannedCandidate(spec, found, refusal=refusal)
 
@@ -165,7 +161,7 @@ def experiment_seconds(plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> f
 
 def phase_seconds(plan: Plan, spec: ExperimentSpec, pace: float = 1.0) -> dict[Phase, float]:
     """What each phase of an experiment may take. pace: by :func:`pace_of`."""
-    stats = plan.facts
+    stats = plan.stats
     queries = min(spec.queries.count, stats.rows)
     row_bytes = stats.column.bytes_per_row(stats.dimensions)
     read_seconds = stats.rows * row_bytes / _READ_BYTES_PER_SECOND
@@ -228,16 +224,16 @@ def _setting_seconds(spec: ExperimentSpec, queries: int, cost_ms: float) -> floa
 
 
 def query_ms(
-    facts: Facts, candidate: CandidateSpec, setting: SearchParameter, spec: ExperimentSpec
+    stats: CollectionStats, candidate: CandidateSpec, setting: SearchParameter, spec: ExperimentSpec
 ) -> float:
     """One query by one client."""
-    costs, shape = candidate.index.method.costs, index_shape(facts, candidate)
+    costs, shape = candidate.index.method.costs, index_shape(stats, candidate)
     vectors = costs.compared_vectors(shape, setting.value or 1)
     cost_us = vectors * (_compared_us(shape.element_bytes) + costs.visit_us)
     if setting.iterative_scan is not IterativeScan.OFF:
         cost_us *= _GOING_ON
     if candidate.storage is CandidateStorage.BIT:
-        cost_us += min(spec.oversampling * spec.asked, facts.rows) * _RERANKED_US
+        cost_us += min(spec.oversampling * spec.asked, stats.rows) * _RERANKED_US
     return _ASKING_MS + cost_us / 1000
 
 
@@ -254,15 +250,15 @@ def _compared_us(held: int) -> float:
     return _COMPARED_US[0] + _COMPARED_US[1] * held
 
 
-def pace_of(facts: Facts, experiment: Experiment | None) -> float:
+def pace_of(stats: CollectionStats, experiment: Experiment | None) -> float:
     """How many times longer queries took in an earlier experiment than :func:`query_ms` says; 1
     where there is none."""
     if experiment is None:
         return 1.0
-    return median([*_rates(facts, experiment)] or [1.0])
+    return median([*_rates(stats, experiment)] or [1.0])
 
 
-def _rates(facts: Facts, experiment: Experiment) -> Iterable[float]:
+def _rates(stats: CollectionStats, experiment: Experiment) -> Iterable[float]:
     specs = {
         each.name: spec
         for each in experiment.facts
@@ -273,7 +269,7 @@ def _rates(facts: Facts, experiment: Experiment) -> Iterable[float]:
         spec = specs.get(measurement.candidate)
         goes_on = measurement.setting.iterative_scan is not IterativeScan.OFF
         if spec is not None and not goes_on:
-            said = query_ms(facts, spec, measurement.setting, experiment.spec)
+            said = query_ms(stats, spec, measurement.setting, experiment.spec)
             yield measurement.latency.p50_ms / said
 
 

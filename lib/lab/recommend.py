@@ -1,4 +1,5 @@
-"""From measurements to advice: the scoreboard, the Pareto line, the winner and the words. Pure.
+"""From measurements to a recommendation: the scoreboard, the Pareto front, the winner and its
+rationale. Pure.
 
 Only a certified measurement can win anything.
 """
@@ -47,15 +48,16 @@ def reaches(recall: RecallFigures, level: float, protocol: Protocol) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ScoreRow:
-    """A candidate at a level of recall. measurement: the smallest setting that reaches it,
-    certified ones first; None where none does. wins: the best of its level by the priority. facts:
-    None for the exact scan, which is the reference and wins nothing."""
+    """A candidate at a level of recall."""
 
     candidate: str
     level: float
     facts: CandidateFacts | None
+    """None for the exact scan, which is the reference and wins nothing."""
     measurement: Measurement | None
+    """At the smallest value that reaches the level, certified ones first; None where none does."""
     wins: bool
+    """Whether it is the best of its level by the priority."""
 
 
 def scoreboard(experiment: Experiment, levels: Sequence[float] = LEVELS) -> tuple[ScoreRow, ...]:
@@ -123,7 +125,7 @@ def _best(contest: Sequence[_Contender], priority: Priority) -> _Contender | Non
     return min(contest, key=keys[priority], default=None)
 
 
-# --- the Pareto line ----------------------------------------------------------------------------
+# --- the Pareto front ---------------------------------------------------------------------------
 
 
 def pareto(measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
@@ -133,13 +135,13 @@ def pareto(measurements: Iterable[Measurement]) -> tuple[Measurement, ...]:
         (each for each in measurements if each.certified),
         key=lambda each: (-each.recall.mean.value, -each.qps.get(1, 0.0)),
     )
-    line: list[Measurement] = []
+    front: list[Measurement] = []
     best_qps = 0.0
     for each in ordered:
         if each.qps.get(1, 0.0) > best_qps:
             best_qps = each.qps[1]
-            line.append(each)
-    return tuple(reversed(line))
+            front.append(each)
+    return tuple(reversed(front))
 
 
 # --- one candidate and the target ---------------------------------------------------------------
@@ -226,18 +228,20 @@ def _be_quicker(facts: CandidateFacts) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Recommendation:
-    """What to take, and why. winner, measurement: None where no candidate reaches the target.
-    headline: one sentence. evidence: sentences, the most important first."""
+    """The candidate and the search parameter to take, and why."""
 
     target: Target
     winner: CandidateFacts | None
+    """None where no candidate reaches the target; so is the measurement."""
     measurement: Measurement | None
     headline: str
-    evidence: tuple[str, ...]
+    """One sentence."""
+    rationale: tuple[str, ...]
+    """Sentences, the most important first."""
 
     @property
-    def words(self) -> str:
-        return " ".join((self.headline, *self.evidence))
+    def text(self) -> str:
+        return " ".join((self.headline, *self.rationale))
 
 
 def recommend(experiment: Experiment) -> Recommendation | None:
@@ -258,17 +262,17 @@ def recommend(experiment: Experiment) -> Recommendation | None:
             target, None, None, f"None of the candidates reaches {wanted}.", tuple(others)
         )
     facts, measurement = best
-    evidence = [_found(experiment, measurement), _taken(measurement), _cost(facts)]
+    rationale = [_found(experiment, measurement), _taken(measurement), _cost(facts)]
     if measurement.short:
-        evidence.append(
+        rationale.append(
             f"{measurement.short:,} of {measurement.queries:,} queries got fewer rows than there "
             "were to get."
         )
-    evidence.append(_sentence(f"It is certified: {measurement.reason}"))
-    evidence += others
-    evidence += _reference(experiment, target, measurement)
+    rationale.append(_sentence(f"It is certified: {measurement.reason}"))
+    rationale += others
+    rationale += _reference(experiment, target, measurement)
     if experiment.changed:
-        evidence.append(experiment.changed)
+        rationale.append(experiment.changed)
     return Recommendation(
         target,
         facts,
@@ -277,7 +281,7 @@ def recommend(experiment: Experiment) -> Recommendation | None:
         f"{_superlative(target.priority)} of those that reach {target.label}."
         if len(contest) > 1
         else f"Take {facts.name} with {measurement.setting.label}: it reaches {target.label}.",
-        tuple(evidence),
+        tuple(rationale),
     )
 
 

@@ -20,7 +20,7 @@ def experiment_json(
 ) -> dict[str, Any]:
     """All that is known of it. with_queries: also each measurement's recall and latency by query,
     in the order of the queries."""
-    advice = recommend(experiment)
+    recommendation = recommend(experiment)
     return {
         "form": FORM,
         "collection": collection,
@@ -45,13 +45,13 @@ def experiment_json(
         ],
         "outcomes": [each.to_json() for each in experiment.target_results],
         "scoreboard": [_score_json(row) for row in scoreboard(experiment)],
-        "recommendation": advice
+        "recommendation": recommendation
         and {
-            "winner": advice.winner and advice.winner.name,
-            "spec": advice.winner and advice.winner.text,
-            "setting": advice.measurement and advice.measurement.setting.label,
-            "headline": advice.headline,
-            "evidence": list(advice.evidence),
+            "winner": recommendation.winner and recommendation.winner.name,
+            "spec": recommendation.winner and recommendation.winner.text,
+            "setting": recommendation.measurement and recommendation.measurement.setting.label,
+            "headline": recommendation.headline,
+            "evidence": list(recommendation.rationale),
         },
     }
 

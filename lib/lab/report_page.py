@@ -12,7 +12,7 @@ from html import escape
 
 from lib.colors import method_color
 from lib.formats import format_bytes, format_duration, format_ms, format_percent, format_rate
-from lib.lab.diff import environment_words
+from lib.lab.diff import environment_facts
 from lib.lab.experiment import Experiment
 from lib.lab.measurement import FIGURES, Interval, Measurement
 from lib.lab.recommend import pareto, recommend, scoreboard
@@ -50,7 +50,7 @@ def experiment_page(experiment: Experiment, collection: str) -> str:
     parts = [
         f"<h1>{_text(title)}</h1>",
         f"<p class='quiet'>{_text(_subtitle(experiment))}</p>",
-        *_advice(experiment),
+        *_recommendation(experiment),
         "<h2>What each candidate takes at 90, 95 and 99 % recall</h2>",
         _protocol(experiment),
         _scoreboard(experiment),
@@ -85,12 +85,12 @@ def _subtitle(experiment: Experiment) -> str:
     return " · ".join(said)
 
 
-def _advice(experiment: Experiment) -> list[str]:
-    advice = recommend(experiment)
-    if advice is None:
+def _recommendation(experiment: Experiment) -> list[str]:
+    recommendation = recommend(experiment)
+    if recommendation is None:
         return []
-    items = "".join(f"<li>{_text(each)}</li>" for each in advice.evidence)
-    return [f"<p class='lead'>{_text(advice.headline)}</p>", f"<ul>{items}</ul>"]
+    items = "".join(f"<li>{_text(each)}</li>" for each in recommendation.rationale)
+    return [f"<p class='lead'>{_text(recommendation.headline)}</p>", f"<ul>{items}</ul>"]
 
 
 def _protocol(experiment: Experiment) -> str:
@@ -188,7 +188,7 @@ def _basis(experiment: Experiment) -> str:
             "queries with ties at k": f"{data.tied:,}",
         }
         facts |= {"note": "; ".join(data.notes)} if data.notes else {}
-    facts |= environment_words(experiment.environment)
+    facts |= environment_facts(experiment.environment)
     rows = [([name, value], "plain") for name, value in facts.items()]
     return _table(["", ""], rows)
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lib.errors import DatabaseProblem, DatabaseUnreachable
+from lib.lab.collection_stats import collect_stats
 from lib.lab.environment import load_average
-from lib.lab.estimates import look_at
 from lib.lab.measure import BenchmarkSession, IndexBenchmark, open_benchmarks
 from lib.lab.plan import exact_queries, phase_seconds, plan_candidates
 from lib.lab.recommend import recommend
@@ -63,7 +63,7 @@ class ExperimentRun:
     async def _weigh_phases(self) -> None:
         """How the whole is likely to be shared out among the phases."""
         run, spec = self._run, self._run.spec
-        stats = await look_at(run.database, run.collection, spec.candidates)
+        stats = await collect_stats(run.database, run.collection, spec.candidates)
         async with run.database.session() as db:
             there = await list_candidates(db, run.collection)
         plan = plan_candidates(stats, run.collection, spec.candidates, there, run.build_settings)

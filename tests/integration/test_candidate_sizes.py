@@ -23,12 +23,8 @@ from lib.lab.candidates import (
     check_candidate,
     start_candidate_builds,
 )
-from lib.lab.estimates import (
-    MIB,
-    check_spec,
-    estimate,
-    look_at,
-)
+from lib.lab.collection_stats import collect_stats
+from lib.lab.estimates import MIB, check_spec, estimate
 from lib.store.candidates import (
     CandidateStorage,
     disk_bytes,
@@ -68,20 +64,20 @@ def test_sizes_are_as_expected(database: Database, rows: int, dimensions: int) -
         for index in ("ivfflat:lists=4", "hnsw:m=6,ef_construction=12")
         for storage in CandidateStorage
     ]
-    facts = database.run(look_at(database, library.collection, specs))
-    assert (facts.rows, facts.dimensions, facts.built) == (rows, dimensions, ())
+    stats = database.run(collect_stats(database, library.collection, specs))
+    assert (stats.rows, stats.dimensions, stats.built) == (rows, dimensions, ())
     job = database.run(start_candidate_builds(library.jobs, database, library.collection, specs))
     ended = database.run(library.jobs.wait(job.id))
     assert ended.status is JobStatus.DONE, ended.error
     either_way = (4 / 2 + 1) * 8192  # each list's last page is full or nearly empty, by chance
     for candidate in library.candidates():
-        expected = estimate(facts, candidate.made_as)
+        expected = estimate(stats, candidate.made_as)
         near = pytest.approx(expected.index_bytes, rel=0.1, abs=either_way)
         assert candidate.index_bytes == near, candidate.name
         assert candidate.table_bytes == pytest.approx(expected.table_bytes, rel=0.1), candidate.name
-    facts = database.run(look_at(database, library.collection))
-    assert {each.spec for each in facts.built} == set(specs)
-    assert {(each.rows, each.dimensions) for each in facts.built} == {(rows, dimensions)}
+    stats = database.run(collect_stats(database, library.collection))
+    assert {each.spec for each in stats.built} == set(specs)
+    assert {(each.rows, each.dimensions) for each in stats.built} == {(rows, dimensions)}
 
 
 def test_the_memory_is_what_the_server_says(database: Database) -> None:
@@ -139,10 +135,10 @@ def test_what_is_of_no_use_is_refused(database: Database) -> None:
     assert "all equal" in check(same, "hnsw")[0]
     assert "fewer than ten rows each" in check(few, "ivfflat:lists=10")[0]
     assert [warning for warning in check(few, "hnsw") if "disk" not in warning] == []
-    facts = database.run(look_at(database, few.collection))  # without knowing what is asked
-    assert facts.free_bytes is None  # this server is not the bundled one, as far as we know
-    assert check_spec(facts, few.collection, spec_of(few, "hnsw")) == ()
-    assert check_spec(facts, few.collection, spec_of(few, "ivfflat:lists=3")) == ()
+    stats = database.run(collect_stats(database, few.collection))  # without knowing what is asked
+    assert stats.free_bytes is None  # this server is not the bundled one, as far as we know
+    assert check_spec(stats, few.collection, spec_of(few, "hnsw")) == ()
+    assert check_spec(stats, few.collection, spec_of(few, "ivfflat:lists=3")) == ()
     few.add(np.zeros((20, DIMENSIONS), np.float32), first=30)
     with pytest.raises(IndexRefused, match="30 rows cannot give 31 lists"):
         check(few, "ivfflat:lists=31")

@@ -97,11 +97,11 @@ def test_a_run_measures_what_was_asked_and_recommends(database: Database) -> Non
     assert found.data is not None
     assert (found.data.rows, found.data.queries, found.data.selectivity) == (700, 24, 1.0)
     assert found.environment["pgvector"]
-    advice = recommend(found)
-    assert advice is not None
-    assert advice.winner is not None
-    assert advice.measurement is not None
-    assert advice.measurement.certified
+    recommendation = recommend(found)
+    assert recommendation is not None
+    assert recommendation.winner is not None
+    assert recommendation.measurement is not None
+    assert recommendation.measurement.certified
 
     # The same again builds nothing and finds no truth: both are there.
     again = run(library, wanted(LISTS, GRAPH), name="Second")
@@ -190,9 +190,9 @@ def test_where_none_reaches_the_target_it_says_what_would(database: Database) ->
     assert (target_result.reached, target_result.setting) == (False, None)
     assert "below 99 %" in target_result.problem
     assert "oversampling" in target_result.remedy
-    advice = recommend(found)
-    assert advice is not None
-    assert advice.winner is None
+    recommendation = recommend(found)
+    assert recommendation is not None
+    assert recommendation.winner is None
 
 
 def test_under_a_filter_each_way_to_scan_on_is_measured(database: Database) -> None:
@@ -432,9 +432,9 @@ def test_a_collection_that_changes_meanwhile_is_said(database: Database) -> None
     assert found.stale
     assert found.data is not None
     assert found.data.rows == 700  # of the state that all of it is of
-    advice = recommend(found)
-    assert advice is not None
-    assert found.changed in advice.words
+    recommendation = recommend(found)
+    assert recommendation is not None
+    assert found.changed in recommendation.text
 
 
 def test_a_run_that_goes_on_after_a_change_measures_the_state_it_began_with(

@@ -15,7 +15,7 @@ from alembic.config import Config
 from candidates_fixture import DIMENSIONS, Library, clustered
 
 from lib.errors import InvalidInput
-from lib.lab.apply import certify_on, check_applicable, start_applying
+from lib.lab.apply import certify_index, check_applicable, start_applying
 from lib.lab.artifacts import index_artifacts, indexed_table
 from lib.lab.experiment import CandidateFacts, Experiment
 from lib.lab.measurement import SearchParameter
@@ -57,10 +57,10 @@ def recommended(text: str, value: int, **spec: Any) -> tuple[Experiment, Recomme
         target_results=[lab_tables.target_result("It", kind, value)],
         **spec,
     )
-    advice = recommend(experiment)
-    assert advice is not None
-    assert advice.winner == facts
-    return experiment, advice
+    recommendation = recommend(experiment)
+    assert recommendation is not None
+    assert recommendation.winner == facts
+    return experiment, recommendation
 
 
 def applied(
@@ -68,10 +68,10 @@ def applied(
 ) -> tuple[Job, IndexDescription]:
     """The recommended candidate's index built on the collection itself: how that ended, and it."""
     database, collection = library.database, library.collection
-    experiment, advice = recommended(text, value)
+    experiment, recommendation = recommended(text, value)
     batch = database.run(sample_queries(database, collection, queries))
     job = database.run(
-        start_applying(library.jobs, database, collection, experiment, advice, batch)
+        start_applying(library.jobs, database, collection, experiment, recommendation, batch)
     )
     ended = database.run(library.jobs.wait(job.id))
     assert ended.status.value == "done", ended.error
@@ -138,10 +138,10 @@ def test_the_migration_is_applied_and_its_index_is_used(
     database: Database, tmp_path: Path, text: str, value: int, distance: Distance
 ) -> None:
     library = Library(database, VECTORS, distance=distance)
-    experiment, advice = recommended(text, value)
-    taken = index_artifacts(library.collection, experiment, advice)
+    experiment, recommendation = recommended(text, value)
+    taken = index_artifacts(library.collection, experiment, recommendation)
     assert "autocommit_block" in taken.migration
-    assert taken.words == advice.words
+    assert taken.recommendation == recommendation.text
     migrate(database, tmp_path / "alembic", taken.migration, command.upgrade, "head")
     (made,) = index_definitions(library)
 
@@ -185,10 +185,10 @@ def test_the_migration_is_applied_and_its_index_is_used(
 
 def test_the_query_holds_the_filter_and_the_scan(database: Database) -> None:
     library = Library(database, VECTORS[:50])
-    experiment, advice = recommended(
+    experiment, recommendation = recommended(
         f"{GRAPH}@vector", 64, filters=(Filter.parse("category=it's"),)
     )
-    taken = index_artifacts(library.collection, experiment, advice)
+    taken = index_artifacts(library.collection, experiment, recommendation)
     assert "SET LOCAL hnsw.ef_search = '64';" in taken.query
     assert "ivfflat" not in taken.query
     assert "'it''s'" in taken.query
@@ -200,12 +200,12 @@ def test_without_a_winner_there_is_nothing_to_take(database: Database) -> None:
     experiment = lab_tables.experiment(
         target_results=[replace(lab_tables.target_result("It", HNSW, 10), reached=False)]
     )
-    advice = recommend(experiment)
-    assert advice is not None
+    recommendation = recommend(experiment)
+    assert recommendation is not None
     with pytest.raises(InvalidInput, match="None of the candidates"):
-        index_artifacts(library.collection, experiment, advice)
+        index_artifacts(library.collection, experiment, recommendation)
     with pytest.raises(InvalidInput, match="None of the candidates"):
-        check_applicable(library.collection, advice)
+        check_applicable(library.collection, recommendation)
 
 
 @pytest.mark.parametrize(("storage", "least"), [("halfvec", 0.9), ("bit", 0.5)])
@@ -257,12 +257,12 @@ def test_a_certificate_fails_where_the_index_is_not_used(database: Database) -> 
     library = Library(database, VECTORS)
     batch = database.run(sample_queries(database, library.collection, 20))
     found = database.run(
-        certify_on(database, library.collection, "no_such", SearchParameter(HNSW, 40), batch, 10)
+        certify_index(database, library.collection, "no_such", SearchParameter(HNSW, 40), batch, 10)
     )
     assert not found.certified
     assert "no vector index" in found.reason
     assert found.recall.mean.value == 1.0
-    assert "Not certified" in found.words
+    assert "Not certified" in found.text
 
 
 def test_the_table_is_indexed_as_the_candidate_was(database: Database) -> None:

@@ -8,16 +8,8 @@ import pytest
 
 from lib.errors import IndexRefused, InvalidInput, LimitExceeded
 from lib.lab.candidates import BuildStep, default_candidates, pace
-from lib.lab.estimates import (
-    MIB,
-    Built,
-    Facts,
-    chosen_settings,
-    disk_warning,
-    estimate,
-    held_bytes,
-    table_bytes,
-)
+from lib.lab.collection_stats import CollectionStats, EarlierBuild
+from lib.lab.estimates import MIB, chosen_settings, disk_warning, estimate, held_bytes, table_bytes
 from lib.store.candidates import CandidateSpec, CandidateStorage, parse_candidate
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.index_costs import hnsw_memory_bytes, ivfflat_index_bytes, ivfflat_memory_bytes
@@ -27,7 +19,7 @@ from lib.vectors.tuning import BuildSettings
 VECTOR, HALFVEC, BIT = CandidateStorage
 PAGE = 8192
 
-FACTS = Facts(
+FACTS = CollectionStats(
     rows=20_000,
     usable=20_000,
     dimensions=256,
@@ -164,7 +156,7 @@ def test_earlier_builds_set_the_seconds_right() -> None:
     wanted = spec("hnsw")
     of_then = replace(FACTS, rows=5000)
     then = estimate(of_then, wanted, BuildSettings(None, 0)).build_seconds
-    like = Built(wanted, 5000, FACTS.dimensions, 0, 3 * then, outgrew=False)
+    like = EarlierBuild(wanted, 5000, FACTS.dimensions, 0, 3 * then, outgrew=False)
     others = (
         replace(like, spec=spec("hnsw@bit"), build_seconds=100.0),
         replace(like, spec=spec("ivfflat"), build_seconds=100.0),

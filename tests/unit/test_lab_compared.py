@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from lab_tables import GRAPH, GRAPH_FACTS, IVF_FACTS, TABLE, experiment, figures, measured
 
-from lib.lab.diff import Difference, compare_experiments, environment_words
+from lib.lab.diff import Difference, compare_experiments, environment_facts
 from lib.lab.measurement import LatencyFigures, SearchParameter
 from lib.vectors.index_methods import HNSW
 
 
 def test_the_same_twice_has_no_differences() -> None:
     found = compare_experiments(experiment(), experiment(name="Second"))
-    assert (found.environment, found.data, found.asked) == ((), (), ())
+    assert (found.environment, found.data, found.setup) == ((), (), ())
     assert found.comparable
     assert len(found.measurements) == len(TABLE)
     assert all(each.recall_change == 0 and each.p50_ratio == 1 for each in found.measurements)
@@ -35,7 +35,7 @@ def test_what_differs_is_named_with_both_values() -> None:
         Difference("jit", "–", "on"),
     )
     assert found.data == (Difference("rows", "100,000", "200,000"),)
-    assert found.asked == (Difference("rounds", "3", "5"),)
+    assert found.setup == (Difference("rounds", "3", "5"),)
     assert not found.comparable
 
 
@@ -85,7 +85,7 @@ def test_candidates_are_matched_by_what_they_are_not_by_their_names() -> None:
     assert {each.text for each in found.measurements} == {GRAPH_FACTS.text, ""}
     assert found.only_before == (IVF_FACTS.text,)
     assert found.only_after == ()
-    assert found.advice.after == "–"
+    assert found.recommendation.after == "–"
 
 
 def test_a_setting_of_one_alone_is_left_out() -> None:
@@ -95,7 +95,7 @@ def test_a_setting_of_one_alone_is_left_out() -> None:
 
 
 def test_the_environment_is_named_for_people() -> None:
-    found = environment_words(
+    found = environment_facts(
         {"settings": {"work_mem": "4MB", "jit": "on"}, "local_server": True, "postgres": "18.4"}
         | {"load_average": 1.234, "rows": 5}
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lib.lab.estimates import Facts, estimate
+from lib.lab.collection_stats import CollectionStats
+from lib.lab.estimates import estimate
 from lib.lab.plan import (
     Plan,
     PlannedCandidate,
@@ -18,7 +19,7 @@ from lib.store.candidates import parse_candidate
 from lib.vectors.distance import Distance, Storage
 
 SPEC = ExperimentSpec((parse_candidate("hnsw", 0, Storage.VECTOR),), clients=(1, 4), rounds=3)
-STATS = Facts(10_000, 10_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)
+STATS = CollectionStats(10_000, 10_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)
 
 
 def plan(build_seconds: float) -> Plan:
@@ -57,5 +58,5 @@ def test_truth_takes_what_its_operations_and_its_reading_take() -> None:
     # 100,000 · (4 · 256 + 8) bytes / 150 MB/s = 0.69 s.
     stats = replace(STATS, rows=100_000, usable=100_000)
     spec = replace(SPEC, queries=QuerySource(count=1000))
-    truth = phase_seconds(replace(plan(0), facts=stats), spec)[Phase.TRUTH]
+    truth = phase_seconds(replace(plan(0), stats=stats), spec)[Phase.TRUTH]
     assert round(truth, 2) == 2.74

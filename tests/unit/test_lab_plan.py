@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lib.errors import IndexRefused
-from lib.lab.estimates import Facts, estimate
+from lib.lab.collection_stats import CollectionStats
+from lib.lab.estimates import estimate
 from lib.lab.measurement import SearchParameter
 from lib.lab.plan import Plan, PlannedCandidate, exact_ms, experiment_seconds, query_ms
 from lib.lab.spec import ExperimentSpec, QuerySource
@@ -15,7 +16,7 @@ from lib.store.candidates import CandidateSpec, CandidateStorage
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 
-FACTS = Facts(100_000, 100_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)
+FACTS = CollectionStats(100_000, 100_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)
 IVF = CandidateSpec(IVFFLAT.spec(lists=100), CandidateStorage.VECTOR)
 GRAPH = CandidateSpec(HNSW.spec(), CandidateStorage.VECTOR)
 SPEC = ExperimentSpec((IVF, GRAPH), QuerySource(count=500))

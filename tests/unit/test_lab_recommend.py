@@ -142,7 +142,7 @@ def test_two_points_of_one_place_are_one_on_the_line() -> None:
     assert [each.candidate for each in pareto(twice)] == [GRAPH]
 
 
-def test_the_recommendation_gives_its_evidence() -> None:
+def test_the_recommendation_gives_its_rationale() -> None:
     made = recommend(experiment())
     assert made is not None
     assert made.winner == GRAPH_FACTS
@@ -160,7 +160,7 @@ def test_the_recommendation_gives_its_evidence() -> None:
         f"{IVF} reaches it too, with probes 30: p95 10 ms, 19 MB, 2.0 s to build.",
         "An exact scan takes 40 ms in the median, 50.0 times as long.",
     ):
-        assert said in made.words, said
+        assert said in made.text, said
 
 
 def test_where_none_reaches_the_target_that_is_said_with_what_would() -> None:
@@ -173,8 +173,8 @@ def test_where_none_reaches_the_target_that_is_said_with_what_would() -> None:
     assert made is not None
     assert made.winner is None
     assert made.headline == "None of the candidates reaches 99 % recall."
-    assert "at least 98.5 %, below 99 %" in made.words
-    assert "m = 32, ef_construction = 128" in made.words
+    assert "at least 98.5 %, below 99 %" in made.text
+    assert "m = 32, ef_construction = 128" in made.text
 
 
 def test_nothing_is_recommended_without_a_target_or_before_its_end() -> None:
@@ -185,7 +185,7 @@ def test_nothing_is_recommended_without_a_target_or_before_its_end() -> None:
 def test_an_exact_scan_that_is_quick_enough_is_named() -> None:
     made = recommend(experiment(target=Target(0.95, p95_ms=100.0)))
     assert made is not None
-    assert "would do as well, without any index" in made.words
+    assert "would do as well, without any index" in made.text
 
 
 # --- one candidate and the target ---------------------------------------------------------------
@@ -270,4 +270,4 @@ def test_a_runner_up_that_is_hardly_slower_is_named_as_such(p95_ms: float, close
     made = recommend(experiment(table))
     assert made is not None
     assert made.winner == GRAPH_FACTS
-    assert ("hardly slower" in made.words) is close
+    assert ("hardly slower" in made.text) is close

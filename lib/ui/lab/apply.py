@@ -114,7 +114,7 @@ def _show_texts(export: IndexArtifacts) -> None:
         _show_code(export.query, "sql", "query.sql")
     with rationale:
         st.caption("For the pull request, or for who asks why.")
-        _show_code(export.words, None, "recommendation.txt")
+        _show_code(export.recommendation, None, "recommendation.txt")
 
 
 def _show_code(text: str, language: str | None, file_name: str) -> None:

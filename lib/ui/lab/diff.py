@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from lib.formats import format_count
-from lib.lab.diff import Compared, Difference, MeasuredTwice
+from lib.lab.diff import Difference, ExperimentDiff, MeasurementDiff
 from lib.lab.experiment import Experiment
 from lib.lab.repository import ExperimentSummary
 from lib.ui.lab.model import CollectionLab
@@ -109,7 +109,7 @@ def _other_experiment_picker(
     return None if other_id is None else others[other_id]
 
 
-def _show_diff(diff: Compared) -> None:
+def _show_diff(diff: ExperimentDiff) -> None:
     st.caption(f"Before: **{escape(diff.before.name)}** · after: **{escape(diff.after.name)}**")
     if diff.comparable:
         st.markdown("The same was asked of the same data.")
@@ -118,7 +118,7 @@ def _show_diff(diff: Compared) -> None:
             "Not the same was asked, or not of the same data: a difference below may come of that.",
             icon=":material/compare_arrows:",
         )
-    _show_differences("What was asked", diff.asked)
+    _show_differences("Setup", diff.setup)
     _show_differences("The data", diff.data)
     _show_differences("The environment", diff.environment)
     _show_candidates_in_one(diff)
@@ -128,7 +128,8 @@ def _show_diff(diff: Compared) -> None:
     st.markdown(f"**{_headline(diff.measurements)}**")
     _show_measured_twice(diff.measurements)
     st.markdown("**Recommendation**")
-    st.markdown(f"- before: {escape(diff.advice.before)}\n- after: {escape(diff.advice.after)}")
+    headlines = diff.recommendation
+    st.markdown(f"- before: {escape(headlines.before)}\n- after: {escape(headlines.after)}")
 
 
 def _show_differences(title: str, differences: Sequence[Difference]) -> None:
@@ -144,7 +145,7 @@ def _show_differences(title: str, differences: Sequence[Difference]) -> None:
     )
 
 
-def _show_candidates_in_one(diff: Compared) -> None:
+def _show_candidates_in_one(diff: ExperimentDiff) -> None:
     parts = []
     if diff.only_before:
         parts.append(f"only before: {escape(', '.join(diff.only_before))}")
@@ -154,7 +155,7 @@ def _show_candidates_in_one(diff: Compared) -> None:
         st.caption("Candidates " + "; ".join(parts))
 
 
-def _headline(measurements: Sequence[MeasuredTwice]) -> str:
+def _headline(measurements: Sequence[MeasurementDiff]) -> str:
     both = format_count(len(measurements), "setting")
     apart = sum(one.recall_apart for one in measurements)
     recall = "recall differs beyond chance in none" if not apart else f"recall differs in {apart:,}"
@@ -162,7 +163,7 @@ def _headline(measurements: Sequence[MeasuredTwice]) -> str:
     return f"Of {both} in both, {recall}; the median latency is {ratio:.2f} × that of before"
 
 
-def _show_measured_twice(measurements: Sequence[MeasuredTwice]) -> None:
+def _show_measured_twice(measurements: Sequence[MeasurementDiff]) -> None:
     recall = st.column_config.NumberColumn(format="%.4f")
     latency = st.column_config.NumberColumn(format="%.3f")
     ratio = st.column_config.NumberColumn(format="%.2f ×", help="After / before.")
@@ -185,7 +186,7 @@ def _show_measured_twice(measurements: Sequence[MeasuredTwice]) -> None:
     )
 
 
-def _cells(one: MeasuredTwice) -> dict[str, object]:
+def _cells(one: MeasurementDiff) -> dict[str, object]:
     return {
         "Candidate": one.candidate,
         "Setting": one.setting.label,

@@ -19,8 +19,8 @@ from lib.ingest.file_source import FileSource
 from lib.lab.apply import check_applicable, start_applying
 from lib.lab.artifacts import IndexArtifacts, index_artifacts
 from lib.lab.candidates import default_candidates
-from lib.lab.diff import Compared, compare_experiments
-from lib.lab.estimates import look_at
+from lib.lab.collection_stats import collect_stats
+from lib.lab.diff import ExperimentDiff, compare_experiments
 from lib.lab.experiment import Experiment, ExperimentState
 from lib.lab.measurement import Measurement
 from lib.lab.plan import Plan, count_matching, experiment_seconds, pace_of, plan_candidates
@@ -254,8 +254,8 @@ class CollectionLab(PageModel):
         )
 
     def _make_plan(self, specs: Sequence[CandidateSpec]) -> Plan:
-        facts = self.database.run(look_at(self.database, self.collection, specs))
-        return plan_candidates(facts, self.collection, specs, self.candidates)
+        stats = self.database.run(collect_stats(self.database, self.collection, specs))
+        return plan_candidates(stats, self.collection, specs, self.candidates)
 
     def expected_seconds(self, spec: ExperimentSpec, plan: Plan) -> float:
         """How long the whole experiment will take, at the pace of the newest experiment that
@@ -270,7 +270,7 @@ class CollectionLab(PageModel):
         self.database.run(check_experiment(self.database, self.collection, spec))
         newest = next((one for one in self.experiments if one.measured), None)
         previous = None if newest is None else self.experiment(newest.id)
-        return experiment_seconds(plan, spec, pace_of(plan.facts, previous))
+        return experiment_seconds(plan, spec, pace_of(plan.stats, previous))
 
     def start(
         self, spec: ExperimentSpec, *, name: str | None = None, source: FileSource | None = None
@@ -348,7 +348,7 @@ class CollectionLab(PageModel):
             )
         )
 
-    def compare(self, experiment: Experiment, other_id: uuid.UUID) -> Compared:
+    def compare(self, experiment: Experiment, other_id: uuid.UUID) -> ExperimentDiff:
         """The older one of the two is the one before. Raises NotFound."""
         other = self.experiment(other_id)
         before, after = sorted((experiment, other), key=lambda one: one.created_at)

@@ -262,7 +262,7 @@ def _show_rationale(recommendation: Recommendation) -> None:
     """Open where no candidate reaches the target: then it is the answer."""
     is_open = recommendation.winner is None
     with st.expander("Rationale", icon=":material/fact_check:", expanded=is_open):
-        st.markdown("\n".join(f"- {escape(sentence)}" for sentence in recommendation.evidence))
+        st.markdown("\n".join(f"- {escape(sentence)}" for sentence in recommendation.rationale))
 
 
 def _describe_target(target: Target) -> str:
