@@ -181,7 +181,7 @@ def latency(database: Database, collection: Collection, count: int) -> dict[str,
         async with open_benchmarks(database, collection) as benches:
             bench = await benches.add(candidate, batch, exact, k=K)
             settings.update(bench.settings_of(setting))
-            look = await bench.look(setting)
+            recall_pass = await bench.measure_recall(setting)
             chance = random.Random(3)
             with Loop(
                 connect_arguments(database.url),
@@ -202,7 +202,7 @@ def latency(database: Database, collection: Collection, count: int) -> dict[str,
                                 lab.extend(answers.seconds)
                             else:
                                 bare.extend(loop.round([*warm_up, *piece])[WARM_UP:])
-        return look.figures().mean.value, look.certificate.certified
+        return recall_pass.figures().mean.value, recall_pass.certificate.certified
 
     recall, certified = database.run(work())
     ours, theirs = statistics.median(lab), statistics.median(bare)

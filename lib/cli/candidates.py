@@ -232,10 +232,10 @@ def _specs(
     services: Services, collection: Collection, indexes: tuple[str, ...], storage: str | None
 ) -> list[CandidateSpec]:
     rows = services.database.query(summarise, collection).embedded
-    held = CandidateStorage(storage) if storage else CandidateStorage.of(collection.storage)
+    stored_as = CandidateStorage(storage) if storage else CandidateStorage.of(collection.storage)
     if not indexes:
-        return list(default_candidates(rows, collection.dimensions, held))
-    return [parse_candidate(index, rows, held) for index in indexes]
+        return list(default_candidates(rows, collection.dimensions, stored_as))
+    return [parse_candidate(index, rows, stored_as) for index in indexes]
 
 
 def _estimate_json(found: Estimate) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def create(
         else:
             rows = services.database.query(summarise, collection).embedded
             spec = method.recommended(rows)
-        held = CandidateSpec(spec, CandidateStorage(storage or collection.storage.value))
+        candidate = CandidateSpec(spec, CandidateStorage(storage or collection.storage.value))
         job = services.database.run(
             start_index_build(
                 services.jobs,
@@ -85,7 +85,7 @@ def create(
                 collection,
                 spec,
                 settings,
-                table=indexed_table(collection.table, held),
+                table=indexed_table(collection.table, candidate),
             )
         )
         job = follow(services, job, if_stopped="The index that was there before is as it was.")

@@ -10,9 +10,7 @@ import asyncio
 import secrets
 import time
 import uuid
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
@@ -22,8 +20,9 @@ from sqlalchemy.schema import DropTable
 
 from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, DatabaseProblem, InvalidInput, NotFound, VecscopeError, from_exception
+from lib.lab.build_progress import BuildReporter, BuildStep
 from lib.lab.collection_stats import collect_stats
-from lib.lab.estimates import Estimate, check_spec, chosen_settings, disk_warning, estimate
+from lib.lab.estimates import check_spec, chosen_settings, disk_warning, estimate
 from lib.lab.spec import ExperimentSpec
 from lib.progress import OnProgress, Step
 from lib.store.candidates import (
@@ -41,7 +40,6 @@ from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs, JobStatus
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, JobRecord
 from lib.vectors.build import (
-    BuildProgress,
     BuiltIndex,
     build_index,
 )
@@ -53,43 +51,9 @@ from lib.vectors.table import VectorTable
 from lib.vectors.tuning import BuildSettings
 
 _POLL_SECONDS = 0.5
-_PACE_LOOKS = 20  # so that rows a second are those of the last ten seconds
 _LOCK_SECONDS = 2
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BuildStep:
-    """How far one candidate is.
-
-    share: 0–1 of the whole of it, its phases weighed by their estimated seconds. rows: of this
-    phase, None where they cannot be told. seconds_left: of this phase, at the pace of the last
-    seconds. notices: what the server has said so far.
-    """
-
-    candidate: str
-    phase: str
-    share: float
-    rows_done: int | None = None
-    rows_total: int | None = None
-    rows_per_second: float | None = None
-    seconds_left: float | None = None
-    notices: tuple[str, ...] = ()
-
-    @property
-    def message(self) -> str:
-        """One line for people."""
-        words = [f"{self.candidate}: {self.phase}"]
-        if self.rows_done is not None and self.rows_total:
-            words.append(f"{self.rows_done:,} of {self.rows_total:,} rows")
-        if self.rows_per_second:
-            words.append(f"{self.rows_per_second:,.0f} rows/s")
-        words += [f"the server says: {notice}" for notice in self.notices]
-        return " · ".join(words)
-
-    def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "notices": list(self.notices)}
 
 
 @writes("candidates.build")
@@ -204,12 +168,12 @@ def default_candidates(
     What is too wide to be indexed as it is stored is stored as halfvec, and as bits where it is too
     wide for that.
     """
-    held = CandidateStorage(storage.value)
-    if held is CandidateStorage.VECTOR and dimensions > Storage.VECTOR.max_index_dimensions:
-        held = CandidateStorage.HALFVEC
-    if held is CandidateStorage.HALFVEC and dimensions > Storage.HALFVEC.max_index_dimensions:
-        held = CandidateStorage.BIT
-    return tuple(CandidateSpec(method.recommended(rows), held) for method in index_methods())
+    chosen = CandidateStorage(storage.value)
+    if chosen is CandidateStorage.VECTOR and dimensions > Storage.VECTOR.max_index_dimensions:
+        chosen = CandidateStorage.HALFVEC
+    if chosen is CandidateStorage.HALFVEC and dimensions > Storage.HALFVEC.max_index_dimensions:
+        chosen = CandidateStorage.BIT
+    return tuple(CandidateSpec(method.recommended(rows), chosen) for method in index_methods())
 
 
 def candidate_name(collection: Collection, spec: CandidateSpec) -> str:
@@ -240,10 +204,10 @@ async def build_candidate(
     name = candidate_name(collection, spec)
     candidate_id = await _announce(database, collection, spec, table, name, job_id)
     expected = estimate(stats, spec, settings)
-    console = _Console(name, spec, expected, on_progress)
+    reporter = BuildReporter(name, spec, expected, on_progress)
     try:
-        await _copy(database, collection, table, candidate_id, console)
-        await console.say("Collecting statistics", 1.0, 0.0)
+        await _copy(database, collection, table, candidate_id, reporter)
+        await reporter.report("Collecting statistics", 1.0, 0.0)
         async with database.session() as db:
             connection = await db.connection()
             await connection.exec_driver_sql(f"ANALYZE {quoted_name(table.table)}")
@@ -254,7 +218,7 @@ async def build_candidate(
             spec.index,
             name=index_name(table, spec.index),
             settings=settings,
-            on_progress=console.on_index,
+            on_progress=reporter.on_index,
         )
         await _finish(database, table, candidate_id, built, settings)
     except BaseException as exc:
@@ -264,71 +228,6 @@ async def build_candidate(
         raise
     async with database.session() as db:
         return await get_candidate(db, collection, candidate_id)
-
-
-class _Console:
-    """What a build says while it runs."""
-
-    def __init__(
-        self, name: str, spec: CandidateSpec, expected: Estimate, on_progress: OnProgress[BuildStep]
-    ) -> None:
-        self._name = name
-        self._spec = spec
-        self._expected = expected
-        self._on_progress = on_progress
-        self._phase = ""
-        self._seen: deque[tuple[float, int]] = deque(maxlen=_PACE_LOOKS)
-        self.notices: tuple[str, ...] = ()
-
-    async def on_copied(self, table_bytes: int) -> None:
-        """How many rows are there is told by the bytes: nobody else can count them yet."""
-        expected = self._expected
-        share = min(1.0, table_bytes / expected.table_bytes)
-        await self.say("Copying the vectors", share, 0.0, round(share * expected.rows))
-
-    async def on_index(self, progress: BuildProgress) -> None:
-        self.notices = progress.notices
-        done = min(progress.rows_done, self._expected.rows)
-        share = self._spec.index.method.built_share(
-            progress.phase, progress.share or 0.0, done / max(1, self._expected.rows)
-        )
-        await self.say(progress.phase, 1.0, share, done or None)
-
-    async def say(
-        self, phase: str, copied: float, indexed: float, rows_done: int | None = None
-    ) -> None:
-        """copied, indexed: the shares done, 0–1 of each."""
-        if phase != self._phase:
-            self._phase = phase
-            self._seen.clear()
-        rate = left = None
-        if rows_done is not None:
-            self._seen.append((time.monotonic(), rows_done))
-            rate = pace(self._seen)
-            if rate:
-                left = max(0, self._expected.rows - rows_done) / rate
-        expected = self._expected
-        seconds = expected.copy_seconds * copied + expected.build_seconds * indexed
-        await self._on_progress(
-            BuildStep(
-                candidate=self._name,
-                phase=phase,
-                share=seconds / expected.seconds,
-                rows_done=rows_done,
-                rows_total=None if rows_done is None else expected.rows,
-                rows_per_second=rate,
-                seconds_left=left,
-                notices=self.notices,
-            )
-        )
-
-
-def pace(seen: Sequence[tuple[float, int]]) -> float | None:
-    """Rows a second between the first and the last of (seconds, rows); None before two looks."""
-    if len(seen) < 2 or seen[-1][0] <= seen[0][0]:
-        return None
-    (began, first), (now, last) = seen[0], seen[-1]
-    return (last - first) / (now - began)
 
 
 async def _set_workers(db: AsyncSession, table: VectorTable, workers: int) -> None:
@@ -380,7 +279,7 @@ async def _copy(
     collection: Collection,
     table: VectorTable,
     candidate_id: uuid.UUID,
-    console: _Console,
+    reporter: BuildReporter,
 ) -> None:
     """The vectors and the change mark that goes with them, out of one snapshot."""
     vectors = printed(_vectors(collection.table, table)).replace("%", "%%")
@@ -406,11 +305,11 @@ async def _copy(
 
     filling = asyncio.ensure_future(fill())
     try:
-        await console.on_copied(0)
+        await reporter.on_copied(0)
         while not (await asyncio.wait({filling}, timeout=_POLL_SECONDS))[0]:
             async with database.session() as db:
                 size = await db.scalar(select(func.pg_table_size(name)))
-            await console.on_copied(size or 0)
+            await reporter.on_copied(size or 0)
     except BaseException:
         filling.cancel()
         await asyncio.gather(filling, return_exceptions=True)

@@ -40,7 +40,7 @@ _TOAST_KEY = 22.5  # of the TOAST table's own index: 20 bytes in leaves that are
 _SMALL_FILES = 5 * PAGE  # free space maps and the like
 
 
-def held_bytes(storage: CandidateStorage, dimensions: int) -> int:
+def element_bytes(storage: CandidateStorage, dimensions: int) -> int:
     """One embedding as its index holds it (pgvector README: 4·d + 8 and 2·d + 8; a bit string
     d/8 + 8)."""
     if storage is CandidateStorage.BIT:
@@ -178,7 +178,7 @@ def index_shape(stats: CollectionStats, spec: CandidateSpec) -> IndexShape:
         rows=stats.rows,
         dimensions=stats.dimensions,
         element=spec.storage.value,
-        element_bytes=held_bytes(spec.storage, stats.dimensions),
+        element_bytes=element_bytes(spec.storage, stats.dimensions),
         options=spec.index.options,
         table_pages=_pages(stats.rows, _row_size(stats.sample.row_bytes, stored)) // PAGE,
     )

@@ -75,18 +75,19 @@ _MOST_VECTORS = 5000  # read at once, to know the true distances of rows beside 
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 DoubleArray = npt.NDArray[np.float64]
-"""Told how many steps are done, of how many, and what was done last."""
 
 
 @dataclass(frozen=True, eq=False)
 class RecallPass:
-    """One pass over the queries at one setting. recalls, id_recalls: float64 (q,). short: queries
-    that got fewer rows than there were to get."""
+    """One untimed pass over the queries at one search parameter."""
 
     setting: SearchParameter
     recalls: DoubleArray
+    """float64 (q,), by distance."""
     id_recalls: DoubleArray
+    """float64 (q,), by id."""
     short: int
+    """Queries that got fewer rows than there were to get."""
     certificate: Certificate
     plan_index: str | None
     server_ms: float
@@ -97,7 +98,7 @@ class RecallPass:
 
 
 class BenchmarkSession:
-    """Makes benches that share their clients: only one of them is measured at a time."""
+    """Makes benchmarks that share their clients: only one of them is measured at a time."""
 
     def __init__(
         self, database: Database, collection: Collection, clients: Clients, counts: tuple[int, ...]
@@ -208,7 +209,7 @@ def _load(
         vector_name=_VECTOR,
         parameters={name: value for name, value in compiled.params.items() if name != _VECTOR},
         vectors=[_sent(vector, table.storage) for vector in vectors],
-        halves=table.storage is Storage.HALFVEC,
+        is_halfvec=table.storage is Storage.HALFVEC,
         index=None if index is None else _index_address(table, index),
     )
 
@@ -240,11 +241,7 @@ async def open_benchmarks(
 
 @dataclass(eq=False)
 class IndexBenchmark:
-    """A candidate, or the exact scan, with its queries. Made by :meth:`BenchmarkSession.add`.
-
-    limit: rows that are asked for, which is k + 1 where queries are rows of the collection. An
-    ef_search below it brings fewer than k others.
-    """
+    """A candidate, or the exact scan, with its queries. Made by :meth:`BenchmarkSession.add`."""
 
     name: str
     method: IndexMethod | None
@@ -259,6 +256,8 @@ class IndexBenchmark:
     clients: Clients
     key: str
     limit: int
+    """Rows that a query asks for: k + 1 where queries are rows of the collection. A search
+    parameter that bounds the result below it brings fewer than k others."""
     has_iterative_scan: bool
     _distances: dict[tuple[int, Hashable], float] = field(default_factory=dict)
 
@@ -284,7 +283,7 @@ class IndexBenchmark:
 
     async def recall_only(self, setting: SearchParameter, seed: int = 0) -> RecallFigures:
         """Without the clock: for a search for the smallest setting that will do."""
-        return (await self.look(setting)).figures(seed)
+        return (await self.measure_recall(setting)).figures(seed)
 
     async def measure(
         self,
@@ -297,7 +296,7 @@ class IndexBenchmark:
         """:func:`measure_all` of one."""
         return (await measure_all([(self, setting)], rounds, seed=seed, protocol=protocol))[0]
 
-    async def look(self, setting: SearchParameter) -> RecallPass:
+    async def measure_recall(self, setting: SearchParameter) -> RecallPass:
         """All queries once, untimed, and the plans of some."""
         settings = self.settings_of(setting)
         count = len(self.batch)
@@ -428,17 +427,20 @@ def _padded(found: Sequence[Sequence[Hashable]], k: int) -> npt.NDArray[np.objec
 
 # --- rounds -------------------------------------------------------------------------------------
 
+BenchmarkPoint = tuple[IndexBenchmark, SearchParameter]
+"""One candidate at one search parameter: what a measurement is made of."""
+
 
 async def measure_all(
-    wanted: Sequence[tuple[IndexBenchmark, SearchParameter]],
+    points: Sequence[BenchmarkPoint],
     rounds: int = ROUNDS.default,
     *,
     seed: int = 0,
     protocol: Protocol = Protocol.VECSCOPE,
     on_progress: OnProgress[Step] = ignore_progress,
 ) -> list[Measurement]:
-    """Measures all of them, in a random order that is another in each round; in the order of
-    ``wanted``.
+    """Measures all points, in a random order that is another in each round; the result has the
+    order of ``points``.
 
     Latencies and queries a second are medians over the rounds, under ANN_BENCHMARKS those of the
     best round. Raises LimitExceeded, InvalidInput, DatabaseProblem where the server or a client
@@ -446,42 +448,45 @@ async def measure_all(
     """
     ROUNDS.check(rounds, "rounds")
     chance = random.Random(seed)
-    runs = [_Run(bench, setting, bench.settings_of(setting)) for bench, setting in wanted]
+    runs = [
+        _PointMeasurement(bench, setting, bench.settings_of(setting)) for bench, setting in points
+    ]
     steps = len(runs) * (1 + rounds)
     done = 0
     for number in range(1 + rounds):
         for run in chance.sample(runs, len(runs)):
             if number == 0:
-                await run.look()
+                await run.measure_recall()
             else:
                 await run.time_round(chance)
             done += 1
             stage = f"round {number} of {rounds}" if number else "recall"
-            await on_progress(Step(done / steps, f"{run.words}: {stage}"))
+            await on_progress(Step(done / steps, f"{run.label}: {stage}"))
     for run in runs:
         await run.certify_again()
     return [run.measurement(seed, best=protocol is Protocol.ANN_BENCHMARKS) for run in runs]
 
 
 @dataclass(eq=False)
-class _Run:
-    """What is gathered of one (bench, setting)."""
+class _PointMeasurement:
+    """What the rounds gather of one benchmark at one search parameter."""
 
     bench: IndexBenchmark
     setting: SearchParameter
     settings: dict[str, str]
     seconds: list[DoubleArray] = field(default_factory=list)
     qps: dict[int, list[float]] = field(default_factory=dict)
-    seen: RecallPass | None = None
-    refused: Certificate | None = None
+    recall_pass: RecallPass | None = None
+    revocation: Certificate | None = None
+    """Why the certificate of the recall pass no longer holds."""
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         parameter = f" {self.setting.name} {self.setting.value}" if self.setting.method else ""
         return f"{self.bench.name}{parameter}"
 
-    async def look(self) -> None:
-        self.seen = await self.bench.look(self.setting)
+    async def measure_recall(self) -> None:
+        self.recall_pass = await self.bench.measure_recall(self.setting)
 
     async def time_round(self, chance: random.Random) -> None:
         bench, count = self.bench, len(self.bench.batch)
@@ -492,7 +497,7 @@ class _Run:
         seconds[order] = answers.seconds
         self.seconds.append(seconds)
         self.qps.setdefault(1, []).append(count / (answers.ended - answers.started))
-        self.refused = self.refused or bench.certify_scans(answers, count + len(warm_up))
+        self.revocation = self.revocation or bench.certify_scans(answers, count + len(warm_up))
         for clients in bench.client_counts:
             if clients > 1:
                 self.qps.setdefault(clients, []).append(await self._together(clients, chance))
@@ -519,41 +524,41 @@ class _Run:
         plans = await self.bench.plans(self.settings, 1)
         certificate = self.bench.certify(plans)
         if not certificate.certified:
-            self.refused = self.refused or certificate
+            self.revocation = self.revocation or certificate
         if self.bench.index_name is None:
             async with self.bench.database.session() as db:
                 mark = await current_mark(db, self.bench.collection)
             if mark != self.bench.truth.revision:
-                self.refused = self.refused or Certificate(
+                self.revocation = self.revocation or Certificate(
                     False, f"“{self.bench.collection.name}” was written to meanwhile."
                 )
 
     def measurement(self, seed: int, *, best: bool) -> Measurement:
-        assert self.seen is not None
+        assert self.recall_pass is not None
         milliseconds = 1000 * np.stack(self.seconds)
         if best:
             milliseconds = milliseconds[[int(milliseconds.mean(axis=1).argmin())]]
         p50, p95, p99 = np.median(np.quantile(milliseconds, (0.5, 0.95, 0.99), axis=1), axis=1)
-        certificate = self.seen.certificate
+        certificate = self.recall_pass.certificate
         if certificate.certified:
-            certificate = self.refused or certificate
+            certificate = self.revocation or certificate
         return Measurement(
             candidate=self.bench.name,
             setting=self.setting,
             k=self.bench.k,
             queries=len(self.bench.batch),
             rounds=len(self.seconds),
-            recall=self.seen.figures(seed),
-            latency=LatencyFigures(float(p50), float(p95), float(p99), self.seen.server_ms),
+            recall=self.recall_pass.figures(seed),
+            latency=LatencyFigures(float(p50), float(p95), float(p99), self.recall_pass.server_ms),
             qps={
                 clients: max(rates) if best else statistics.median(rates)
                 for clients, rates in self.qps.items()
             },
-            short=self.seen.short,
-            buffers=self.seen.buffers,
+            short=self.recall_pass.short,
+            buffers=self.recall_pass.buffers,
             certified=certificate.certified,
             reason=certificate.reason,
-            plan_index=self.seen.plan_index,
-            recalls=self.seen.recalls,
+            plan_index=self.recall_pass.plan_index,
+            recalls=self.recall_pass.recalls,
             latencies_ms=np.median(milliseconds, axis=0),
         )

@@ -246,8 +246,8 @@ def exact_ms(rows: int, dimensions: int, storage: Storage = Storage.VECTOR) -> f
     return _ASKING_MS + rows * (scanned_us + fetched_us) / 1000
 
 
-def _compared_us(held: int) -> float:
-    return _COMPARED_US[0] + _COMPARED_US[1] * held
+def _compared_us(element_bytes: int) -> float:
+    return _COMPARED_US[0] + _COMPARED_US[1] * element_bytes
 
 
 def pace_of(stats: CollectionStats, experiment: Experiment | None) -> float:

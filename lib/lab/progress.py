@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from lib.lab.candidates import BuildStep
+from lib.lab.build_progress import BuildStep
 from lib.lab.experiment import Experiment
 from lib.progress import Step
 from lib.store.jobs import JobContext

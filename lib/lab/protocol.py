@@ -24,17 +24,20 @@ class Connect:
 
 @dataclass(frozen=True)
 class Load:
-    """A statement, with a named parameter ``vector_name`` for the query. parameters: the others.
-    vectors: of each query, as pgvector sends it in binary; halves: they are halfvec. index: the
-    qualified name whose scans are counted, None for none. Answered by Loaded."""
+    """A statement and the vectors that it is asked with. Answered by Loaded."""
 
     key: str
     sql: str
     vector_name: str
+    """The statement's named parameter for the query's vector."""
     parameters: Mapping[str, Any]
+    """The others."""
     vectors: Sequence[bytes]
-    halves: bool
+    """Of each query, as pgvector sends it in binary."""
+    is_halfvec: bool
+    """Whether the vectors are halfvec."""
     index: str | None
+    """The qualified name of the index whose scans are counted; None for none."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from lib.formats import format_ms, format_percent
 from lib.lab.environment import find_environment
 from lib.lab.experiment import CandidateFacts, DataFacts
-from lib.lab.measure import IndexBenchmark, measure_all
+from lib.lab.measure import BenchmarkPoint, measure_all
 from lib.lab.measurement import Measurement, SearchParameter
 from lib.lab.repository import (
     delete_measurements_except,
@@ -23,9 +23,6 @@ from lib.lab.repository import (
 from lib.lab.run_context import RunContext
 from lib.lab.snapshot import Snapshot
 from lib.progress import Step
-
-BenchmarkPoint = tuple[IndexBenchmark, SearchParameter]
-"""One candidate at one search parameter: what a measurement is made of."""
 
 
 class MeasurementRecorder:

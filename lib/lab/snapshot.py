@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from lib.errors import InvalidInput
 from lib.formats import format_bytes, format_duration
-from lib.lab.candidates import BuildStep, build_candidate, candidate_name, candidate_of_state
+from lib.lab.build_progress import BuildStep
+from lib.lab.candidates import build_candidate, candidate_name, candidate_of_state
 from lib.lab.progress import Phase
 from lib.lab.queries import QueryBatch, query_set_batch, sample_queries
 from lib.lab.repository import load_queries, save_queries

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lib.lab.measure import IndexBenchmark
+from lib.lab.measure import BenchmarkPoint, IndexBenchmark
 from lib.lab.measurement import Measurement, SearchParameter
 from lib.lab.progress import Phase
-from lib.lab.recorder import BenchmarkPoint, MeasurementRecorder
+from lib.lab.recorder import MeasurementRecorder
 from lib.lab.run_context import RunContext
 from lib.lab.spec import ExperimentSpec
 from lib.lab.sweep import is_named, parameters_of

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from lib.formats import format_percent
 from lib.lab.experiment import CandidateFacts, TargetResult
-from lib.lab.measure import IndexBenchmark
+from lib.lab.measure import BenchmarkPoint, IndexBenchmark
 from lib.lab.measurement import RecallFigures, SearchParameter
 from lib.lab.progress import Phase
 from lib.lab.recommend import evaluate_target, reaches
-from lib.lab.recorder import BenchmarkPoint, MeasurementRecorder
+from lib.lab.recorder import MeasurementRecorder
 from lib.lab.repository import save_target_results
 from lib.lab.run_context import RunContext
 from lib.lab.spec import Target

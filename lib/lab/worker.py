@@ -72,7 +72,7 @@ class _Session:
         return self._connection.info.backend_pid
 
     def load(self, message: Load) -> Loaded:
-        kind = HalfVector if message.halves else Vector
+        kind = HalfVector if message.is_halfvec else Vector
         self._loaded[message.key] = _Loaded(
             # A vector goes in binary; the psycopg form of that is b in place of s.
             message.sql.replace(f"%({message.vector_name})s", f"%({message.vector_name})b"),

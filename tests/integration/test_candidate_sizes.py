@@ -17,12 +17,8 @@ from command_line import Screen
 from sqlalchemy import URL
 
 from lib.errors import DatabaseProblem, IndexRefused
-from lib.lab.candidates import (
-    BuildStep,
-    build_candidate,
-    check_candidate,
-    start_candidate_builds,
-)
+from lib.lab.build_progress import BuildStep
+from lib.lab.candidates import build_candidate, check_candidate, start_candidate_builds
 from lib.lab.collection_stats import collect_stats
 from lib.lab.estimates import MIB, check_spec, estimate
 from lib.store.candidates import (

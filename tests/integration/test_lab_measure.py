@@ -115,24 +115,24 @@ def test_recall_is_that_of_numpy_to_the_last_digit(
 ) -> None:
     lab, distance = tied, tied.collection.distance
     candidate = lab.library.build(spec, storage)
-    look = lab.with_bench(candidate, lambda bench: bench.look(setting))
+    recall_pass = lab.with_bench(candidate, lambda bench: bench.measure_recall(setting))
     form = BITS if storage is CandidateStorage.BIT else PLAIN
     sql = form.format(operator=OPERATORS[distance], where="")
     settings = {"enable_seqscan": "off", "enable_sort": "off"}
     settings[f"{spec.method.name}.{setting.name}"] = str(setting.value)
     found = asked_apart(lab, candidate, sql, settings)
     wanted = recalls_apart(lab, found, range(1500))
-    assert look.recalls.tolist() == wanted
-    assert look.figures().mean.value == math.fsum(wanted) / QUERIES
-    assert 0.1 < look.figures().mean.value < 1  # it could have been otherwise
-    assert look.short == sum(len(row) < K for row in found)
+    assert recall_pass.recalls.tolist() == wanted
+    assert recall_pass.figures().mean.value == math.fsum(wanted) / QUERIES
+    assert 0.1 < recall_pass.figures().mean.value < 1  # it could have been otherwise
+    assert recall_pass.short == sum(len(row) < K for row in found)
     by_id = [
         len(set(row) & {id_.int for id_ in ids}) / K
         for row, ids in zip(found, lab.truth.ids, strict=True)
     ]
-    assert look.id_recalls.tolist() == by_id
-    assert look.certificate.certified, look.certificate.reason
-    assert look.plan_index == candidate.index_name
+    assert recall_pass.id_recalls.tolist() == by_id
+    assert recall_pass.certificate.certified, recall_pass.certificate.reason
+    assert recall_pass.plan_index == candidate.index_name
 
 
 def test_equal_rows_are_hits_by_distance_and_not_by_id(shared: Database) -> None:
@@ -140,9 +140,11 @@ def test_equal_rows_are_hits_by_distance_and_not_by_id(shared: Database) -> None
     candidate = library.build(HNSW.spec(m=16, ef_construction=64))
     lab = Lab(library, given=with_ties()[:1])  # 40 rows are as near as can be
     assert lab.truth.tied.tolist() == [True]
-    look = lab.with_bench(candidate, lambda bench: bench.look(SearchParameter(HNSW, 100)))
-    assert look.recalls.tolist() == [1.0]
-    assert look.id_recalls[0] < 1  # which ten of the forty is chance
+    recall_pass = lab.with_bench(
+        candidate, lambda bench: bench.measure_recall(SearchParameter(HNSW, 100))
+    )
+    assert recall_pass.recalls.tolist() == [1.0]
+    assert recall_pass.id_recalls[0] < 1  # which ten of the forty is chance
 
 
 @pytest.mark.parametrize("iterative", [IterativeScan.OFF, IterativeScan.RELAXED])
@@ -151,7 +153,7 @@ def test_a_filter(shared: Database, iterative: IterativeScan) -> None:
     candidate = library.build(HNSW.spec(m=4, ef_construction=16))
     lab = Lab(library, "category=even", "shelf=4")
     setting = SearchParameter(HNSW, 12, iterative)
-    look = lab.with_bench(candidate, lambda bench: bench.look(setting))
+    recall_pass = lab.with_bench(candidate, lambda bench: bench.measure_recall(setting))
     where = "WHERE category = 'even' AND (metadata ->> 'shelf')::int = 4"
     settings = {
         "enable_seqscan": "off",
@@ -162,10 +164,10 @@ def test_a_filter(shared: Database, iterative: IterativeScan) -> None:
     sql = PLAIN.format(operator="<=>", where=where)
     found = asked_apart(lab, candidate, sql, settings)
     wanted = recalls_apart(lab, found, range(4, 1500, 10))
-    assert look.recalls.tolist() == wanted
-    assert look.short == sum(len(row) < K for row in found)
+    assert recall_pass.recalls.tolist() == wanted
+    assert recall_pass.short == sum(len(row) < K for row in found)
     # One row in ten passes: twelve looked at leave one, and to look on is what fills up.
-    assert (look.short > QUERIES / 2) is (iterative is IterativeScan.OFF)
+    assert (recall_pass.short > QUERIES / 2) is (iterative is IterativeScan.OFF)
 
 
 def test_recall_is_by_what_there_is(shared: Database) -> None:
@@ -174,18 +176,20 @@ def test_recall_is_by_what_there_is(shared: Database) -> None:
     library = Library(shared, vectors, name=f"{uuid.uuid4()}")
     candidate = library.build(HNSW.spec(m=16, ef_construction=64))
     lab = Lab(library, "shelf=4", given=vectors[:5] + 0.01)
-    look = lab.with_bench(candidate, lambda bench: bench.look(SearchParameter(HNSW, 100)))
+    recall_pass = lab.with_bench(
+        candidate, lambda bench: bench.measure_recall(SearchParameter(HNSW, 100))
+    )
     assert lab.truth.found.tolist() == [6] * 5
-    assert look.recalls.tolist() == [1.0] * 5
-    assert look.short == 0
+    assert recall_pass.recalls.tolist() == [1.0] * 5
+    assert recall_pass.short == 0
 
 
 def test_a_collection_of_halves(shared: Database) -> None:
     vectors = with_ties()
     library = Library(shared, vectors, storage=Storage.HALFVEC, name=f"{uuid.uuid4()}")
     lab = Lab(library, given=vectors[300:340] + 0.003)
-    look = lab.with_bench(None, lambda bench: bench.look(SearchParameter(None)))
-    assert look.recalls.tolist() == [1.0] * 40  # what is asked for is asked in halves too
+    recall_pass = lab.with_bench(None, lambda bench: bench.measure_recall(SearchParameter(None)))
+    assert recall_pass.recalls.tolist() == [1.0] * 40  # what is asked for is asked in halves too
 
 
 def test_the_exact_scan_finds_all(shared: Database) -> None:
@@ -282,7 +286,7 @@ def test_a_query_is_a_prepared_statement_from_its_first_time_on(lab: Lab) -> Non
     async def work() -> list[list[Any]]:
         async with open_clients(lab.database.url, 1) as clients:
             await clients.tell_all(
-                wire.Load("own", sql, "query", {}, [vector], halves=False, index=None)
+                wire.Load("own", sql, "query", {}, [vector], is_halfvec=False, index=None)
             )
             (answers,) = await clients.ask([wire.Ask("own", {}, [0, 0], with_ids=True)])
             return answers.ids

@@ -149,7 +149,7 @@ def test_the_exact_scan_of_a_collection_that_changes_meanwhile(database: Databas
 
 def test_what_does_not_fit_is_refused(lab: Lab, hnsw: Candidate) -> None:
     with pytest.raises(InvalidInput, match="has no setting probes"):
-        lab.with_bench(hnsw, lambda bench: bench.look(SearchParameter(IVFFLAT, 1)))
+        lab.with_bench(hnsw, lambda bench: bench.measure_recall(SearchParameter(IVFFLAT, 1)))
     other = lab.run(find_truth(lab.database, lab.collection, lab.batch.head(5), K))
 
     async def mixed() -> None:
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused(lab: Lab, hnsw: Candidate) -> None:
     with pytest.raises(InvalidInput, match="5 queries, not of these 60"):
         lab.run(mixed())
     with pytest.raises(InvalidInput, match="has 10 neighbours, not 11"):
-        lab.with_bench(hnsw, lambda bench: bench.look(low(hnsw)), k=K + 1)
+        lab.with_bench(hnsw, lambda bench: bench.measure_recall(low(hnsw)), k=K + 1)
 
 
 def test_a_stale_candidate_is_refused(database: Database) -> None:
@@ -168,7 +168,7 @@ def test_a_stale_candidate_is_refused(database: Database) -> None:
     library.add(clustered(5), first=300)
     lab = Lab(library)  # the truth is of now
     with pytest.raises(InvalidInput, match="written to between the two"):
-        lab.with_bench(candidate, lambda bench: bench.look(low(candidate)))
+        lab.with_bench(candidate, lambda bench: bench.measure_recall(low(candidate)))
 
 
 def test_a_dropped_table_is_said(database: Database) -> None:
@@ -177,7 +177,7 @@ def test_a_dropped_table_is_said(database: Database) -> None:
     lab = Lab(library)
     execute(database.url, f"DROP TABLE {candidate.table.qualified_name}")
     with pytest.raises(NotFound):
-        lab.with_bench(candidate, lambda bench: bench.look(low(candidate)))
+        lab.with_bench(candidate, lambda bench: bench.measure_recall(low(candidate)))
 
 
 def is_gone(pid: int) -> bool:

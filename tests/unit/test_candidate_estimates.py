@@ -7,9 +7,17 @@ from dataclasses import replace
 import pytest
 
 from lib.errors import IndexRefused, InvalidInput, LimitExceeded
-from lib.lab.candidates import BuildStep, default_candidates, pace
+from lib.lab.build_progress import BuildStep, rows_per_second
+from lib.lab.candidates import default_candidates
 from lib.lab.collection_stats import CollectionStats, EarlierBuild
-from lib.lab.estimates import MIB, chosen_settings, disk_warning, estimate, held_bytes, table_bytes
+from lib.lab.estimates import (
+    MIB,
+    chosen_settings,
+    disk_warning,
+    element_bytes,
+    estimate,
+    table_bytes,
+)
 from lib.store.candidates import CandidateSpec, CandidateStorage, parse_candidate
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.index_costs import hnsw_memory_bytes, ivfflat_index_bytes, ivfflat_memory_bytes
@@ -84,7 +92,7 @@ def test_the_two_to_begin_with(
 
 
 def test_one_embedding_in_an_index() -> None:
-    assert [held_bytes(storage, 1000) for storage in CandidateStorage] == [4008, 2008, 133]
+    assert [element_bytes(storage, 1000) for storage in CandidateStorage] == [4008, 2008, 133]
 
 
 def test_a_table_of_short_rows() -> None:
@@ -196,9 +204,9 @@ def test_the_disk_is_looked_at_before() -> None:
 
 
 def test_rows_a_second() -> None:
-    assert pace([]) is None
-    assert pace([(10.0, 0)]) is None
-    assert pace([(10.0, 0), (12.0, 50), (14.0, 1000)]) == 250.0
+    assert rows_per_second([]) is None
+    assert rows_per_second([(10.0, 0)]) is None
+    assert rows_per_second([(10.0, 0), (12.0, 50), (14.0, 1000)]) == 250.0
 
 
 def test_a_step_in_one_line() -> None:
