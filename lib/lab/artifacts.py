@@ -158,10 +158,10 @@ def _notes(
             )
     if spec.storage is CandidateStorage.VECTOR and collection.storage is Storage.HALFVEC:
         notes.append("The column holds halfvec already: the index holds the same numbers.")
-    if isinstance(spec.index.options.get("lists"), int):
+    if spec.index.method.rows_option:
         notes.append(
-            "IVFFlat's centres are those of the rows that are there now: build it again when they "
-            "have doubled (REINDEX INDEX CONCURRENTLY)."
+            f"{spec.index.method.label}'s centres are those of the rows that are there now: build "
+            "it again when they have doubled (REINDEX INDEX CONCURRENTLY)."
         )
     if experiment.stale:
         notes.append("The collection was written to since the experiment.")
