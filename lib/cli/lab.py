@@ -22,7 +22,7 @@ from lib.lab.experiment import Experiment
 from lib.lab.measurement import CLIENTS, ROUNDS, Protocol
 from lib.lab.queries import QUERY_COUNT, QueryBatch, file_batch
 from lib.lab.recommend import recommend
-from lib.lab.report import experiment_csv, experiment_json
+from lib.lab.report import experiment_csv, experiment_json, experiment_json_file
 from lib.lab.report_page import experiment_page
 from lib.lab.repository import delete_experiment, get_experiment, list_experiments
 from lib.lab.run import check_experiment, resume_experiment, start_experiment
@@ -179,13 +179,13 @@ def run(
             started = resume_experiment(*common, experiment, build_settings)
         else:
             spec = _spec(services, collection, query_file, **asked)
-            given = _given(services, collection, query_file, spec)
+            file_queries = _file_queries(services, collection, query_file, spec)
             for warning in services.database.run(
                 check_experiment(services.database, collection, spec, build_settings)
             ):
                 note(one_line(warning))
             started = start_experiment(
-                *common, spec, name=title, given=given, build_settings=build_settings
+                *common, spec, name=title, file_queries=file_queries, build_settings=build_settings
             )
         job = services.database.run(started)
         follow(
@@ -265,7 +265,7 @@ def _candidates(
     return tuple(parse_candidate(each, rows, collection.storage) for each in indexes)
 
 
-def _given(
+def _file_queries(
     services: Services, collection: Collection, query_file: Path | None, spec: ExperimentSpec
 ) -> QueryBatch | None:
     if query_file is None:
@@ -454,10 +454,7 @@ def export(
         if out is None:
             print_json(experiment_json(found, collection.name, with_queries=with_queries))
             return
-        import json
-
-        document = experiment_json(found, collection.name, with_queries=with_queries)
-        written = (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
+        written = experiment_json_file(found, collection.name, with_queries=with_queries)
     elif form == "csv":
         written = experiment_csv(found)
     elif form == "html":

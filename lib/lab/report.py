@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from typing import Any
 
 from lib.lab.experiment import Experiment
@@ -54,6 +55,14 @@ def experiment_json(
             "evidence": list(recommendation.rationale),
         },
     }
+
+
+def experiment_json_file(
+    experiment: Experiment, collection: str, *, with_queries: bool = False
+) -> bytes:
+    """:func:`experiment_json` as the bytes of a file."""
+    document = experiment_json(experiment, collection, with_queries=with_queries)
+    return (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
 
 def measurement_json(

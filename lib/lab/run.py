@@ -103,7 +103,7 @@ async def start_experiment(
     spec: ExperimentSpec,
     *,
     name: str | None = None,
-    given: QueryBatch | None = None,
+    file_queries: QueryBatch | None = None,
     build_settings: BuildSettings | None = None,
     actor: Actor = LOCAL,
 ) -> Job:
@@ -111,17 +111,17 @@ async def start_experiment(
     runs, is ``{"experiment_id", "name", "phase", "phase_share", "phase_seconds_left", "lines",
     "building"}``.
 
-    given: the queries of a file (:func:`~lib.lab.queries.file_batch`). One experiment runs at a
-    time: two would colour each other's latencies.
+    file_queries: the queries of a file (:func:`~lib.lab.queries.file_batch`). One experiment runs
+    at a time: two would colour each other's latencies.
     Raises what :func:`check_experiment` raises, Busy, AlreadyExists where the name is taken.
     """
     await check_experiment(database, collection, spec, build_settings)
-    if (given is None) == (spec.queries.kind is QueryKind.FILE):
+    if (file_queries is None) == (spec.queries.kind is QueryKind.FILE):
         raise InvalidInput("The queries of a file come with it.", field="query_file")
     async with database.session() as db:
         experiment_id, name = await make_experiment(db, collection, spec, name)
-        if given is not None:
-            await save_queries(db, experiment_id, given.head(spec.queries.count))
+        if file_queries is not None:
+            await save_queries(db, experiment_id, file_queries.head(spec.queries.count))
     try:
         return await _start(
             jobs, database, settings, collection, experiment_id, build_settings, actor

@@ -244,7 +244,7 @@ def test_given_vectors_are_kept_and_asked(database: Database) -> None:
     source = QuerySource(QueryKind.FILE, 10, name="my.npy")
     with pytest.raises(InvalidInput, match="come with it"):
         start(library, wanted(GRAPH, queries=source))
-    found = run(library, wanted(GRAPH, queries=source, ef_search=(40,)), given=batch)
+    found = run(library, wanted(GRAPH, queries=source, ef_search=(40,)), file_queries=batch)
     kept = database.query(load_queries, library.collection, found.id)
     assert kept is not None
     assert np.array_equal(kept.vectors, batch.vectors[:10])

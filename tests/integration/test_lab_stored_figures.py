@@ -38,12 +38,12 @@ def with_queue(measurement: Measurement, queue_ms: float) -> MeasurementWithQueu
 
 def add_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """The metric in the table of figures, and measurements that have it."""
-    for old, new in ((FIGURES, (*FIGURES, NEW)), (Measurement, MeasurementWithQueue)):
-        name = "FIGURES" if old is FIGURES else "Measurement"
-        for module in list(sys.modules.values()):
-            is_ours = getattr(module, "__name__", "").startswith("lib.lab.")
-            if is_ours and getattr(module, name, None) is old:
-                monkeypatch.setattr(module, name, new)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("lib.lab."):
+            if getattr(module, "FIGURES", None) is FIGURES:
+                monkeypatch.setattr(module, "FIGURES", (*FIGURES, NEW))
+            if getattr(module, "Measurement", None) is Measurement:
+                monkeypatch.setattr(module, "Measurement", MeasurementWithQueue)
 
 
 def test_a_new_figure_is_written_and_read(

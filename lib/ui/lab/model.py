@@ -6,7 +6,6 @@ under the typed keys below.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from lib.lab.measurement import Measurement
 from lib.lab.plan import Plan, count_matching, experiment_seconds, pace_of, plan_candidates
 from lib.lab.queries import QueryBatch, file_batch
 from lib.lab.recommend import Recommendation, ScoreRow, pareto, recommend, scoreboard
-from lib.lab.report import experiment_csv, experiment_json
+from lib.lab.report import experiment_csv, experiment_json_file
 from lib.lab.report_page import experiment_page
 from lib.lab.repository import (
     ExperimentSummary,
@@ -286,7 +285,13 @@ class CollectionLab(PageModel):
             batch = run(file_batch(source, self.collection, spec.queries.count, settings))
         job = run(
             start_experiment(
-                self.jobs, self.database, settings, self.collection, spec, name=name, given=batch
+                self.jobs,
+                self.database,
+                settings,
+                self.collection,
+                spec,
+                name=name,
+                file_queries=batch,
             )
         )
         return uuid.UUID(job.parameters["experiment_id"])
@@ -356,8 +361,8 @@ class CollectionLab(PageModel):
 
     # --- an experiment as a file ------------------------------------------------------------
 
-    def experiment_json(self, experiment: Experiment) -> str:
-        return json.dumps(experiment_json(experiment, self.collection.name), indent=2)
+    def experiment_json(self, experiment: Experiment) -> bytes:
+        return experiment_json_file(experiment, self.collection.name)
 
     def experiment_csv(self, experiment: Experiment) -> bytes:
         return experiment_csv(experiment)
