@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
-from lib.cli.output import json_option, note, one_line, print_json
+from lib.cli.output import collection_option, json_option, note, one_line, print_json
 from lib.cli.session import find_collection, follow, open_session
 from lib.formats import format_bytes
 from lib.search.bm25 import (
@@ -31,7 +31,7 @@ def bm25() -> None:
 
 
 @bm25.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @json_option
 def build(name: str, as_json: bool) -> None:
     """Build the BM25 index, anew where there is one. Readers do not wait, writers do.
@@ -52,7 +52,7 @@ def build(name: str, as_json: bool) -> None:
 
 
 @bm25.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @json_option
 def status(name: str, as_json: bool) -> None:
     """Show whether there is a BM25 index, and how large it is."""
@@ -63,7 +63,7 @@ def status(name: str, as_json: bool) -> None:
 
 
 @bm25.command()
-@click.option("--collection", "name", required=True)
+@collection_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def drop(name: str, yes: bool, as_json: bool) -> None:
