@@ -131,7 +131,7 @@ def test_an_index_is_built_replaced_and_dropped(visit: Visit, library: Library) 
     library.wait()
     app.run()
     assert shown() == "IVFFlat"
-    app.segmented_control(key="kind_films").set_value(HNSW).run()
+    app.segmented_control(key="kind_films").set_value(HNSW.name).run()
     app.number_input(key="m_films").set_value(60)  # asks for more candidates than 64
     press(app, "Build")
     assert "ef\\_construction is 64" in app.error[0].value

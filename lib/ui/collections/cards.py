@@ -306,16 +306,18 @@ def index_form(documents: int, key: str, on_build: Callable[[], None]) -> IndexS
     Raises LimitExceeded where the options do not go together.
     """
     suggested, reason = recommended_method(documents)
-    methods = index_methods()
-    method = st.segmented_control(
+    methods = {method.name: method for method in index_methods()}
+    # By name: Streamlit takes a dataclass for the list of its fields.
+    name = st.segmented_control(
         "Index method",
-        methods,
-        format_func=lambda method: method.label,
-        default=suggested,
+        list(methods),
+        format_func=lambda name: methods[name].label,
+        default=suggested.name,
         required=True,
         key=f"kind_{key}",
-        help="  \n".join(f"**{method.label}**: {method.help}" for method in methods),
+        help="  \n".join(f"**{method.label}**: {method.help}" for method in methods.values()),
     )
+    method = methods[name]
     st.caption(f"Suggested: {suggested.label}. {reason[0].upper()}{reason[1:]}.")
     options = _option_inputs(method, documents, key)
     pressed = st.button(
