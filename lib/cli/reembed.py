@@ -14,10 +14,10 @@ from lib.errors import NotFound
 from lib.formats import format_bytes
 from lib.ingest.reembed import (
     Estimate,
-    NextState,
+    ShadowState,
     discard_reembedding,
     estimate_reembedding,
-    next_state,
+    shadow_state,
     start_reembedding,
     start_switch,
 )
@@ -175,11 +175,11 @@ def discard(name: str, yes: bool, as_json: bool) -> None:
         click.echo(f"Discarded the vectors of {under_way.model}.")
 
 
-def _state(services: Services, collection: Collection) -> NextState:
+def _state(services: Services, collection: Collection) -> ShadowState:
     following = collection.as_shadow
     if following is None:
         raise NotFound(f"“{collection.name}” is not being embedded again (any more).")
-    return services.database.query(next_state, following)
+    return services.database.query(shadow_state, following)
 
 
 def _print_estimate(found: Estimate) -> None:
@@ -198,7 +198,7 @@ def _print_estimate(found: Estimate) -> None:
         note(f"{found.missing_key} is not set, and it needs it.")
 
 
-def _print_state(model: str, state: NextState) -> None:
+def _print_state(model: str, state: ShadowState) -> None:
     click.echo(f"{model}: {state.embedded:,} of {state.documents:,} documents are embedded.")
     if state.untried:
         click.echo(f"{state.untried:,} are still to be done.")

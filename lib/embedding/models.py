@@ -25,36 +25,27 @@ class Provider(StrEnum):
 
 @dataclass(frozen=True)
 class EmbeddingModel:
-    """One model, as far as it is known.
-
-    dimensions: None until a probe has told (`EmbeddingService.probe`).
-    storage: follows from the dimensions; without meaning before they are known.
-    max_tokens: a longer text is cut; None: not known, nothing is cut.
-    price_usd_per_million_tokens: None: not known.
-    note: one sentence worth knowing before choosing it; may be empty.
-    """
+    """One model, as far as it is known."""
 
     name: str
     provider: Provider
     dimensions: int | None
+    """None until a probe has told (`EmbeddingService.probe`)."""
     max_tokens: int | None
+    """A longer text is cut; None: not known, nothing is cut."""
     distance: Distance
     storage: Storage
+    """Follows from the dimensions; without meaning before they are known."""
     price_usd_per_million_tokens: float | None
+    """None: not known."""
     label: str
     note: str = ""
+    """One sentence worth knowing before choosing it; may be empty."""
 
     @property
     def remote_name(self) -> str:
         """The name as the provider knows it; LiteLLM wants its own prefix left on."""
         return self.name if self.provider is Provider.LITELLM else self.name.partition("/")[2]
-
-    @property
-    def indexable(self) -> bool | None:
-        """Whether an index can be built on its vectors; None while the dimensions are unknown."""
-        if self.dimensions is None:
-            return None
-        return self.dimensions <= self.storage.max_index_dimensions
 
     @property
     def key_is_optional(self) -> bool:

@@ -30,20 +30,21 @@ _REPLACEMENT = "\ufffd"
 class IncomingProblem:
     """Something that could not be loaded as it stood.
 
-    source: the file's name; place: where in it ("row 17 (line 23)"), empty for the whole file;
-    reason: a sentence that says what is wrong; hint: what to do, or empty;
-    stored: the document was stored all the same, but not exactly as the file has it;
-    count: how many problems this one stands for, where too many came in a row.
-
     Its texts are cleaned: they may quote the file, and are written to a file and a jsonb.
     """
 
     source: str
+    """The file's name."""
     place: str
+    """Where in the file, such as "row 17 (line 23)"; empty for the whole file."""
     reason: str
+    """A sentence that says what is wrong."""
     hint: str = ""
+    """What to do, or empty."""
     stored: bool = False
+    """The document was stored all the same, but not exactly as the file has it."""
     count: int = 1
+    """How many problems this one stands for, where too many came in a row."""
 
     def __post_init__(self) -> None:
         for name in ("source", "place", "reason", "hint"):

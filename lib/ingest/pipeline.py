@@ -77,25 +77,25 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class LoadSummary:
-    """What became of a load, or of it so far.
-
-    removed_parts: parts that a shorter version of a file no longer has; removed: rows that did
-    not come again, where all was to be replaced, and kept_because: why none were, in that case.
-    problems: at most MAX_PROBLEMS of them; problem_count: all; lost: those that were not stored.
-    sources_done: files that were read and stored to their end, in their order.
-    """
+    """What became of a load, or of it so far."""
 
     stored: StoredCounts = field(default_factory=StoredCounts)
     embedded: EmbeddedCounts = field(default_factory=EmbeddedCounts)
     removed_parts: int = 0
+    """Parts that a shorter version of a file no longer has."""
     removed: int = 0
+    """Rows that did not come again, where all was to be replaced."""
     kept_because: str = ""
+    """Why none of those were removed, where none were."""
     problem_count: int = 0
     lost: int = 0
+    """How many of the problems were not stored."""
     problems: tuple[IncomingProblem, ...] = field(default=(), repr=False)
+    """At most MAX_PROBLEMS of them."""
     source: str = ""
     sources: int = 0
     sources_done: int = 0
+    """Files that were read and stored to their end, in their order."""
     bytes_read: int = 0
     bytes_total: int | None = None
     seconds: float = 0.0
@@ -113,14 +113,16 @@ class LoadSummary:
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """done of total, in no unit; total is 0 where it cannot be told. message: one line. last:
-    there will be no other one, though the load did not get to its end."""
+    """How far a load is: done of total, in no unit."""
 
     done: int
     total: int
+    """0 where it cannot be told."""
     message: str
+    """One line."""
     summary: LoadSummary
     last: bool = False
+    """There will be no other one, though the load did not get to its end."""
 
     @property
     def share(self) -> float | None:
@@ -133,19 +135,18 @@ class LoadProgress:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """What was read at once: a part of a file, or many files.
-
-    complete: external id → last part, of documents that were read to their end with nothing
-    missing. unread: a problem for which a file could not be read whole. source: the file that was
-    read last; sources_done and bytes_read: since the beginning of the load.
-    """
+    """What was read at once: a part of a file, or many files."""
 
     texts: TextBatch
     problems: list[IncomingProblem]
     complete: dict[str, int]
+    """External id → last part, of documents that were read to their end with nothing missing."""
     unread: IncomingProblem | None
+    """A problem for which a file could not be read whole."""
     source: str
+    """The file that was read last."""
     sources_done: int
+    """Since the beginning of the load, as bytes_read."""
     bytes_read: int
 
 

@@ -53,22 +53,22 @@ _TRIGGER = "forget_next_embedding"
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What embedding a collection by a model would take.
-
-    tokens: from a sample of the documents; tokens_are_exact: whether that was counted as the model
-    counts. cost_usd, seconds and extra_bytes are None where they cannot be told beforehand: the
-    price, the provider's speed, the number of dimensions. missing_key: the variable that has to be
-    set before it can begin.
-    """
+    """What embedding a collection by a model would take."""
 
     model: EmbeddingModel
     documents: int
     tokens: int
+    """From a sample of the documents."""
     tokens_are_exact: bool
+    """Whether they were counted as the model counts."""
     cost_usd: float | None
+    """None where the price is not known."""
     seconds: float | None
+    """None where the provider's speed is not known."""
     extra_bytes: int | None
+    """None where the number of dimensions is not known."""
     missing_key: str | None
+    """The variable that has to be set before it can begin."""
 
 
 async def estimate_reembedding(
@@ -228,25 +228,26 @@ async def _begin(db: AsyncSession, collection: Collection, model: EmbeddingModel
 
 
 @dataclass(frozen=True, slots=True)
-class NextState:
-    """How far the new vectors are. failed: those that the model refused."""
+class ShadowState:
+    """How far the new vectors are."""
 
     documents: int
     embedded: int
     failed: int
+    """Those that the model refused."""
 
     @property
     def untried(self) -> int:
         return self.documents - self.embedded - self.failed
 
 
-async def next_state(db: AsyncSession, following: Collection) -> NextState:
+async def shadow_state(db: AsyncSession, following: Collection) -> ShadowState:
     """following: the collection's ``as_shadow``."""
     rows = following.documents.c
     counts = await db.execute(
         select(func.count(), func.count(rows.embedding), func.count(rows.embedding_error))
     )
-    return NextState(*(int(number) for number in counts.one()))
+    return ShadowState(*(int(number) for number in counts.one()))
 
 
 @writes("reembeddings.switch")
@@ -322,7 +323,7 @@ async def _switch(
         raise NotFound(f"“{collection.name}” is not being embedded again (any more).")
     relation = quoted_name(fresh.documents)
     await db.execute(text(f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE"))
-    state = await next_state(db, following)
+    state = await shadow_state(db, following)
     if state.untried:
         return None
     if state.failed and not even_if_incomplete:

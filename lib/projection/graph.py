@@ -18,7 +18,7 @@ from lib.projection.protocol import PhaseShare
 from lib.projection.settings import EXACT_ROWS
 from lib.store.candidates import Candidate, CandidateStorage, list_candidates
 from lib.store.collections import Collection
-from lib.vectors.index_methods import EF_SEARCH, HNSW
+from lib.vectors.index_methods import HNSW
 from lib.vectors.tuning import Scan, SearchSettings, apply_settings
 
 _BATCH = 500
@@ -58,10 +58,9 @@ async def indexed_neighbours(
     candidate = await graph_candidate(db, collection, len(ids))
     table = candidate.table
     index_of = {id_: index for index, id_ in enumerate(ids.tolist())}
-    settings = SearchSettings(
-        ef_search=min(EF_SEARCH.high, max(4 * k, 100)), scan=Scan.INDEX
-    ).server_settings()
-    await apply_settings(db, settings)
+    breadth = min(HNSW.search_parameter.range.high, max(4 * k, 100))
+    settings = SearchSettings(scan=Scan.INDEX).with_value(HNSW, breadth)
+    await apply_settings(db, settings.server_settings())
     query = table.table.alias("q")
     row = table.table.alias("n")
     distance: ColumnElement[Any] = row.c[table.embedding].op(

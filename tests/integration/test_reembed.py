@@ -26,7 +26,7 @@ from lib.ingest.load import next_unembedded, store_documents, store_embeddings
 from lib.ingest.reembed import (
     discard_reembedding,
     estimate_reembedding,
-    next_state,
+    shadow_state,
     start_reembedding,
     start_switch,
 )
@@ -186,7 +186,7 @@ def test_what_is_loaded_meanwhile_comes_with_the_switch(shelf: Shelf) -> None:
     shelf.store(["a new text", "another new text"], first=50)
     shelf.store(["a changed text"])  # number 0
     assert shelf.rows("next_embedding")[0] == (None,)  # not that of the text that was there
-    assert shelf.query(next_state, shelf.following).untried == 3
+    assert shelf.query(shadow_state, shelf.following).untried == 3
     assert shelf.switch().status is JobStatus.DONE
     rows = shelf.rows("content, embedding")
     assert len(rows) == 52
@@ -210,13 +210,13 @@ def test_a_cancelled_job_goes_on_where_it_was(shelf: Shelf, provider: ProviderSe
 
     shelf.collection_value = shelf.collection  # read here: the loop cannot wait for itself
     assert shelf.run(begin_and_cancel()).status is JobStatus.CANCELLED
-    done = shelf.query(next_state, shelf.following).embedded
+    done = shelf.query(shadow_state, shelf.following).embedded
     assert 0 < done < len(TEXTS)
     provider.slow_seconds = 0.0
     provider.requests.clear()
     assert shelf.fill().status is JobStatus.DONE
     assert sum(len(request.texts) for request in provider.requests) <= len(TEXTS) - done + 1
-    assert shelf.query(next_state, shelf.following).embedded == len(TEXTS)
+    assert shelf.query(shadow_state, shelf.following).embedded == len(TEXTS)
 
 
 def test_what_the_second_model_refuses_must_be_agreed_to(

@@ -45,7 +45,7 @@ def test_registered_models(name, dimensions, max_tokens, storage, price):
     assert (model.dimensions, model.max_tokens) == (dimensions, max_tokens)
     assert (model.storage, model.distance) == (storage, Distance.COSINE)
     assert model.price_usd_per_million_tokens == price
-    assert model.indexable
+    assert dimensions <= model.storage.max_index_dimensions
 
 
 def test_the_default_model_comes_first():
@@ -64,9 +64,10 @@ def test_the_default_model_comes_first():
 )
 def test_storage_follows_from_the_dimensions(dimensions, storage, indexable):
     model = resolve_model("voyage/voyage-3", _settings())
-    assert (model.dimensions, model.indexable) == (None, None)
+    assert model.dimensions is None
     known = model.with_dimensions(dimensions)
-    assert (known.storage, known.indexable) == (storage, indexable)
+    assert known.storage is storage
+    assert (dimensions <= known.storage.max_index_dimensions) == indexable
     assert ("exact scan" in known.note) == (not indexable)
 
 

@@ -16,8 +16,8 @@ from lib.store.collections import (
     summarise,
 )
 from lib.store.jobs import Job
-from lib.ui.search.model import QueryingModel
 from lib.ui.search.options import SearchOptions
+from lib.ui.shared.model import QueryingModel
 from lib.ui.shared.session_cache import CacheKey, cached
 from lib.vectors.catalog import IndexDescription
 from lib.vectors.index_methods import IndexMethod, index_methods
@@ -40,7 +40,7 @@ class CompareModel(QueryingModel):
         return self.database.query(list_collections)
 
     def summary(self, collection: Collection) -> CollectionSummary:
-        """Raises NotFound where the collection is gone."""
+        """As it is now: an index may just have been built. Raises NotFound."""
         return self.database.query(summarise, collection)
 
     def options(self, summary: CollectionSummary, candidates: Sequence[Candidate]) -> SearchOptions:
@@ -53,6 +53,7 @@ class CompareModel(QueryingModel):
     # --- its candidates ---
 
     def candidates(self, collection: Collection) -> list[Candidate]:
+        """As they are now: the page waits for those that are being built."""
         return self.database.query(list_candidates, collection)
 
     def missing_methods(self, candidates: Sequence[Candidate]) -> list[IndexMethod]:

@@ -42,26 +42,17 @@ from lib.services import Services
 from lib.store.candidates import Candidate, CandidateSpec, drop_candidate, list_candidates
 from lib.store.collections import Collection, CollectionSummary, list_categories, summarise
 from lib.store.jobs import Job, JobKind
-from lib.ui.shared.model import PageModel
+from lib.ui.shared.model import CategoriesKey, FieldsKey, PageModel
 from lib.ui.shared.session_cache import COSTLY_SECONDS, CacheKey, cached
 
 
 @dataclass(frozen=True)
-class SummaryKey(CacheKey[CollectionSummary]):
+class LabSummaryKey(CacheKey[CollectionSummary]):
+    """A collection's counts. An experiment does not change them, and each of the page's many
+    widgets runs it again, so that they are counted less often than on other pages."""
+
     max_age_seconds: ClassVar[float | None] = COSTLY_SECONDS
 
-    collection_id: uuid.UUID
-    revision: int
-
-
-@dataclass(frozen=True)
-class CategoriesKey(CacheKey[Sequence[tuple[str, int]]]):
-    collection_id: uuid.UUID
-    revision: int
-
-
-@dataclass(frozen=True)
-class FieldsKey(CacheKey[Sequence[FieldFacts]]):
     collection_id: uuid.UUID
     revision: int
 
@@ -138,7 +129,7 @@ class CollectionLab(PageModel):
 
     @cached_property
     def summary(self) -> CollectionSummary:
-        key = SummaryKey(self.collection.id, self.collection.revision)
+        key = LabSummaryKey(self.collection.id, self.collection.revision)
         return cached(key, lambda: self.database.query(summarise, self.collection))
 
     @property
@@ -147,12 +138,12 @@ class CollectionLab(PageModel):
 
     def categories(self) -> Sequence[tuple[str, int]]:
         """Each category with its number of documents."""
-        key = CategoriesKey(self.collection.id, self.collection.revision)
+        key = CategoriesKey(self.collection)
         return cached(key, lambda: self.database.query(list_categories, self.collection))
 
     def fields(self) -> Sequence[FieldFacts]:
         """The metadata fields that a filter can name."""
-        key = FieldsKey(self.collection.id, self.collection.revision)
+        key = FieldsKey(self.collection)
         return cached(key, lambda: self.database.query(list_fields, self.collection))
 
     def query_sets(self) -> Sequence[QuerySetSummary]:

@@ -10,7 +10,6 @@ from typing import Any
 import streamlit as st
 
 from lib.formats import format_count
-from lib.projection.coloring import describe_coloring
 from lib.projection.recall import DocumentRecall
 from lib.projection.repository import ProjectionSummary
 from lib.search.request import SearchRequest
@@ -84,7 +83,7 @@ def show_map(view: MapView, display: MapDisplay, recall: DocumentRecall | None) 
         if not points.is_3d:
             names = view.cluster_names()
             show_layer(layer_data(points, names, display.max_names, questions), holder=holder)
-    _show_caption(view.projection, describe_coloring(coloring, view.projection), points.outside)
+    _show_caption(view.projection, view.describe(coloring), points.outside)
     if current is not None:
         _show_question(current)
 

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import streamlit as st
 
 from lib.formats import format_percent
-from lib.projection.recall import QUERIES, DocumentRecall
+from lib.projection.recall import QUERIES, DocumentRecall, K
 from lib.store.candidates import Candidate
 from lib.ui.map.model import MapView
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.page import refresh
-from lib.vectors.index_methods import EF_SEARCH
 from lib.vectors.tuning import SearchSettings
 
 _RECALL = "map:lost"
@@ -61,21 +60,20 @@ def _index_form(view: MapView, candidates: Sequence[Candidate]) -> None:
 
 
 def _search_settings(candidate: Candidate) -> SearchSettings:
-    help_text = "Small values show where the index misses documents; larger ones find more."
-    if "lists" in candidate.spec.options:
-        probes = st.slider(
-            "Lists searched (probes)",
-            1,
-            candidate.spec.options["lists"],
-            1,
-            key="lost_probes",
-            help=help_text,
-        )
-        return SearchSettings(probes=probes)
-    ef_search = st.slider(
-        "Search breadth (ef_search)", EF_SEARCH.low, 400, 11, key="lost_ef", help=help_text
+    parameter = candidate.method.search_parameter
+    limits = parameter.limits(candidate.spec.options)
+    # An index that returns no more rows than the value has to return the document besides its
+    # neighbours.
+    start = K.default + 1 if parameter.bounds_result else limits.low
+    value = st.slider(
+        parameter.label,
+        limits.low,
+        max(limits.high, limits.low + 1),
+        start,
+        key=f"lost_{parameter.link}",
+        help="Small values show where the index misses documents; larger ones find more.",
     )
-    return SearchSettings(ef_search=ef_search)
+    return SearchSettings().with_value(candidate.method, min(value, limits.high))
 
 
 def _show_recall(recall: DocumentRecall) -> None:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,13 @@ import numpy.typing as npt
 from lib.errors import InvalidInput
 from lib.projection.build import estimated_seconds, start_projection
 from lib.projection.clusters import find_clusters
-from lib.projection.coloring import ColorBy, Coloring, color_options, make_coloring
+from lib.projection.coloring import (
+    ColorBy,
+    Coloring,
+    color_options,
+    describe_coloring,
+    make_coloring,
+)
 from lib.projection.distances import distance_between, distances_to
 from lib.projection.document_details import (
     DocumentDetails,
@@ -36,21 +42,18 @@ from lib.projection.repository import (
 )
 from lib.projection.settings import KEPT_NEIGHBOURS, ClusterSettings, ProjectionSettings
 from lib.projection.terms import distinctive_terms
-from lib.search.filters import FieldFacts, list_fields
 from lib.search.hits_export import hits_csv, hits_jsonl
 from lib.search.request import Mode, SearchRequest
 from lib.services import Services
-from lib.store.candidates import Candidate, list_candidates
+from lib.store.candidates import Candidate
 from lib.store.collections import (
     Collection,
     CollectionSummary,
-    list_categories,
-    summarise,
 )
 from lib.store.jobs import Job, JobKind
 from lib.ui.map.points import MapPoints, map_points
-from lib.ui.shared.model import PageModel
-from lib.ui.shared.session_cache import CHANGING_SECONDS, CacheKey, cached
+from lib.ui.shared.model import QueryingModel
+from lib.ui.shared.session_cache import CacheKey, cached
 from lib.vectors.distance import FloatArray
 from lib.vectors.search import Hit, SearchResult
 from lib.vectors.tuning import Scan, SearchSettings
@@ -147,36 +150,6 @@ class DataIssue:
 
 
 @dataclass(frozen=True)
-class SummaryKey(CacheKey[CollectionSummary]):
-    """A collection's counts and indexes."""
-
-    max_age_seconds: ClassVar[float | None] = CHANGING_SECONDS
-    collection: Collection
-
-
-@dataclass(frozen=True)
-class CandidatesKey(CacheKey[Sequence[Candidate]]):
-    """A collection's candidates, which others build and drop."""
-
-    max_age_seconds: ClassVar[float | None] = CHANGING_SECONDS
-    collection: Collection
-
-
-@dataclass(frozen=True)
-class CategoriesKey(CacheKey[Sequence[tuple[str, int]]]):
-    """A collection's categories."""
-
-    collection: Collection
-
-
-@dataclass(frozen=True)
-class FieldsKey(CacheKey[Sequence[FieldFacts]]):
-    """The fields of a collection's metadata."""
-
-    collection: Collection
-
-
-@dataclass(frozen=True)
 class MapIdentity:
     """Which map is looked at, and where: everything that is shown of it depends on this."""
 
@@ -242,14 +215,11 @@ class TermsKey(_MapKey, CacheKey[tuple[str, ...]]):
 # --- a collection's maps ------------------------------------------------------------------------
 
 
-class MapModel(PageModel):
+class MapModel(QueryingModel):
     """What the Map page shows of a collection, and what it builds and deletes.
 
     Methods raise what the services' and the database's raise.
     """
-
-    def summary(self, collection: Collection) -> CollectionSummary:
-        return cached(SummaryKey(collection), lambda: self.database.query(summarise, collection))
 
     def maps(self, collection: Collection) -> Sequence[ProjectionSummary]:
         """The newest first."""
@@ -259,22 +229,6 @@ class MapModel(PageModel):
         """That build maps, or place documents on them."""
         active = self.database.run(self.jobs.recent(collection_id=collection.id, active_only=True))
         return [job for job in active if job.kind is JobKind.PROJECTION]
-
-    def categories(self, collection: Collection) -> Sequence[tuple[str, int]]:
-        """(category, how many documents it has)."""
-        return cached(
-            CategoriesKey(collection), lambda: self.database.query(list_categories, collection)
-        )
-
-    def fields(self, collection: Collection) -> Sequence[FieldFacts]:
-        """What the metadata can be filtered by."""
-        return cached(FieldsKey(collection), lambda: self.database.query(list_fields, collection))
-
-    def candidates(self, collection: Collection) -> Sequence[Candidate]:
-        """Whose indexes can be searched in place of the collection's own."""
-        return cached(
-            CandidatesKey(collection), lambda: self.database.query(list_candidates, collection)
-        )
 
     def estimated_seconds(
         self, summary: CollectionSummary, settings: Sequence[ProjectionSettings]
@@ -410,6 +364,10 @@ class MapView:
                 by, self.projection, self.details, self._color_values(by, question, recall)
             ),
         )
+
+    def describe(self, coloring: Coloring) -> str:
+        """One sentence on how to read the colours."""
+        return describe_coloring(coloring, self.projection)
 
     def _color_values(
         self, by: str, question: Question | None, recall: DocumentRecall | None

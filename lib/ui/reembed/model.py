@@ -10,10 +10,10 @@ from lib.embedding.models import EmbeddingModel, registered_models
 from lib.ingest.missing import Missing
 from lib.ingest.reembed import (
     Estimate,
-    NextState,
+    ShadowState,
     discard_reembedding,
     estimate_reembedding,
-    next_state,
+    shadow_state,
     start_reembedding,
     start_switch,
 )
@@ -62,8 +62,8 @@ class ReembedModel(PageModel):
             start_reembedding(self.jobs, self.services.documents, collection, model_name)
         )
 
-    def progress(self, shadow: Collection) -> NextState:
-        return self.database.query(next_state, shadow)
+    def progress(self, shadow: Collection) -> ShadowState:
+        return self.database.query(shadow_state, shadow)
 
     def missing(self, shadow: Collection) -> Sequence[Missing]:
         """Why documents have no new vector."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from lib.formats import format_count
-from lib.ingest.reembed import NextState
+from lib.ingest.reembed import ShadowState
 from lib.store.collections import Collection
 from lib.ui.reembed.model import ReembedModel
 from lib.ui.shared.markdown import escape
@@ -72,7 +72,7 @@ def _show_reasons(model: ReembedModel, shadow: Collection) -> None:
 @st.dialog("Switch to the new vectors?", icon=":material/swap_horiz:")
 @guarded
 def _ask_to_switch(
-    model: ReembedModel, collection: Collection, shadow: Collection, progress: NextState
+    model: ReembedModel, collection: Collection, shadow: Collection, progress: ShadowState
 ) -> None:
     st.markdown(
         f"**{escape(collection.name)}** will be searched by **{escape(shadow.model)}**. The "
@@ -97,7 +97,7 @@ def _ask_to_switch(
 @st.dialog("Discard the new vectors?", icon=":material/delete:")
 @guarded
 def _ask_to_discard(
-    model: ReembedModel, collection: Collection, shadow: Collection, progress: NextState
+    model: ReembedModel, collection: Collection, shadow: Collection, progress: ShadowState
 ) -> None:
     st.markdown(
         f"The {format_count(progress.embedded, 'vector')} of **{escape(shadow.model)}** will "

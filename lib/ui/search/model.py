@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,6 @@ import numpy.typing as npt
 from lib.search.diagnosis.report import Diagnosis, explain_search
 from lib.search.example import Example, document_labels
 from lib.search.export import CodeText, command_line, python_text, request_to_json, sql_text
-from lib.search.filters import FieldFacts, list_fields
 from lib.search.fusion import (
     DistanceGap,
     contributions,
@@ -40,18 +38,15 @@ from lib.search.service import (
     without_example,
 )
 from lib.search.snippets import Snippet, make_snippet
-from lib.services import Services, first_questions
-from lib.store.candidates import Candidate, list_candidates
+from lib.services import Services
 from lib.store.collections import (
     Collection,
     CollectionSummary,
-    list_categories,
     list_searchable,
-    summarise,
 )
 from lib.ui.search.options import SearchOptions
-from lib.ui.shared.model import PageModel
-from lib.ui.shared.session_cache import CHANGING_SECONDS, CacheKey, cached
+from lib.ui.shared.model import QueryingModel
+from lib.ui.shared.session_cache import CacheKey, cached
 from lib.vectors.catalog import IndexDescription
 from lib.vectors.distance import FloatArray
 from lib.vectors.plans import Plan
@@ -109,36 +104,6 @@ class SearchExport:
 
 
 @dataclass(frozen=True)
-class SummaryKey(CacheKey[CollectionSummary]):
-    """A collection's counts and indexes."""
-
-    max_age_seconds: ClassVar[float | None] = CHANGING_SECONDS
-    collection: Collection
-
-
-@dataclass(frozen=True)
-class CandidatesKey(CacheKey[Sequence[Candidate]]):
-    """A collection's candidates, which others build and drop."""
-
-    max_age_seconds: ClassVar[float | None] = CHANGING_SECONDS
-    collection: Collection
-
-
-@dataclass(frozen=True)
-class CategoriesKey(CacheKey[Sequence[tuple[str, int]]]):
-    """A collection's categories."""
-
-    collection: Collection
-
-
-@dataclass(frozen=True)
-class FieldsKey(CacheKey[Sequence[FieldFacts]]):
-    """The fields of a collection's metadata."""
-
-    collection: Collection
-
-
-@dataclass(frozen=True)
 class ExampleVectorKey(CacheKey[FloatArray]):
     """The vector of an example."""
 
@@ -185,40 +150,12 @@ class DiagnosisKey(_SearchKey, CacheKey[Diagnosis]):
 # --- a collection -------------------------------------------------------------------------------
 
 
-class QueryingModel(PageModel):
-    """What the pages have in common that search a collection."""
-
-    def categories(self, collection: Collection) -> Sequence[tuple[str, int]]:
-        """(category, how many documents it has)."""
-        return cached(
-            CategoriesKey(collection), lambda: self.database.query(list_categories, collection)
-        )
-
-    def fields(self, collection: Collection) -> Sequence[FieldFacts]:
-        """What the metadata can be filtered by."""
-        return cached(FieldsKey(collection), lambda: self.database.query(list_fields, collection))
-
-    def first_questions(self, collection: Collection) -> Sequence[str]:
-        """What to ask it first."""
-        return self.database.query(first_questions, collection)
-
-
 class SearchModel(QueryingModel):
     """What the Search page shows of the collections, and what it saves."""
 
     def collections(self) -> list[Collection]:
         """Those that can be searched."""
         return self.database.query(list_searchable)
-
-    def summary(self, collection: Collection) -> CollectionSummary:
-        """Raises NotFound where the collection is gone."""
-        return cached(SummaryKey(collection), lambda: self.database.query(summarise, collection))
-
-    def candidates(self, collection: Collection) -> Sequence[Candidate]:
-        """Whose indexes can be asked in place of the collection's own."""
-        return cached(
-            CandidatesKey(collection), lambda: self.database.query(list_candidates, collection)
-        )
 
     def options(self, summary: CollectionSummary) -> SearchOptions:
         """What the settings of a search can be chosen from."""
