@@ -308,24 +308,26 @@ def _about_bits(stats: CollectionStats) -> list[str]:
     return warnings
 
 
-def disk_warning(stats: CollectionStats, found: Sequence[Estimate]) -> str | None:
+def disk_warning(stats: CollectionStats, estimates: Sequence[Estimate]) -> str | None:
     """Whether building all of these leaves the disk nearly full, or that it cannot be told.
 
     Raises IndexRefused where they do not fit.
     """
-    kept = sum(each.disk_bytes for each in found)
-    most = kept + max((each.building_bytes - each.disk_bytes for each in found), default=0)
-    size = f"{max(1, round(most / MIB)):,} MB"
+    final_bytes = sum(one.disk_bytes for one in estimates)
+    peak_bytes = final_bytes + max(
+        (one.building_bytes - one.disk_bytes for one in estimates), default=0
+    )
+    size = f"{max(1, round(peak_bytes / MIB)):,} MB"
     if stats.free_bytes is None:
         return (
             f"About {size} are needed on the server's disk; how much is free there cannot be asked."
         )
     free = f"{stats.free_bytes // MIB:,} MB"
-    if kept > stats.free_bytes:
+    if final_bytes > stats.free_bytes:
         raise IndexRefused(
             f"The disk has {free} free, and this takes about {size}.",
             hint="Drop candidates that are no more needed, or build fewer.",
         )
-    if stats.free_bytes - most < NEARLY_FULL_BYTES:
+    if stats.free_bytes - peak_bytes < NEARLY_FULL_BYTES:
         return f"The disk is nearly full: {free} are free, and this takes about {size}."
     return None

@@ -1,6 +1,6 @@
-"""Experiments as values: what is to be found out, what was measured on, and what came of it.
+"""Experiments as values: their spec, the data and candidates that they measured, their results.
 
-They are kept by :mod:`lib.lab.repository` and run by :mod:`lib.lab.run`.
+:mod:`lib.lab.repository` stores them and :mod:`lib.lab.run` runs them.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class CandidateFacts:
         }
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> CandidateFacts:
+    def from_json(cls, stored: Mapping[str, Any]) -> CandidateFacts:
         return cls(
             **{
-                **{name: value for name, value in kept.items() if name != "kind"},
-                "id": uuid.UUID(kept["id"]),
-                "method": get_method(kept["kind"]),
-                "notices": tuple(kept["notices"]),
+                **{name: value for name, value in stored.items() if name != "kind"},
+                "id": uuid.UUID(stored["id"]),
+                "method": get_method(stored["kind"]),
+                "notices": tuple(stored["notices"]),
             }
         )
 
@@ -122,8 +122,8 @@ class DataFacts:
         return {**asdict(self), "notes": list(self.notes)}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> DataFacts:
-        return cls(**{**kept, "notes": tuple(kept["notes"])})
+    def from_json(cls, stored: Mapping[str, Any]) -> DataFacts:
+        return cls(**{**stored, "notes": tuple(stored["notes"])})
 
 
 # --- what came of it ----------------------------------------------------------------------------
@@ -161,9 +161,9 @@ class TargetResult:
         return {**asdict(self), "setting": self.setting and self.setting.to_json()}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> TargetResult:
-        setting = kept["setting"]
-        return cls(**{**kept, "setting": setting and SearchParameter.from_json(setting)})
+    def from_json(cls, stored: Mapping[str, Any]) -> TargetResult:
+        setting = stored["setting"]
+        return cls(**{**stored, "setting": setting and SearchParameter.from_json(setting)})
 
 
 @dataclass(frozen=True, eq=False)

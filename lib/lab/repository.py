@@ -1,4 +1,4 @@
-"""Experiments as they are kept: made, noted down as they go, found, renamed and deleted.
+"""Experiments in the database: made, saved as they go, read, renamed and deleted.
 
 Every function takes the session first. How an experiment is going is its job's to say: nothing
 here has to be tidied up after a process that was killed.
@@ -159,7 +159,7 @@ async def get_experiment(
 async def rename_experiment(
     db: AsyncSession, experiment: Experiment, name: str, *, actor: Actor = LOCAL
 ) -> str:
-    """Returns the name as it is kept. Raises InvalidInput, AlreadyExists, NotFound."""
+    """Returns the name as it is stored. Raises InvalidInput, AlreadyExists, NotFound."""
     name = check_name(name)
     others = await db.scalars(
         select(ExperimentRecord.name).where(
@@ -334,16 +334,16 @@ async def load_queries(
     ).first()
     if row is None or row.vectors is None:
         return None
-    kept = row.queries
+    stored = row.queries
     return QueryBatch(
         # By their number: the collection may have another model by now, of other dimensions.
         vectors=np.frombuffer(row.vectors, dtype="<f4")
-        .reshape(len(kept["labels"]), -1)
+        .reshape(len(stored["labels"]), -1)
         .astype(np.float32),
-        labels=tuple(kept["labels"]),
-        own_ids=tuple(id_ and uuid.UUID(id_) for id_ in kept["own_ids"]),
-        source=kept["source"],
-        notes=tuple(kept["notes"]),
+        labels=tuple(stored["labels"]),
+        own_ids=tuple(id_ and uuid.UUID(id_) for id_ in stored["own_ids"]),
+        source=stored["source"],
+        notes=tuple(stored["notes"]),
     )
 
 

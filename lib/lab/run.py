@@ -1,7 +1,7 @@
-"""An experiment is run: checked, built, measured and searched for its target, as a job.
+"""Runs of experiments, as jobs: they check, build, measure and search for the target.
 
-What is found out is kept as it comes. A run that was cancelled, failed or killed goes on where it
-was: truth that is kept, candidates that are still there, settings that were measured.
+A run saves its results as they come. One that was cancelled, failed or killed goes on where it was:
+it reuses the truth that is stored, candidates that are still there, and measurements.
 """
 
 from __future__ import annotations
