@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -9,13 +10,44 @@ import click
 from lib.cli.collections import confirm
 from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_searchable, follow, open_session
+from lib.errors import InvalidInput
 from lib.formats import format_bytes
 from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table
 from lib.store.collections import summarise
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.catalog import IndexDescription
-from lib.vectors.index_methods import get_method, index_methods
+from lib.vectors.index_methods import IndexMethod, get_method, index_methods
 from lib.vectors.tuning import BuildSettings
+
+
+class IndexMethodChoice(click.ParamType[IndexMethod]):
+    """The name of an index method that is registered when the command runs."""
+
+    name = "method"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        return f"[{'|'.join(method.name for method in index_methods())}]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> IndexMethod:
+        try:
+            return value if isinstance(value, IndexMethod) else get_method(value)
+        except InvalidInput as exc:
+            self.fail(f"{exc.message} {exc.hint}", param, ctx)
+
+
+def build_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each build option of the index methods."""
+    for method in reversed(index_methods()):
+        for option in reversed(method.build_options):
+            decorate = click.option(
+                f"--{option.name.replace('_', '-')}",
+                type=int,
+                help=f"{method.label}: {option.label}. {option.help}",
+            )
+            command = decorate(command)
+    return command
 
 
 @click.group()
@@ -32,8 +64,8 @@ def index() -> None:
 @click.option(
     "--kind",
     required=True,
-    type=click.Choice([method.name for method in index_methods()]),
-    help="hnsw: quick and precise; ivfflat: builds faster, in less memory.",
+    type=IndexMethodChoice(),
+    help="  ".join(f"{method.name}: {method.help}" for method in index_methods()),
 )
 @click.option(
     "--storage",
@@ -41,15 +73,13 @@ def index() -> None:
     help="Hold less than the column does: halfvec takes half the room, bit far less, and the full "
     "vectors rank what it finds.",
 )
-@click.option("--lists", type=int, help="ivfflat; by default rows / 1000, at least 10.")
-@click.option("--m", type=int, help="hnsw: links a row, by default 16.")
-@click.option("--ef-construction", type=int, help="hnsw: rows looked at, by default 64.")
+@build_options
 @click.option("--maintenance-work-mem-mb", type=int, help="Memory for the build, in MB.")
 @click.option("--parallel-workers", type=int, help="Processes that help with the build.")
 @json_option
 def create(
     name: str,
-    kind: str,
+    kind: IndexMethod,
     storage: str | None,
     maintenance_work_mem_mb: int | None,
     parallel_workers: int | None,
@@ -71,12 +101,11 @@ def create(
     settings = BuildSettings(maintenance_work_mem_mb, parallel_workers)
     with open_session() as services:
         collection = find_searchable(services, name)
-        method = get_method(kind)
         if chosen:
-            spec = method.spec(**chosen)
+            spec = kind.spec(**chosen)
         else:
             rows = services.database.query(summarise, collection).embedded
-            spec = method.recommended(rows)
+            spec = kind.recommended(rows)
         candidate = CandidateSpec(spec, CandidateStorage(storage or collection.storage.value))
         job = services.database.run(
             start_index_build(
@@ -148,7 +177,7 @@ def _index_json(found: IndexDescription) -> dict[str, Any]:
         "kind": found.method.name,
         "options": found.options,
         "operator_class": found.operator_class,
-        "on": found.held or "column",
+        "on": found.indexed_as.label or "column",
         "size_bytes": found.size_bytes,
         "valid": found.valid,
     }

@@ -26,6 +26,7 @@ from lib.store.database import Database
 from lib.store.jobs import Job, Jobs
 from lib.store.production import start_index_build
 from lib.vectors.catalog import list_indexes
+from lib.vectors.distance import IndexedAs
 from lib.vectors.plans import explain
 from lib.vectors.recall import tie_limit
 from lib.vectors.sql import quoted_name
@@ -163,7 +164,7 @@ async def certify_index(
         await connection.exec_driver_sql(f"ANALYZE {quoted_name(table.table)}")
         for index in await list_indexes(db, table):
             if index.name == name:
-                table = index.table_by_it(table)
+                table = index.searched_table(table)
     truth = await find_truth(database, collection, batch, k, filters)
     distances = np.full(truth.distances.shape, np.inf)
     ids = np.full(truth.ids.shape, None, dtype=object)
@@ -189,7 +190,7 @@ async def certify_index(
         recall=recall,
         certified=not refused,
         reason=refused or f"Each of the {len(batch):,} plans used {name}.",
-        oversampling=oversampling if table.bits else None,
+        oversampling=oversampling if table.indexed_as is IndexedAs.BINARY else None,
     )
 
 

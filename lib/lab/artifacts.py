@@ -16,7 +16,7 @@ from lib.search.filters import Filter, conditions
 from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table, parse_candidate
 from lib.store.collections import Collection
 from lib.vectors.ddl import create_statement, index_name, migration_text, operator_class
-from lib.vectors.distance import Storage, vector_text
+from lib.vectors.distance import IndexedAs, Storage, vector_text
 from lib.vectors.index_methods import IterativeScan
 from lib.vectors.sql import printed
 from lib.vectors.statements import candidate_statement
@@ -107,10 +107,10 @@ def sqlalchemy_text(table: VectorTable, spec: CandidateSpec) -> str:
     stored = "VECTOR" if table.storage is Storage.VECTOR else "HALFVEC"
     types, names, before = {stored}, {"Column", "Index", "MetaData", "Table"}, ""
     element, label = f"documents.c[{table.embedding!r}]", repr(table.embedding)
-    if table.by_expression:
+    if table.is_indexed_by_expression:
         names.add("cast")
         label = "'indexed'"
-        if table.bits:
+        if table.indexed_as is IndexedAs.BINARY:
             names.add("func")
             before = "from sqlalchemy.dialects.postgresql import BIT\n"
             element = f"cast(func.binary_quantize({element}), BIT({table.dimensions}))"
@@ -132,7 +132,7 @@ index = Index(
     {element},
     postgresql_using={spec.index.method.name!r},
     postgresql_with={dict(spec.index.options)!r},
-    postgresql_ops={{{label}: {operator_class(table)!r}}},
+    postgresql_ops={{{label}: {operator_class(table, spec.index.method)!r}}},
 )
 """
 
@@ -141,12 +141,12 @@ def _notes(
     collection: Collection, spec: CandidateSpec, table: VectorTable, experiment: Experiment
 ) -> tuple[str, ...]:
     notes = []
-    if table.halves:
+    if table.indexed_as is IndexedAs.HALFVEC:
         notes.append(
             "The index is on the column cast to halfvec: only a query that orders by just that "
             "cast is answered from it. The full vectors rank what it found, as in the example."
         )
-    if table.bits:
+    if table.indexed_as is IndexedAs.BINARY:
         notes.append(
             "The index is on bits: a query takes more rows than it wants by those, and ranks them "
             "again by the full vectors, as in the example."

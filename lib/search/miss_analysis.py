@@ -189,7 +189,7 @@ async def _find_index(
         if index is None:
             return None
         name, method, options = index.name, index.method, index.options
-        table = index.table_by_it(collection.table)
+        table = index.searched_table(collection.table)
         access_path = AccessPath(table, filter_conditions(table, request))
         stale = False
     highest = method.search_parameter.highest({**method.spec().options, **options})

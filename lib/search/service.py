@@ -23,7 +23,8 @@ from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.production import searched_table
 from lib.vectors.catalog import IndexDescription
-from lib.vectors.distance import FloatArray
+from lib.vectors.ddl import operator_class
+from lib.vectors.distance import FloatArray, IndexedAs
 from lib.vectors.hybrid import Fusion, HybridQuery
 from lib.vectors.index_methods import IterativeScan, index_methods
 from lib.vectors.plans import Plan, explain
@@ -282,7 +283,7 @@ class SearchService:
             and may_go_by_expression(request)
         ):
             table = await searched_table(db, collection)
-        if not table.by_expression:
+        if not table.is_indexed_by_expression:
             settings = await self._settings_for(db, request, access_path)
             return _Route(table, access_path, settings)
         own = AccessPath(table, filter_conditions(table, request))
@@ -384,12 +385,11 @@ def answering_index(
     for each in candidates:
         if each.id == request.candidate_id and each.index_name is not None:
             table = each.table
-            operator_class = table.distance.operator_class(table.storage)
             return IndexDescription(
                 name=each.index_name,
                 method=each.method,
                 options=each.spec.options,
-                operator_class="bit_hamming_ops" if table.bits else operator_class,
+                operator_class=operator_class(table, each.method),
                 size_bytes=each.index_bytes or 0,
                 valid=each.ready,
             )
@@ -494,7 +494,7 @@ def effective_settings(
         most = min(most, parameter.range.high)
         if settings.value_of(method) is None and wanted > parameter.range.default:
             settings = settings.with_value(method, min(wanted, parameter.range.high))
-    by_bits = access_path is not None and access_path.table.bits
+    by_bits = access_path is not None and access_path.table.indexed_as is IndexedAs.BINARY
     goes_on = request.filtered or (by_bits and wanted > most)
     if settings.iterative_scan is None and goes_on and iterative_scan_exists:
         settings = replace(settings, iterative_scan=IterativeScan.STRICT)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import assert_never
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,7 +20,7 @@ from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, InvalidInput, NotFound
 from lib.store.collections import Collection
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
-from lib.vectors.distance import Storage
+from lib.vectors.distance import IndexedAs, Storage
 from lib.vectors.index_methods import IndexMethod, IndexSpec, parse_spec, parse_spec_text
 from lib.vectors.table import VectorTable
 
@@ -39,6 +40,18 @@ class CandidateStorage(StrEnum):
     @classmethod
     def of(cls, storage: Storage) -> CandidateStorage:
         return cls(storage.value)
+
+    def indexed_as(self, column: Storage) -> IndexedAs:
+        """As what an index has to hold a column of that storage, to hold this."""
+        match self:
+            case CandidateStorage.BIT:
+                return IndexedAs.BINARY
+            case CandidateStorage.HALFVEC if column is Storage.VECTOR:
+                return IndexedAs.HALFVEC
+            case CandidateStorage.VECTOR | CandidateStorage.HALFVEC:
+                return IndexedAs.COLUMN
+            case _:
+                assert_never(self)
 
     def of_column(self, collection_storage: Storage) -> Storage:
         """How the candidate's table stores its vectors."""
@@ -67,8 +80,7 @@ def indexed_table(table: VectorTable, spec: CandidateSpec) -> VectorTable:
     bits. A column of halfvec needs no cast, whatever the candidate held."""
     return replace(
         table,
-        bits=spec.storage is CandidateStorage.BIT,
-        halves=spec.storage is CandidateStorage.HALFVEC and table.storage is Storage.VECTOR,
+        indexed_as=spec.storage.indexed_as(table.storage),
     )
 
 
@@ -141,7 +153,7 @@ class Candidate:
     @property
     def exact_table(self) -> VectorTable:
         """The same vectors, to be compared in full, row by row."""
-        return replace(self.table, bits=False)
+        return self.table.by_column
 
     @property
     def ready(self) -> bool:
@@ -169,7 +181,7 @@ def candidate_table(
         distance=table.distance,
         storage=storage.of_column(table.storage),
         dimensions=table.dimensions,
-        bits=storage is CandidateStorage.BIT,
+        indexed_as=storage.indexed_as(storage.of_column(table.storage)),
     )
 
 

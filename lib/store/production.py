@@ -32,7 +32,7 @@ async def find_index(db: AsyncSession, collection: Collection) -> IndexDescripti
 async def searched_table(db: AsyncSession, collection: Collection) -> VectorTable:
     """The collection's table, to be searched by what its production index holds."""
     index = await find_index(db, collection)
-    return collection.table if index is None else index.table_by_it(collection.table)
+    return collection.table if index is None else index.searched_table(collection.table)
 
 
 @writes("indexes.build")
@@ -74,10 +74,11 @@ async def start_index_build(
         more = {} if afterwards is None else await afterwards(built.name)
         return {**asdict(built), "kind": spec.method.name, "replaced": replaced, **more}
 
-    held = "bits of " if table.bits else "halves of " if table.halves else ""
+    stored = table.indexed_as.label
     return await jobs.start(
         JobKind.INDEX,
-        f"Building {spec.method.label} on {held}{collection.name}",
+        f"Building {spec.method.label} on "
+        + (f"{stored} of {collection.name}" if stored else collection.name),
         work,
         collection_id=collection.id,
         exclusive_key=f"index:{collection.id}",

@@ -23,6 +23,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 from sqlalchemy.types import BigInteger, Double, LargeBinary, Text
 
+from lib.vectors.catalog import access_methods_parameter
+
 SCHEMA = "vecscope"
 TABLE_PREFIX = "documents_"
 """A managed collection's table is called that and its slug."""
@@ -87,7 +89,9 @@ class CollectionRecord(Record):
         exists()
         .where(
             literal_column("x.indrelid") == func.to_regclass(f"{SCHEMA}.{TABLE_PREFIX}" + slug),
-            text("x.indexprs IS NOT NULL AND am.amname IN ('ivfflat', 'hnsw')"),
+            text("x.indexprs IS NOT NULL AND am.amname = ANY(:methods)").bindparams(
+                access_methods_parameter()
+            ),
         )
         .select_from(
             text(
@@ -233,7 +237,6 @@ class CandidateRecord(Record):
     __tablename__ = "candidates"
     __table_args__ = (
         UniqueConstraint("collection_id", "name"),
-        CheckConstraint("kind IN ('ivfflat', 'hnsw')", name="kind"),
         CheckConstraint("storage IN ('vector', 'halfvec', 'bit')", name="storage"),
         CheckConstraint("distance IN ('cosine', 'l2', 'inner_product')", name="distance"),
         CheckConstraint("table_name ~ '^candidate_[0-9a-f]{8}$'", name="table_name"),
@@ -375,7 +378,6 @@ class MeasurementRecord(Record):
     __tablename__ = "measurements"
     __table_args__ = (
         UniqueConstraint("experiment_id", "candidate", "value", "iterative_scan"),
-        CheckConstraint("kind IN ('ivfflat', 'hnsw')", name="kind"),
         CheckConstraint("(kind IS NULL) = (value = 0)", name="value"),
     )
 

@@ -1,23 +1,24 @@
-"""TODO: docstring."""
+"""Which approximate indexes a table has: the one question to PostgreSQL's catalogue about them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
-from sqlalchemy import Boolean, bindparam, text
+from sqlalchemy import ARRAY, BindParameter, Boolean, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from lib.vectors.ddl import operator_class
-from lib.vectors.index_methods import IndexMethod, get_method
+from lib.vectors.distance import IndexedAs
+from lib.vectors.index_methods import IndexMethod, get_method, index_methods
 from lib.vectors.sql import quoted_name
 from lib.vectors.table import VectorTable
 
 
 @dataclass(frozen=True, slots=True)
 class IndexDescription:
-    """An approximate index that exists. valid: False for one whose CONCURRENTLY build broke.
-    halves, bits: it is on the column cast to halfvec, or on its bits, not on the column itself."""
+    """An approximate index that exists."""
 
     name: str
     method: IndexMethod
@@ -25,42 +26,44 @@ class IndexDescription:
     operator_class: str
     size_bytes: int
     valid: bool
-    halves: bool = False
-    bits: bool = False
+    """False for one whose CONCURRENTLY build broke."""
+    indexed_as: IndexedAs = IndexedAs.COLUMN
     expression: str = ""
     """SQL of what it is on, where that is no column."""
 
     @property
-    def by_expression(self) -> bool:
-        return self.halves or self.bits
-
-    @property
-    def held(self) -> str:
-        """What it holds in place of the column's own values, such as “halfvec”; else empty."""
-        return "bits" if self.bits else "halfvec" if self.halves else ""
-
-    @property
     def short_label(self) -> str:
-        return f"{self.method.label} on {self.held}" if self.held else self.method.label
+        stored = self.indexed_as.label
+        return f"{self.method.label} on {stored}" if stored else self.method.label
 
     @property
     def label(self) -> str:
         options = ", ".join(f"{key} {value}" for key, value in self.options.items())
         return f"{self.short_label} ({options})" if options else self.short_label
 
-    def table_by_it(self, table: VectorTable) -> VectorTable:
-        """The table that it is on, to be searched by what it holds; by the column itself where it
-        is made for another distance than the table's."""
-        found = replace(table, halves=self.halves, bits=self.bits)
-        return found if operator_class(found) == self.operator_class else table.by_column
+    def searched_table(self, table: VectorTable) -> VectorTable:
+        """The table that it is on, to be searched as the index holds it; by the column itself where
+        it is made for another distance than the table's."""
+        searched = replace(table, indexed_as=self.indexed_as)
+        needed = operator_class(searched, self.method)
+        return searched if needed == self.operator_class else table.by_column
 
 
-def choose_index(found: Iterable[IndexDescription]) -> IndexDescription | None:
+def choose_index(indexes: Iterable[IndexDescription]) -> IndexDescription | None:
     """The one that searches go by: a valid one, on the column itself before on an expression."""
     return min(
-        (index for index in found if index.valid),
-        key=lambda index: index.by_expression,
+        (index for index in indexes if index.valid),
+        key=lambda index: index.indexed_as is not IndexedAs.COLUMN,
         default=None,
+    )
+
+
+def access_methods_parameter(name: str = "methods") -> BindParameter[list[str]]:
+    """The access methods of the index methods that are registered when the statement runs."""
+    return bindparam(
+        name,
+        callable_=lambda: [method.name for method in index_methods()],
+        type_=cast(Any, ARRAY(Text())),
     )
 
 
@@ -78,7 +81,7 @@ _INDEXES = text(
     JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attname = :embedding
     JOIN pg_attribute AS ia ON ia.attrelid = i.oid AND ia.attnum = 1
     JOIN pg_type AS held ON held.oid = ia.atttypid
-    WHERE x.indrelid = to_regclass(:relation) AND am.amname IN ('ivfflat', 'hnsw')
+    WHERE x.indrelid = to_regclass(:relation) AND am.amname = ANY(:methods)
       AND (x.indkey[0] = a.attnum
           -- on an expression, which PostgreSQL knows to depend on the column, of all its dimensions
           OR x.indkey[0] = 0 AND :all_expressions
@@ -90,8 +93,14 @@ _INDEXES = text(
     ORDER BY i.relname
     """
 ).bindparams(
-    bindparam("relation"), bindparam("embedding"), bindparam("all_expressions", type_=Boolean())
+    bindparam("relation"),
+    bindparam("embedding"),
+    bindparam("all_expressions", type_=Boolean()),
+    access_methods_parameter(),
 )
+
+
+_EXPRESSION_TYPES = {"halfvec": IndexedAs.HALFVEC, "bit": IndexedAs.BINARY}
 
 
 async def list_indexes(
@@ -116,8 +125,7 @@ async def list_indexes(
             operator_class=row.operator_class,
             size_bytes=row.size_bytes,
             valid=row.valid,
-            halves=row.expression_type == "halfvec",
-            bits=row.expression_type == "bit",
+            indexed_as=_EXPRESSION_TYPES.get(row.expression_type, IndexedAs.COLUMN),
             expression=row.expression or "",
         )
         for row in rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, assert_never
 
 from sqlalchemy import ColumnElement, Index, MetaData, column
 from sqlalchemy.schema import CreateIndex, DropIndex
@@ -13,8 +13,8 @@ from lib.errors import (
     IndexRefused,
     LimitExceeded,
 )
-from lib.vectors.distance import BIT_OPERATOR_CLASS, MAX_BIT_DIMENSIONS, Storage
-from lib.vectors.index_methods import IndexSpec
+from lib.vectors.distance import MAX_BIT_DIMENSIONS, IndexedAs, Storage
+from lib.vectors.index_methods import IndexMethod, IndexSpec
 from lib.vectors.sql import printed
 from lib.vectors.statements import as_halfvec, sign_bits
 from lib.vectors.table import VectorTable
@@ -49,7 +49,7 @@ def check_indexable(table: VectorTable) -> None:
             else f"Take a model with fewer dimensions; halfvec can be indexed up to {half:,}, "
             f"bits up to {MAX_BIT_DIMENSIONS:,}."
         )
-        held = "bits" if table.bits else f"a {table.indexed_storage.value}"
+        held = table.indexed_as.label or f"a {table.element_type}"
         raise IndexRefused(
             f"{held.capitalize()} with {dimensions:,} dimensions cannot be indexed: "
             f"pgvector's limit is {most:,}.",
@@ -79,6 +79,13 @@ def check_buildable(table: VectorTable, spec: IndexSpec, rows: int) -> None:
         )
 
 
+_MEASURES = {
+    IndexedAs.COLUMN: "{}",
+    IndexedAs.HALFVEC: "halfvec_{}",
+    IndexedAs.BINARY: "hamming",
+}
+
+
 def index_name(table: VectorTable, spec: IndexSpec) -> str:
     """A name that says what it is, in PostgreSQL's 63 bytes.
 
@@ -86,9 +93,7 @@ def index_name(table: VectorTable, spec: IndexSpec) -> str:
     schema may differ only at their end.
     """
     options = "_".join(str(value) for value in spec.options.values())
-    measure = "hamming" if table.bits else table.distance.value
-    if table.halves:
-        measure = f"halfvec_{measure}"
+    measure = _MEASURES[table.indexed_as].format(table.distance.value)
     tail = f"_{table.embedding}_{spec.method.name}_{measure}_{options}"
     room = _NAME_BYTES - len(tail.encode())
     if room < 8:
@@ -125,28 +130,30 @@ def make_index(
     expression = _indexed_expression(table, embedding)
     if expression is not None:
         # SQLAlchemy finds an expression's operator class by its label.
-        operators = {"indexed": operator_class(table)}
+        operators = {"indexed": operator_class(table, spec.method)}
         return Index(name, expression.label("indexed"), postgresql_ops=operators, **options)
-    operators = {table.embedding: operator_class(table)}
+    operators = {table.embedding: operator_class(table, spec.method)}
     return Index(name, embedding, postgresql_ops=operators, **options)
 
 
-def operator_class(table: VectorTable) -> str:
-    """Which the index must have to serve a search of the table."""
-    if table.bits:
-        return BIT_OPERATOR_CLASS
-    return table.distance.operator_class(table.indexed_storage)
+def operator_class(table: VectorTable, method: IndexMethod) -> str:
+    """Which an index by this method must have to serve a search of the table."""
+    return method.operator_class(table.distance, table.element_type)
 
 
 def _indexed_expression(
     table: VectorTable, embedding: ColumnElement[Any]
 ) -> ColumnElement[Any] | None:
     """What is indexed in place of the column itself."""
-    if table.bits:
-        return sign_bits(embedding, _dimensions(table))
-    if table.halves:
-        return as_halfvec(embedding, _dimensions(table))
-    return None
+    match table.indexed_as:
+        case IndexedAs.COLUMN:
+            return None
+        case IndexedAs.HALFVEC:
+            return as_halfvec(embedding, _dimensions(table))
+        case IndexedAs.BINARY:
+            return sign_bits(embedding, _dimensions(table))
+        case _:
+            assert_never(table.indexed_as)
 
 
 def create_statement(
@@ -179,13 +186,15 @@ def migration_text(
     revision = revision or created.strftime("%Y%m%d%H%M%S")
     name = name or index_name(table, spec)
     options = ", ".join(f"{key!r}: {value}" for key, value in spec.options.items())
-    operators = {table.embedding: operator_class(table)}
+    operators = {table.embedding: operator_class(table, spec.method)}
     indexed = f"[{table.embedding!r}],\n            postgresql_ops={operators!r}"
     needs = ""
     expression = _indexed_expression(table, column(table.embedding))
     if expression is not None:
         # To text() a colon begins a parameter.
-        element = f"({printed(expression)}) {operator_class(table)}".replace(":", "\\:")
+        element = f"({printed(expression)}) {operator_class(table, spec.method)}".replace(
+            ":", "\\:"
+        )
         indexed = f"[sa.text({element!r})]"
         needs = "import sqlalchemy as sa\n"
     title = f"{spec.method.label} index on {table.qualified_name}.{table.embedding}"

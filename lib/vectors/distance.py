@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ FloatArray = npt.NDArray[np.float32]
 
 HALFVEC_MAX = 65504.0  # the largest finite IEEE 754 binary16
 MAX_BIT_DIMENSIONS = 64_000  # of an index on bits (pgvector README, "Reference")
-BIT_OPERATOR_CLASS = "bit_hamming_ops"
+BIT_SUFFIX = "hamming_ops"  # of the operator classes of bits
 
 
 @lru_cache(maxsize=32)
@@ -84,6 +85,64 @@ class Storage(StrEnum):
         return cls.VECTOR if dimensions <= cls.VECTOR.max_index_dimensions else cls.HALFVEC
 
 
+class IndexedAs(StrEnum):
+    """As what an index holds the vectors of a column: as the column does, or as an expression of
+    it, by which a search takes rows that the full vectors then rank."""
+
+    COLUMN = "column"
+    HALFVEC = "halfvec"
+    BINARY = "binary"
+
+    @property
+    def label(self) -> str:
+        """Such as “halfvec”; empty for the column itself."""
+        match self:
+            case IndexedAs.COLUMN:
+                return ""
+            case IndexedAs.HALFVEC:
+                return "halfvec"
+            case IndexedAs.BINARY:
+                return "bits"
+            case _:
+                assert_never(self)
+
+    def element_type(self, storage: Storage) -> str:
+        """The type of the values in the index of a column that is stored so."""
+        match self:
+            case IndexedAs.COLUMN:
+                return storage.value
+            case IndexedAs.HALFVEC:
+                return Storage.HALFVEC.value
+            case IndexedAs.BINARY:
+                return "bit"
+            case _:
+                assert_never(self)
+
+    def max_dimensions(self, storage: Storage) -> int:
+        """The most dimensions that an index takes (pgvector README, "Reference")."""
+        match self:
+            case IndexedAs.COLUMN:
+                return storage.max_index_dimensions
+            case IndexedAs.HALFVEC:
+                return Storage.HALFVEC.max_index_dimensions
+            case IndexedAs.BINARY:
+                return MAX_BIT_DIMENSIONS
+            case _:
+                assert_never(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _DistanceFacts:
+    """What pgvector calls a distance, and how people read its values."""
+
+    operator: str
+    suffix: str
+    """Of the operator classes."""
+    label: str
+    similarity: Callable[[Any], Any]
+    """Distance → what people read, for a number and for an SQL expression."""
+
+
 class Distance(StrEnum):
     """The three distances that Vecscope searches by; smaller is closer for each of them."""
 
@@ -93,20 +152,16 @@ class Distance(StrEnum):
 
     @property
     def operator(self) -> str:
-        return {"cosine": "<=>", "l2": "<->", "inner_product": "<#>"}[self.value]
+        return _FACTS[self].operator
 
     @property
     def label(self) -> str:
-        return {
-            "cosine": "cosine distance",
-            "l2": "Euclidean distance (L2)",
-            "inner_product": "negative inner product",
-        }[self.value]
+        return _FACTS[self].label
 
-    def operator_class(self, storage: Storage) -> str:
-        """The operator class that an index must have to serve :attr:`operator`."""
-        suffix = {"cosine": "cosine_ops", "l2": "l2_ops", "inner_product": "ip_ops"}[self.value]
-        return f"{storage.value}_{suffix}"
+    @property
+    def suffix(self) -> str:
+        """Of the operator classes that serve :attr:`operator`, such as ``cosine_ops``."""
+        return _FACTS[self].suffix
 
     @property
     def widest(self) -> float | None:
@@ -123,30 +178,50 @@ class Distance(StrEnum):
         cosine: 1 − distance, in −1…1. l2: 1 / (1 + distance), in 0…1. inner_product: the inner
         product itself, since pgvector's operator returns its negative.
         """
-        if self is Distance.COSINE:
-            return 1.0 - distance
-        if self is Distance.L2:
-            return 1.0 / (1.0 + distance)
-        return -distance
+        return float(_FACTS[self].similarity(distance))
 
     def similarity_expression(self, distance: ColumnElement[Any]) -> ColumnElement[Any]:
         """:meth:`similarity` as SQL."""
-        if self is Distance.COSINE:
-            return cast(1.0, Double) - distance
-        if self is Distance.L2:
-            return cast(1.0, Double) / (cast(1.0, Double) + distance)
-        return -distance
+        expression: ColumnElement[Any] = _FACTS[self].similarity(distance)
+        return expression
 
     def between(self, query: FloatArray, rows: FloatArray) -> npt.NDArray[np.float64]:
         """Distances (n,) from query (d,) to rows (n, d), in float64; NaN for a zero row
         under cosine, as pgvector gives it."""
         q, x = query.astype(np.float64), rows.astype(np.float64)
-        if self is Distance.L2:
-            return np.asarray(np.sqrt(((x - q) ** 2).sum(axis=1)))
-        if self is Distance.INNER_PRODUCT:
-            return np.asarray(-(x @ q))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(1.0 - (x @ q) / (np.linalg.norm(x, axis=1) * np.linalg.norm(q)))
+        match self:
+            case Distance.L2:
+                return np.asarray(np.sqrt(((x - q) ** 2).sum(axis=1)))
+            case Distance.INNER_PRODUCT:
+                return np.asarray(-(x @ q))
+            case Distance.COSINE:
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(q)
+                    return np.asarray(1.0 - (x @ q) / lengths)
+            case _:
+                assert_never(self)
+
+
+def _one(distance: Any) -> Any:
+    """1 as a number, or as the double precision of an SQL expression."""
+    return cast(1.0, Double) if isinstance(distance, ColumnElement) else 1.0
+
+
+# pgvector README, "Querying" and "Indexing".
+_FACTS: dict[Distance, _DistanceFacts] = {
+    Distance.COSINE: _DistanceFacts(
+        "<=>", "cosine_ops", "cosine distance", lambda distance: _one(distance) - distance
+    ),
+    Distance.L2: _DistanceFacts(
+        "<->",
+        "l2_ops",
+        "Euclidean distance (L2)",
+        lambda distance: _one(distance) / (_one(distance) + distance),
+    ),
+    Distance.INNER_PRODUCT: _DistanceFacts(
+        "<#>", "ip_ops", "negative inner product", lambda distance: -distance
+    ),
+}
 
 
 def check_embedding(

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
-from lib.errors import InvalidInput, LimitExceeded
+from lib.errors import IndexRefused, InvalidInput, LimitExceeded
 from lib.limits import IntRange
+from lib.vectors.distance import BIT_SUFFIX, Distance
 from lib.vectors.index_costs import HNSW_COSTS, IVFFLAT_COSTS, IndexCosts
 
 # pgvector README, "HNSW", "IVFFlat" and "Reference"; the source's HNSW_*/IVFFLAT_* constants.
@@ -107,6 +108,8 @@ class SearchParameterSpec:
     """Whether a scan returns no more rows than its value."""
     recommended: Callable[[Mapping[str, int]], int] | None = None
     """Build options → where to start; None: the range's default."""
+    guideline: str = ""
+    """The same for people, such as “√lists”."""
 
     def highest(self, options: Mapping[str, int]) -> int:
         """The largest value that means anything to an index with these build options."""
@@ -151,6 +154,8 @@ class IndexMethod:
     """OFF, and the orders in which it can scan on."""
     max_scan_tuples_setting: str = field(default="", compare=False)
     """PostgreSQL's name of the limit to an iterative scan; empty where it has none."""
+    distances: tuple[Distance, ...] = field(default=tuple(Distance), compare=False)
+    """Those that it has operator classes for."""
     phases: tuple[BuildPhase, ...] = field(default=(), compare=False)
     rows_option: str = field(default="", compare=False)
     """The build option whose value is the fewest rows that an index can learn from, as each list
@@ -163,6 +168,21 @@ class IndexMethod:
     @property
     def iterative_scan_setting(self) -> str:
         return f"{self.name}.iterative_scan"
+
+    def operator_class(self, distance: Distance, element_type: str) -> str:
+        """The operator class that an index must have to serve the distance, such as
+        ``vector_cosine_ops``. element_type: vector, halfvec or bit.
+
+        Raises IndexRefused where the method has none.
+        """
+        if distance not in self.distances:
+            known = ", ".join(each.value for each in self.distances)
+            raise IndexRefused(
+                f"{self.label} has no operator class for the {distance.label}.",
+                hint=f"It indexes {known}.",
+                field="distance",
+            )
+        return f"{element_type}_{BIT_SUFFIX if element_type == 'bit' else distance.suffix}"
 
     def option(self, name: str) -> BuildOption:
         return next(option for option in self.build_options if option.name == name)
@@ -324,6 +344,7 @@ IVFFLAT = IndexMethod(
         bounded_by="lists",
         monotonic=True,
         recommended=lambda options: recommended_probes(options.get("lists", LISTS.default)),
+        guideline="√lists",
     ),
     costs=IVFFLAT_COSTS,
     iterative_scans=(IterativeScan.OFF, IterativeScan.RELAXED),

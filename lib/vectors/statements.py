@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from sqlalchemy import (
     CTE,
@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import BIT, REGCONFIG, TSQUERY
 
 from lib.errors import InvalidInput
-from lib.vectors.distance import Distance, FloatArray, Storage, check_embedding
+from lib.vectors.distance import Distance, FloatArray, IndexedAs, Storage, check_embedding
 from lib.vectors.table import VectorTable
 from lib.vectors.tuning import OVERSAMPLING, RESULT_LIMIT
 
@@ -86,7 +86,8 @@ class AccessPath:
 
     def fetched(self, limit: int) -> int:
         """How many rows the index is to bring, so that ``limit`` are found."""
-        return limit * self.oversampling if self.table.bits else limit
+        is_binary = self.table.indexed_as is IndexedAs.BINARY
+        return limit * self.oversampling if is_binary else limit
 
 
 # --- the pieces ---------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def nearest_statement(
     Raises LimitExceeded, DimensionMismatch, InvalidVector.
     """
     RESULT_LIMIT.check(limit, "limit")
-    if access_path is None and table.by_expression:
+    if access_path is None and table.is_indexed_by_expression:
         access_path = AccessPath(table, where)
     if access_path is not None:
         found = candidate_rows_statement(access_path, query_embedding, limit)
@@ -276,7 +277,7 @@ def candidate_rows_statement(
     query = _query(copy, checked_embedding(copy, query_embedding), "nearest_to")
     row_id, embedding = copy.column(copy.id), copy.column(copy.embedding)
     where = (embedding.is_not(None), *access_path.where)
-    if not copy.by_expression:
+    if not copy.is_indexed_by_expression:
         distance = _distance(copy, embedding, query)
         return (
             select(row_id.label("id"), distance.label("distance"))
@@ -291,9 +292,16 @@ def candidate_rows_statement(
         .limit(inline_count(access_path.fetched(limit)))
     )
     # MATERIALIZED: one ORDER BY inside the other would let the planner sort every row.
-    nearby = materialized(copy, alike, "by_bits" if copy.bits else "by_halves")
+    nearby = materialized(copy, alike, _CANDIDATES_CTE[copy.indexed_as])
     exact = _distance(copy, nearby.c.embedding, query).label("distance")
     return select(nearby.c.id, exact).order_by(exact).limit(inline_count(limit))
+
+
+_CANDIDATES_CTE = {
+    IndexedAs.COLUMN: "by_column",
+    IndexedAs.HALFVEC: "by_halves",
+    IndexedAs.BINARY: "by_bits",
+}
 
 
 def _indexed_distance(
@@ -304,13 +312,19 @@ def _indexed_distance(
     dimensions = _dimensions(copy)
     # A parameter is of the type of its first cast, here and where the full vectors rank.
     typed = cast(query, copy.embedding_type)
-    if copy.halves:
-        return _distance(copy, as_halfvec(embedding, dimensions), as_halfvec(typed, dimensions))
-    OVERSAMPLING.check(access_path.oversampling, "oversampling")
-    bits = sign_bits(embedding, dimensions)
-    query_bits = func.binary_quantize(typed)
-    hamming: ColumnElement[Any] = bits.op("<~>", return_type=Double())(query_bits)
-    return hamming
+    match copy.indexed_as:
+        case IndexedAs.COLUMN:
+            return _distance(copy, embedding, query)
+        case IndexedAs.HALFVEC:
+            return _distance(copy, as_halfvec(embedding, dimensions), as_halfvec(typed, dimensions))
+        case IndexedAs.BINARY:
+            OVERSAMPLING.check(access_path.oversampling, "oversampling")
+            bits = sign_bits(embedding, dimensions)
+            query_bits = func.binary_quantize(typed)
+            hamming: ColumnElement[Any] = bits.op("<~>", return_type=Double())(query_bits)
+            return hamming
+        case _:
+            assert_never(copy.indexed_as)
 
 
 def candidate_statement(
@@ -323,7 +337,7 @@ def candidate_statement(
     """(id, distance) of the k nearest in a candidate's own table, nearest first, whatever its index
     holds: what the lab measures, and the same that a search through it asks.
 
-    The query is the one parameter, ``nearest_to``. oversampling: only where ``table.bits``.
+    The query is the one parameter, ``nearest_to``. oversampling: only of an index on bits.
     Raises LimitExceeded, DimensionMismatch, InvalidVector.
     """
     RESULT_LIMIT.check(k, "k")

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.types import NullType, TypeEngine
 
 from lib.errors import InvalidInput
-from lib.vectors.distance import MAX_BIT_DIMENSIONS, Distance, Storage
+from lib.vectors.distance import Distance, IndexedAs, Storage
 
 # It is written into statements as a constant, so that the planner can use an expression index.
 _CONFIG_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
@@ -27,10 +27,6 @@ class VectorTable:
     None; one without content is a copy of vectors, which cannot be searched by words.
     ``text_config`` is the full-text configuration (``english``, ``simple``, …) that
     ``search_vector`` was made with; without a ``search_vector`` the text is parsed at each query.
-    ``bits``: its index holds one bit a dimension, the sign (``binary_quantize``); a search takes
-    more rows than it wants by those and ranks them again by the full vector, which the column
-    holds as ``storage`` says. ``halves``: its index is on the vectors cast to halfvec, by which a
-    search takes as many as it wants, and ranks these again likewise.
     """
 
     name: str
@@ -48,14 +44,15 @@ class VectorTable:
     storage: Storage = Storage.VECTOR
     dimensions: int | None = None
     text_config: str = "english"
-    bits: bool = False
-    halves: bool = False
+    indexed_as: IndexedAs = IndexedAs.COLUMN
+    """As what its index holds the vectors. BINARY: one bit a dimension, the sign
+    (``binary_quantize``); a search takes more rows than it wants by those and ranks them again by
+    the full vector. HALFVEC: the vectors cast to halfvec, by which a search takes as many as it
+    wants, and ranks these again likewise."""
 
     def __post_init__(self) -> None:
         if "" in (self.name, self.id, self.content, self.embedding):
             raise InvalidInput("A vector table needs a name, an id, a content and an embedding.")
-        if self.bits and self.halves:
-            raise InvalidInput("An index holds bits or halfvec, not both.")
         if self.dimensions is not None and not 1 <= self.dimensions <= self.storage.max_dimensions:
             raise InvalidInput(
                 f"{self.dimensions} dimensions are outside 1–{self.storage.max_dimensions}.",
@@ -85,12 +82,12 @@ class VectorTable:
     @cached_property
     def by_column(self) -> VectorTable:
         """The same table, searched by the column itself."""
-        return replace(self, bits=False, halves=False)
+        return replace(self, indexed_as=IndexedAs.COLUMN)
 
     @property
-    def by_expression(self) -> bool:
-        """Whether its index is on bits or halves of the column."""
-        return self.bits or self.halves
+    def is_indexed_by_expression(self) -> bool:
+        """Whether its index is on an expression of the column, not on the column itself."""
+        return self.indexed_as is not IndexedAs.COLUMN
 
     def column(self, name: str) -> ColumnElement[Any]:
         return self.rows.c[name]
@@ -100,17 +97,19 @@ class VectorTable:
         return self.storage.column_type(self.dimensions)
 
     @property
+    def element_type(self) -> str:
+        """The type of the values in its index: vector, halfvec or bit."""
+        return self.indexed_as.element_type(self.storage)
+
+    @property
     def max_index_dimensions(self) -> int:
-        """The most dimensions an index on the embedding takes; for bits pgvector README,
-        "Binary Quantization"."""
-        if self.bits:
-            return MAX_BIT_DIMENSIONS
-        return self.indexed_storage.max_index_dimensions
+        """The most dimensions that an index on the embedding takes."""
+        return self.indexed_as.max_dimensions(self.storage)
 
     @property
     def indexed_storage(self) -> Storage:
-        """As what the index compares vectors, bits aside."""
-        return Storage.HALFVEC if self.halves else self.storage
+        """As what a query vector has to be representable, to be compared by the index."""
+        return Storage.HALFVEC if self.indexed_as is IndexedAs.HALFVEC else self.storage
 
     @property
     def document_columns(self) -> Mapping[str, str]:

@@ -31,7 +31,7 @@ from lib.store.database import Database
 from lib.store.jobs import Job
 from lib.store.url import connect_arguments
 from lib.vectors.catalog import IndexDescription, list_indexes
-from lib.vectors.distance import Distance, Storage, vector_text
+from lib.vectors.distance import Distance, IndexedAs, Storage, vector_text
 from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import SearchSettings
 from tests.unit import lab_tables
@@ -215,7 +215,9 @@ def test_an_index_on_halves_or_bits_is_built_here_and_searches_ask_it(
     vectors = clustered(4000)  # enough for PostgreSQL to take an index by itself
     library = Library(database, vectors)
     ended, index = applied(library, f"{GRAPH}@{storage}", 400, queries=20)
-    assert (index.halves, index.bits) == (storage == "halfvec", storage == "bit")
+    assert index.indexed_as is {"halfvec": IndexedAs.HALFVEC, "bit": IndexedAs.BINARY}.get(
+        storage, IndexedAs.COLUMN
+    )
     assert ended.result is not None
     certified = ended.result["certified"]
     assert certified["certified"], certified["reason"]
@@ -272,9 +274,9 @@ def test_the_table_is_indexed_as_the_candidate_was(database: Database) -> None:
         indexed_table(table, parse_candidate(f"{GRAPH}@{storage}", 0, Storage.VECTOR))
         for storage in ("vector", "halfvec", "bit")
     )
-    assert (plain.halves, plain.bits) == (False, False)
-    assert (half.halves, half.bits) == (True, False)
-    assert (bit.halves, bit.bits) == (False, True)
+    assert plain.indexed_as is IndexedAs.COLUMN
+    assert half.indexed_as is IndexedAs.HALFVEC
+    assert bit.indexed_as is IndexedAs.BINARY
     halves = replace(table, storage=Storage.HALFVEC)
     again = indexed_table(halves, parse_candidate(f"{LISTS}@halfvec", 0, Storage.HALFVEC))
-    assert (again.halves, again.bits) == (False, False)
+    assert again.indexed_as is IndexedAs.COLUMN

@@ -31,13 +31,14 @@ from lib.store.database import Database
 from lib.store.production import drop_production_index, start_index_build
 from lib.store.url import connect_arguments
 from lib.vectors.catalog import IndexDescription
-from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.distance import Distance, FloatArray, IndexedAs
 from lib.vectors.hybrid import Fusion
 from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec, IterativeScan
 from lib.vectors.search import SearchResult
 from lib.vectors.tuning import Scan, SearchSettings
 
 HALVES, BITS = "halves", "bits"
+INDEXED_AS = {HALVES: IndexedAs.HALFVEC, BITS: IndexedAs.BINARY, "": IndexedAs.COLUMN}
 NUMBERS = count(1)
 GRAPH = HNSW.spec(m=12, ef_construction=80)
 THROUGH = SearchSettings(scan=Scan.INDEX)
@@ -64,7 +65,7 @@ def build(library: Library, held: str, spec: IndexSpec = GRAPH) -> IndexDescript
     """The collection's own index; held: HALVES, BITS or empty for the column as it is."""
     table = library.collection.table
     if held:
-        table = replace(table, halves=held == HALVES, bits=held == BITS)
+        table = replace(table, indexed_as=INDEXED_AS[held])
     job = library.database.run(
         start_index_build(library.jobs, library.database, library.collection, spec, table=table)
     )
@@ -74,7 +75,7 @@ def build(library: Library, held: str, spec: IndexSpec = GRAPH) -> IndexDescript
     assert library.collection.indexed_by_expression == bool(held)
     found = own_index(library)
     assert found is not None
-    assert (found.halves, found.bits) == (held == HALVES, held == BITS)
+    assert found.indexed_as is INDEXED_AS[held]
     return found
 
 
@@ -127,7 +128,7 @@ def test_the_plan_uses_it_and_numpy_finds_the_same(
 ) -> None:
     library = make(database, clustered(700), distance=distance)
     index = build(library, held, spec)
-    assert index.held == ("halfvec" if held == HALVES else "bits")
+    assert index.indexed_as.label == ("halfvec" if held == HALVES else "bits")
     # 16 bits tell little: most of the 700 are taken by them, for the ranking to choose from
     settings = replace(THROUGH, probes=8, ef_search=700)
     limit, found = 40, 0
@@ -282,7 +283,7 @@ def test_the_reasons_are_those_of_its_own_index(database: Database, held: str) -
 
     answered_by, why, sentence = reasons(meaning())
     assert (answered_by, why) == (index.name, [])
-    assert f"by their {held}" in sentence
+    assert f"by {INDEXED_AS[held].label} were found" in sentence
     assert reasons(meaning(settings=EXACT))[1] == [CheckName.EXACT_SCAN]
     few = reasons(meaning(10_000, settings=SearchSettings()))
     assert (few[0], few[1]) == (None, [CheckName.TABLE_SIZE])

@@ -27,7 +27,7 @@ from lib.store.database import Database
 from lib.vectors.build import BuildProgress, BuiltIndex, build_index, drop_index
 from lib.vectors.catalog import IndexDescription, list_indexes
 from lib.vectors.ddl import create_statement, index_name, migration_text
-from lib.vectors.distance import Distance, Storage
+from lib.vectors.distance import Distance, IndexedAs, Storage
 from lib.vectors.index_methods import EF_SEARCH, HNSW, IVFFLAT, PROBES, IndexSpec
 from lib.vectors.plans import Plan, explain
 from lib.vectors.statements import candidate_statement, nearest_statement
@@ -380,7 +380,14 @@ def test_the_migration_builds_an_index_that_answers(
     database: Database, spec: IndexSpec, held: str, tmp_path: Path
 ) -> None:
     found = filled(database, random_vectors(1000), distance=Distance.INNER_PRODUCT)
-    table = replace(found.table, bits=held == "bits", halves=held == "halves")
+    table = replace(
+        found.table,
+        indexed_as=IndexedAs.BINARY
+        if held == "bits"
+        else IndexedAs.HALFVEC
+        if held == "halves"
+        else IndexedAs.COLUMN,
+    )
     found = replace(found, table=table)
     source = migration_text(table, spec, revision="abc")
     config = Config(attributes={})

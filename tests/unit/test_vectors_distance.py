@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector
 from lib.vectors.distance import Distance, Storage, check_embedding, parse_distance
+from lib.vectors.index_methods import HNSW, IVFFLAT
 
 
 # pgvector README, "Querying", "Indexing" and "Half-Precision Vectors".
@@ -23,8 +24,10 @@ def test_operators_and_their_classes(
     distance: Distance, operator: str, vector_class: str, halfvec_class: str
 ) -> None:
     assert distance.operator == operator
-    assert distance.operator_class(Storage.VECTOR) == vector_class
-    assert distance.operator_class(Storage.HALFVEC) == halfvec_class
+    for method in (IVFFLAT, HNSW):
+        assert method.operator_class(distance, "vector") == vector_class
+        assert method.operator_class(distance, "halfvec") == halfvec_class
+        assert method.operator_class(distance, "bit") == "bit_hamming_ops"
 
 
 def test_similarity_by_hand() -> None:

@@ -18,8 +18,8 @@ from sqlalchemy.sql.elements import Grouping, Label, UnaryExpression
 
 from lib.search.diagnosis.core import DISTANCES_BY_OPERATOR, VectorCore, is_embedding
 from lib.vectors.catalog import IndexDescription
-from lib.vectors.distance import BIT_OPERATOR_CLASS
-from lib.vectors.index_methods import HNSW, IVFFLAT, LISTS, IterativeScan, recommended_probes
+from lib.vectors.distance import BIT_SUFFIX
+from lib.vectors.index_methods import IndexMethod, IterativeScan
 from lib.vectors.plans import Plan, explain
 from lib.vectors.sql import printed, quoted_name
 from lib.vectors.table import VectorTable
@@ -42,6 +42,7 @@ class CheckName(StrEnum):
     TABLE_SIZE = "table_size"
     EF_SEARCH = "ef_search"
     PROBES = "probes"
+    SEARCH_PARAMETER = "search_parameter"
     ITERATIVE_SCAN = "iterative_scan"
 
     @property
@@ -60,6 +61,7 @@ class CheckName(StrEnum):
             "table_size": "The table is large enough for an index",
             "ef_search": "HNSW looks at enough rows (ef_search)",
             "probes": "IVFFlat searches enough lists (probes)",
+            "search_parameter": "The index searches enough (its search parameter)",
             "iterative_scan": "The index scans on where the filter left too few (iterative scan)",
         }[self.value]
 
@@ -143,11 +145,8 @@ def _usable(
     sign = core.operator
     distance = DISTANCES_BY_OPERATOR.get(sign)
     label = "Hamming distance" if distance is None else distance.label
-    needed = (
-        BIT_OPERATOR_CLASS if distance is None else distance.operator_class(table.indexed_storage)
-    )
-    ending = needed.partition("_")[2]
-    fitting = [index for index in whole if index.operator_class.endswith(ending)]
+    suffix = BIT_SUFFIX if distance is None else distance.suffix
+    fitting = [index for index in whole if index.operator_class.endswith(suffix)]
     if not fitting:
         wrong = whole[0]
         yield Check(
@@ -155,7 +154,8 @@ def _usable(
             False,
             f"The query orders by {sign} ({label}), the index {wrong.name} is made for "
             f"another distance ({wrong.operator_class}).",
-            f"Build an index with {needed}, or search by the distance that the index has.",
+            f"Build an index with {table.element_type}_{suffix}, or search by the distance that "
+            "the index has.",
         )
         yield from _not_asked(CheckName.COLUMN)
         return
@@ -166,7 +166,7 @@ def _usable(
     )
     on_expression = [index for index in fitting if index.expression]
     on_column = [index for index in fitting if not index.expression]
-    if table.by_expression and on_expression:
+    if table.is_indexed_by_expression and on_expression:
         words = f"{on_expression[0].name} is on {on_expression[0].expression}, as the order is."
         yield Check(CheckName.COLUMN, True, words)
     elif not on_column:
@@ -183,7 +183,7 @@ def _usable(
 
 def _order_check(core: VectorCore, table: VectorTable) -> Check:
     name, left = CheckName.ORDER_BY, core.compared
-    by = printed(left) if table.by_expression else table.embedding
+    by = printed(left) if table.is_indexed_by_expression else table.embedding
     right = f"ORDER BY {by} {core.operator} …"
     fix = f"{right}, ascending; work out anything else from the distance outside."
     order: Any = core.order
@@ -207,7 +207,7 @@ def _order_check(core: VectorCore, table: VectorTable) -> Check:
             "The order is by an expression over the distance, which is no index's order.",
             fix,
         )
-    if not table.by_expression and not is_embedding(left, table):
+    if not table.is_indexed_by_expression and not is_embedding(left, table):
         what = "cast to another type" if isinstance(left, Cast) else "inside of an expression"
         return Check(
             name, False, f"The column {table.embedding} is {what}: the index is on it alone.", fix
@@ -351,24 +351,20 @@ async def bound_checks(
     if used is None:
         names = (CheckName.EF_SEARCH, CheckName.PROBES, CheckName.ITERATIVE_SCAN)
         return list(_not_asked(*names, words="No vector index answered."))
-    is_hnsw = used.method == HNSW
-    settings = ("hnsw.ef_search", "ivfflat.probes", used.method.iterative_scan_setting)
-    ef_search, probes, iterative = (
+    parameter = used.method.search_parameter
+    settings = (parameter.setting, used.method.iterative_scan_setting)
+    value, iterative = (
         await db.execute(select(*(func.current_setting(name, True) for name in settings)))
     ).one()
     goes_on = (iterative or IterativeScan.OFF.value) != IterativeScan.OFF.value
-    other = CheckName.PROBES if is_hnsw else CheckName.EF_SEARCH
-    found = list(_not_asked(other, words=f"The index is {used.method.label}."))
-    found.append(
-        _ef_search_check(
-            int(ef_search or HNSW.search_parameter.range.default), core.limit or 0, goes_on
-        )
-        if is_hnsw
-        else _probes_check(
-            int(probes or IVFFLAT.search_parameter.range.default),
-            used.options.get("lists", LISTS.default),
-        )
-    )
+    name = _PARAMETER_CHECKS.get(parameter.name, CheckName.SEARCH_PARAMETER)
+    others = [other for other in _PARAMETER_CHECKS.values() if other is not name]
+    found = list(_not_asked(*others, words=f"The index is {used.method.label}."))
+    value = int(value or parameter.range.default)  # unset until the library is loaded
+    if parameter.bounds_result:
+        found.append(_result_bound_check(name, used.method, value, core.limit or 0, goes_on))
+    else:
+        found.append(_guideline_check(name, used.method, value, used.options))
     if not core.filters:
         return [*found, *_not_asked(CheckName.ITERATIVE_SCAN, words="There is no filter.")]
     if goes_on:
@@ -386,26 +382,40 @@ async def bound_checks(
     ]
 
 
-def _ef_search_check(ef_search: int, limit: int, goes_on: bool) -> Check:
-    name = CheckName.EF_SEARCH
-    if ef_search >= limit or goes_on:
-        return Check(name, True, f"ef_search {ef_search:,} for {limit:,} rows.")
+_PARAMETER_CHECKS = {"ef_search": CheckName.EF_SEARCH, "probes": CheckName.PROBES}
+"""Search parameters whose check has a name of its own."""
+
+
+def _result_bound_check(
+    name: CheckName, method: IndexMethod, value: int, limit: int, goes_on: bool
+) -> Check:
+    """Of an index that returns no more rows than its search parameter's value."""
+    parameter = method.search_parameter.name
+    if value >= limit or goes_on:
+        return Check(name, True, f"{parameter} {value:,} for {limit:,} rows.")
     return Check(
         name,
         False,
-        f"HNSW looks at {ef_search:,} rows (ef_search), and {limit:,} are asked for: it brings no "
-        "more than it looks at.",
-        f"Take ef_search ≥ {limit:,}.",
+        f"{method.label} looks at {value:,} rows ({parameter}), and {limit:,} are asked for: it "
+        "brings no more than it looks at.",
+        f"Take {parameter} ≥ {limit:,}.",
     )
 
 
-def _probes_check(probes: int, lists: int) -> Check:
-    name, enough = CheckName.PROBES, recommended_probes(lists)
-    if probes >= enough:
-        return Check(name, True, f"{probes:,} of {lists:,} lists are searched.")
+def _guideline_check(
+    name: CheckName, method: IndexMethod, value: int, options: Mapping[str, int]
+) -> Check:
+    """Of an index whose guideline says how much of it to search."""
+    parameter = method.search_parameter
+    limits = parameter.limits({**method.spec().options, **options})
+    bound = parameter.bounded_by
+    what = f"{value:,} of {limits.high:,} {bound}" if bound else f"{parameter.name} {value:,}"
+    if value >= limits.default:
+        return Check(name, True, f"{what} are searched.")
+    formula = f" ({parameter.guideline})" if parameter.guideline else ""
     return Check(
         name,
         False,
-        f"IVFFlat searches {probes:,} of {lists:,} lists: neighbours in the others are missed.",
-        f"Take about {enough:,} probes (√lists) to begin with.",
+        f"{method.label} searches {what}: neighbours in the others are missed.",
+        f"Take about {limits.default:,} {parameter.name}{formula} to begin with.",
     )

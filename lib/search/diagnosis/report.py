@@ -100,7 +100,7 @@ async def diagnose(
     plan = await explain(db, statement, analyze=True)
     figures = _figures(plan, table)
     core = find_core(statement, table)
-    if core is not None and table.by_expression:
+    if core is not None and table.is_indexed_by_expression:
         core = core_by_expression(core, table)
     if core is None:
         why = (
@@ -129,10 +129,10 @@ async def diagnose(
     checks += await bound_checks(db, core, used)
     if used is not None:
         sentence = f"The vector index {used.name} ({used.method.label}) answered."
-        if table.by_expression:
-            held = "bits" if table.bits else "halves"
+        if table.is_indexed_by_expression:
             sentence += (
-                f" The nearest by their {held} were found, and ranked again by the full vectors."
+                f" The nearest by {table.indexed_as.label} were found, and re-ranked by the full "
+                "vectors."
             )
     else:
         sentence = _without_index(await explain(db, core.select), checks)
