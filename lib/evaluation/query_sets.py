@@ -36,6 +36,7 @@ from lib.errors import InvalidInput, NotFound
 from lib.ingest.incoming import IncomingProblem
 from lib.ingest.queries import IncomingJudgment, IncomingQuery, QueryKind, QueryStream
 from lib.store.collections import Collection
+from lib.store.names import names_hint
 from lib.store.records import JudgmentRecord, QueryRecord, QuerySetRecord
 from lib.vectors.distance import FloatArray
 
@@ -182,10 +183,9 @@ async def get_query_set(db: AsyncSession, collection: Collection, name: str) -> 
         found = [record for record in records if same(record.name) == same(name)]
         if len(found) == 1:
             return _query_set(found[0])
-    names = ", ".join(record.name for record in records[:10])
     raise NotFound(
         f"“{collection.name}” has no query set called “{name}”.",
-        hint=f"There is: {names}." if names else "Import one first.",
+        hint=names_hint([record.name for record in records], "Import one first."),
         field="query_set",
     )
 

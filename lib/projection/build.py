@@ -49,6 +49,7 @@ from lib.projection.vectors import (
 from lib.store.collections import NAME_LENGTH, Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
+from lib.store.names import free_name
 from lib.store.records import ProjectionRecord
 
 _MESSAGES = {
@@ -271,11 +272,9 @@ async def _insert(
 async def _free_name(db: AsyncSession, collection: Collection, name: str) -> str:
     """The name, with a number after it where another map of the collection has it."""
     taken = {summary.name.casefold() for summary in await list_projections(db, collection)}
-    free, number = name, 1
-    while free.casefold() in taken:
-        number += 1
-        free = f"{name} ({number})"
-    return free
+    return free_name(
+        name, lambda candidate: candidate.casefold() in taken, lambda number: f"{name} ({number})"
+    )
 
 
 # --- progress and estimates ----------------------------------------------------------------------

@@ -25,8 +25,11 @@ from lib.projection.fidelity import Fidelity
 from lib.projection.neighbours import IntArray, NeighbourGraph
 from lib.projection.settings import ClusterSettings, Method, ProjectionSettings
 from lib.store.collections import Collection
+from lib.store.names import NameLookup
 from lib.store.records import CollectionRecord, ProjectionRecord
 from lib.vectors.distance import Distance, FloatArray
+
+_LOOKUP = NameLookup("map", field="projection", advice="Build one first.")
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ async def get_projection(
         )
     ).one_or_none()
     if row is None:
-        raise _not_found(collection, name_or_id, [])
+        raise _LOOKUP.not_found(name_or_id, collection.name)
     return Projection(
         **_summary_fields(row),
         **_point_fields(row, summary.dimensions),
@@ -195,14 +198,7 @@ async def find_projection(
     db: AsyncSession, collection: Collection, name_or_id: uuid.UUID | str
 ) -> ProjectionSummary:
     """As :func:`get_projection`, without the points."""
-    summaries = await list_projections(db, collection)
-    for summary in summaries:
-        if name_or_id in (summary.id, str(summary.id)):
-            return summary
-    for summary in summaries:
-        if isinstance(name_or_id, str) and summary.name.casefold() == name_or_id.casefold():
-            return summary
-    raise _not_found(collection, name_or_id, summaries)
+    return _LOOKUP.find(await list_projections(db, collection), name_or_id, collection.name)
 
 
 @writes("projections.delete")
@@ -290,16 +286,3 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
         "build_seconds": row.build_seconds,
         "created_at": row.created_at,
     }
-
-
-def _not_found(
-    collection: Collection, name_or_id: uuid.UUID | str, summaries: list[ProjectionSummary]
-) -> NotFound:
-    names = ", ".join(f"“{summary.name}”" for summary in summaries[:10])
-    return NotFound(
-        f"“{collection.name}” has no such map (any more)."
-        if isinstance(name_or_id, uuid.UUID)
-        else f"“{collection.name}” has no map called “{name_or_id}”.",
-        hint=f"There is: {names}." if names else "Build one first.",
-        field="projection",
-    )

@@ -19,6 +19,7 @@ from sqlalchemy.schema import DropTable
 from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, InvalidInput, NotFound
 from lib.store.collections import Collection
+from lib.store.names import NameLookup
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
 from lib.vectors.distance import IndexedAs, Storage
 from lib.vectors.index_methods import IndexMethod, IndexSpec, parse_spec, parse_spec_text
@@ -226,24 +227,14 @@ def _candidate(record: CandidateRecord, collection: Collection, mark: int) -> Ca
     )
 
 
+_LOOKUP = NameLookup("candidate", field="candidate", advice="Build one first.")
+
+
 async def get_candidate(
-    db: AsyncSession, collection: Collection, wanted: uuid.UUID | str
+    db: AsyncSession, collection: Collection, id_or_name: uuid.UUID | str
 ) -> Candidate:
     """By id, or by name (capitals do not matter). Raises NotFound, naming what there is."""
-    found = await list_candidates(db, collection)
-    for candidate in found:
-        if wanted in (candidate.id, str(candidate.id)):
-            return candidate
-        if isinstance(wanted, str) and candidate.name.casefold() == wanted.casefold():
-            return candidate
-    names = ", ".join(f"“{candidate.name}”" for candidate in found[:10])
-    raise NotFound(
-        f"“{collection.name}” has no such candidate (any more)."
-        if isinstance(wanted, uuid.UUID)
-        else f"“{collection.name}” has no candidate called “{wanted}”.",
-        hint=f"There is: {names}." if names else "Build one first.",
-        field="candidate",
-    )
+    return _LOOKUP.find(await list_candidates(db, collection), id_or_name, collection.name)
 
 
 def newest_ready(candidates: Sequence[Candidate], method: IndexMethod) -> Candidate | None:

@@ -27,6 +27,7 @@ from lib.store.documents import (
     documents_table,
     managed_vector_table,
 )
+from lib.store.names import free_slug, names_hint
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord, LexicalIndexRecord
 from lib.vectors.catalog import IndexDescription, choose_index, list_indexes
 from lib.vectors.distance import Distance, Storage
@@ -254,7 +255,7 @@ async def create_collection(
             field="name",
         )
     record = CollectionRecord(
-        slug=_free_slug(slugify(name), slugs),
+        slug=free_slug(slugify(name), slugs, _SLUG_LENGTH),
         name=name,
         kind=CollectionKind.MANAGED.value,
         description=description,
@@ -273,16 +274,6 @@ async def create_collection(
     return collection
 
 
-def _free_slug(slug: str, taken: set[str]) -> str:
-    """The slug, or the slug with the first number that makes it free."""
-    candidate, number = slug, 1
-    while candidate in taken:
-        number += 1
-        tail = f"_{number}"
-        candidate = slug[: _SLUG_LENGTH - len(tail)] + tail
-    return candidate
-
-
 async def get_collection(db: AsyncSession, name: str) -> Collection:
     """By name (capitals do not matter) or by slug. Raises NotFound, naming what there is."""
     records = (
@@ -299,7 +290,7 @@ async def get_collection(db: AsyncSession, name: str) -> Collection:
     names = [collection.name for collection in await list_collections(db)]
     raise NotFound(
         f"There is no collection called “{name}”.",
-        hint=f"There is: {', '.join(names[:10])}." if names else "Create one first.",
+        hint=names_hint(names, "Create one first."),
         field="collection",
     )
 
