@@ -166,6 +166,7 @@ OLD_WORDS = {
     "crowds",
     "desk",
     "doors",
+    "halves",
     "likeness",
     "loners",
     "overtaken",
