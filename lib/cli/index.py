@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from lib.cli.collections import confirm
+from lib.cli.index_options import IndexMethodChoice, build_options
 from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_searchable, follow, open_session
-from lib.errors import InvalidInput
 from lib.formats import format_bytes
 from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table
 from lib.store.collections import summarise
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.catalog import IndexDescription
-from lib.vectors.index_methods import IndexMethod, get_method, index_methods
+from lib.vectors.index_methods import IndexMethod, index_methods
 from lib.vectors.tuning import BuildSettings
-
-
-class IndexMethodChoice(click.ParamType[IndexMethod]):
-    """The name of an index method that is registered when the command runs."""
-
-    name = "method"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
-        return f"[{'|'.join(method.name for method in index_methods())}]"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> IndexMethod:
-        try:
-            return value if isinstance(value, IndexMethod) else get_method(value)
-        except InvalidInput as exc:
-            self.fail(f"{exc.message} {exc.hint}", param, ctx)
-
-
-def build_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """An option for each build option of the index methods."""
-    for method in reversed(index_methods()):
-        for option in reversed(method.build_options):
-            decorate = click.option(
-                f"--{option.name.replace('_', '-')}",
-                type=int,
-                help=f"{method.label}: {option.label}. {option.help}",
-            )
-            command = decorate(command)
-    return command
 
 
 @click.group()

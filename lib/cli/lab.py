@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lib.cli.collections import confirm
+from lib.cli.index_options import pop_search_parameters, search_parameter_options
 from lib.cli.lab_tables import diff_json, print_experiment
 from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_collection, follow, open_session
@@ -118,8 +119,13 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
     help="How often each setting is measured.",
 )
 @click.option("--clients", type=_Numbers(), help=f"At once, 1–{CLIENTS.high}; such as 1,4.")
-@click.option("--probes", type=_Numbers(), help="Only these, of IVFFlat; such as 1,5,10.")
-@click.option("--ef-search", type=_Numbers(), help="Only these, of HNSW; such as 40,100.")
+@search_parameter_options(
+    _Numbers(),
+    lambda method: (
+        f"Only these values, of {method.label} candidates; such as "
+        f"{method.search_parameter.example.replace(' ', '')}."
+    ),
+)
 @click.option(
     "--iterative-scan",
     "scans",
@@ -221,10 +227,9 @@ def _spec(
     seed: int,
     rounds: int,
     clients: tuple[int, ...] | None,
-    probes: tuple[int, ...] | None,
-    ef_search: tuple[int, ...] | None,
     scans: Sequence[str],
     oversampling: int,
+    **values: tuple[int, ...] | None,
 ) -> ExperimentSpec:
     if query_set is not None and query_file is not None:
         raise InvalidInput("Queries come from a query set or from a file.", field="query_file")
@@ -249,8 +254,7 @@ def _spec(
         filters=wanted,
         target=None if no_target else target,
         rounds=rounds,
-        probes=probes,
-        ef_search=ef_search,
+        values=pop_search_parameters(dict(values)),
         iterative_scans=tuple(map(IterativeScan, scans)) or every,
         oversampling=oversampling,
     )

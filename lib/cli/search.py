@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from lib.cli.compare import print_comparison
+from lib.cli.index_options import pop_search_parameters, search_parameter_options
 from lib.cli.output import json_option, note, one_line, print_json
 from lib.cli.session import find_searchable, open_session
 from lib.cli.trec_run import ask_query_file
@@ -122,8 +123,9 @@ _ITERATIVE = {
     type=click.Choice([scan.value for scan in Scan]),
     help="Who decides whether the vector index is used: the planner (auto), or you.",
 )
-@click.option("--probes", type=int, help="IVFFlat: lists searched. Uses the index.")
-@click.option("--ef-search", type=int, help="HNSW: search breadth. Uses the index.")
+@search_parameter_options(
+    int, lambda method: f"{method.label}: {method.search_parameter.label}. Uses the index."
+)
 @click.option(
     "--iterative-scan",
     type=click.Choice(list(_ITERATIVE)),
@@ -275,13 +277,12 @@ def _request(
     filters: Sequence[str],
     exact: bool,
     scan: str | None,
-    probes: int | None,
-    ef_search: int | None,
     iterative_scan: str | None,
     max_scan_tuples: int | None,
     **others: Any,
 ) -> SearchRequest:
-    asks_for_index = probes is not None or ef_search is not None
+    parameters = pop_search_parameters(others)
+    asks_for_index = bool(parameters)
     if exact and scan not in (None, Scan.EXACT.value):
         raise InvalidInput(f"--exact and --scan {scan} contradict each other.")
     if exact and asks_for_index:
@@ -298,8 +299,7 @@ def _request(
         bm25=BM25(k1, b),
         filters=tuple(map(parse_filter, filters)),
         settings=SearchSettings(
-            probes=probes,
-            ef_search=ef_search,
+            parameters,
             iterative_scan=None if iterative_scan is None else _ITERATIVE[iterative_scan],
             max_scan_tuples=max_scan_tuples,
             scan=Scan(scan) if scan else _implied_scan(exact, asks_for_index),

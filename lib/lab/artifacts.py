@@ -15,9 +15,10 @@ from lib.lab.recommend import Recommendation
 from lib.search.filters import Filter, conditions
 from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table, parse_candidate
 from lib.store.collections import Collection
-from lib.vectors.ddl import create_statement, index_name, migration_text, operator_class
+from lib.vectors.ddl import create_statement, index_name, operator_class
 from lib.vectors.distance import IndexedAs, Storage, vector_text
 from lib.vectors.index_methods import IterativeScan
+from lib.vectors.migration import migration_text
 from lib.vectors.sql import printed
 from lib.vectors.statements import candidate_statement
 from lib.vectors.table import VectorTable

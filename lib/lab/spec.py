@@ -15,7 +15,12 @@ from lib.limits import IntRange
 from lib.search.filters import CATEGORY, Filter, FilterOp
 from lib.store.candidates import CandidateSpec, parse_candidate
 from lib.vectors.distance import Storage
-from lib.vectors.index_methods import EF_SEARCH, PROBES, IndexMethod, IterativeScan
+from lib.vectors.index_methods import (
+    IndexMethod,
+    IterativeScan,
+    index_methods,
+    method_with_parameter,
+)
 from lib.vectors.tuning import OVERSAMPLING
 
 K = IntRange(1, 1000, 10)
@@ -152,6 +157,11 @@ class QuerySource:
         return f"at most {self.count:,} of the vectors in {self.name}"
 
 
+def _parameter_names() -> list[str]:
+    """Each stands in the JSON of a spec by its own name."""
+    return [method.search_parameter.name for method in index_methods()]
+
+
 @dataclass(frozen=True, slots=True)
 class ExperimentSpec:
     """What an experiment measures, and the target that it looks for.
@@ -173,11 +183,10 @@ class ExperimentSpec:
     """How often each search parameter is measured."""
     clients: tuple[int, ...] = (1,)
     """Concurrent clients, for queries a second; 1 is always among them."""
-    probes: tuple[int, ...] | None = None
-    """The values to measure; None for a sweep that the lab chooses. ef_search likewise."""
-    ef_search: tuple[int, ...] | None = None
+    values: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    """Search parameter → the values to measure; the lab chooses those of one that is missing."""
     iterative_scans: tuple[IterativeScan, ...] = (IterativeScan.OFF,)
-    """Others than OFF under a filter only; strict order is HNSW's only."""
+    """Others than OFF under a filter only."""
     oversampling: int = OVERSAMPLING.default
     """Rows found by their bits for each row asked for, of candidates with an index on bits."""
 
@@ -207,16 +216,14 @@ class ExperimentSpec:
             raise InvalidInput(
                 "The numbers of clients are different ones, with 1 among them.", field="clients"
             )
-        for limits, values, name in (
-            (PROBES, self.probes, "probes"),
-            (EF_SEARCH, self.ef_search, "ef_search"),
-        ):
-            if values is not None and not 1 <= len(values) <= MAX_VALUES:
+        for name, values in self.values.items():
+            limits = method_with_parameter(name).search_parameter.range
+            if not 1 <= len(values) <= MAX_VALUES:
                 raise InvalidInput(
                     f"There are {len(values)} values of {name}, outside 1–{MAX_VALUES}.",
                     field=name,
                 )
-            for value in values or ():
+            for value in values:
                 limits.check(value, name)
         if not self.iterative_scans or len({*self.iterative_scans}) < len(self.iterative_scans):
             raise InvalidInput("Each way to scan on is named once.", field="iterative_scan")
@@ -267,9 +274,7 @@ class ExperimentSpec:
 
     def values_of(self, method: IndexMethod) -> tuple[int, ...] | None:
         """Values of the method's search parameter that the user named; None: the lab chooses."""
-        return {"probes": self.probes, "ef_search": self.ef_search}.get(
-            method.search_parameter.name
-        )
+        return self.values.get(method.search_parameter.name)
 
     def to_json(self) -> dict[str, Any]:
         target = self.target
@@ -282,8 +287,10 @@ class ExperimentSpec:
             "target": target and {**asdict(target), "priority": target.priority.value},
             "rounds": self.rounds,
             "clients": list(self.clients),
-            "probes": self.probes and list(self.probes),
-            "ef_search": self.ef_search and list(self.ef_search),
+            **{
+                name: list(self.values[name]) if name in self.values else None
+                for name in _parameter_names()
+            },
             "iterative_scans": [scan.value for scan in self.iterative_scans],
             "oversampling": self.oversampling,
         }
@@ -304,8 +311,9 @@ class ExperimentSpec:
                 target=target and Target(**{**target, "priority": Priority(target["priority"])}),
                 rounds=stored["rounds"],
                 clients=tuple(stored["clients"]),
-                probes=stored["probes"] and tuple(stored["probes"]),
-                ef_search=stored["ef_search"] and tuple(stored["ef_search"]),
+                values={
+                    name: tuple(stored[name]) for name in _parameter_names() if stored.get(name)
+                },
                 iterative_scans=tuple(IterativeScan(scan) for scan in stored["iterative_scans"]),
                 oversampling=stored["oversampling"],
             )

@@ -19,7 +19,7 @@ from lib.errors import (
     from_exception,
 )
 from lib.vectors.catalog import list_indexes
-from lib.vectors.ddl import _drop, check_buildable, index_name, make_index
+from lib.vectors.ddl import check_buildable, drop_statement, index_name, make_index
 from lib.vectors.index_methods import IndexSpec, index_methods
 from lib.vectors.statements import available_statement
 from lib.vectors.table import VectorTable
@@ -222,7 +222,7 @@ async def _drop_broken(engine: AsyncEngine, table: VectorTable, name: str) -> No
     async with _autocommit(engine) as connection:
         for found in await list_indexes(connection, table):
             if found.name == name and not found.valid:
-                await connection.execute(_drop(table, name))
+                await connection.execute(drop_statement(table, name))
 
 
 async def drop_index(engine: AsyncEngine, table: VectorTable, name: str) -> None:
@@ -230,4 +230,4 @@ async def drop_index(engine: AsyncEngine, table: VectorTable, name: str) -> None
     async with _autocommit(engine) as connection:
         if name not in {found.name for found in await list_indexes(connection, table)}:
             raise NotFound(f"{table.qualified_name} has no vector index called {name}.")
-        await connection.execute(_drop(table, name))
+        await connection.execute(drop_statement(table, name))

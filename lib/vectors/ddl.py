@@ -1,12 +1,11 @@
-"""IVFFlat and HNSW: what they are, when to take which, and how to make, list and drop them."""
+"""CREATE INDEX and DROP INDEX: what can be indexed, what an index is called, its statement."""
 
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import Any, assert_never
 
-from sqlalchemy import ColumnElement, Index, MetaData, column
+from sqlalchemy import ColumnElement, Index, MetaData
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 from lib.errors import (
@@ -20,12 +19,6 @@ from lib.vectors.statements import as_halfvec, sign_bits
 from lib.vectors.table import VectorTable
 
 _NAME_BYTES = 63  # PostgreSQL's NAMEDATALEN − 1
-
-
-# --- guidelines ---------------------------------------------------------------------------------
-
-
-# --- specifications -----------------------------------------------------------------------------
 
 
 def _dimensions(table: VectorTable) -> int:
@@ -163,78 +156,7 @@ def create_statement(
     return printed(CreateIndex(make_index(table, spec, name, concurrently=concurrently)))
 
 
-def _drop(table: VectorTable, name: str) -> DropIndex:
+def drop_statement(table: VectorTable, name: str) -> DropIndex:
     copy = table.table.to_metadata(MetaData())
     index = Index(name, copy.c[table.embedding], postgresql_concurrently=True)
     return DropIndex(index, if_exists=True)
-
-
-def migration_text(
-    table: VectorTable,
-    spec: IndexSpec,
-    *,
-    name: str | None = None,
-    revision: str | None = None,
-    down_revision: str | None = None,
-    created: datetime | None = None,
-) -> str:
-    """An Alembic migration that builds the index without locking writers, and its way back.
-
-    CONCURRENTLY cannot run in a transaction, hence the autocommit block.
-    """
-    created = created or datetime.now(UTC)
-    revision = revision or created.strftime("%Y%m%d%H%M%S")
-    name = name or index_name(table, spec)
-    options = ", ".join(f"{key!r}: {value}" for key, value in spec.options.items())
-    operators = {table.embedding: operator_class(table, spec.method)}
-    indexed = f"[{table.embedding!r}],\n            postgresql_ops={operators!r}"
-    needs = ""
-    expression = _indexed_expression(table, column(table.embedding))
-    if expression is not None:
-        # To text() a colon begins a parameter.
-        element = f"({printed(expression)}) {operator_class(table, spec.method)}".replace(
-            ":", "\\:"
-        )
-        indexed = f"[sa.text({element!r})]"
-        needs = "import sqlalchemy as sa\n"
-    title = f"{spec.method.label} index on {table.qualified_name}.{table.embedding}"
-    # Names go in by repr; in the docstring nothing may end it.
-    title = title.replace("\\", "\\\\").replace('"', '\\"')
-    return f'''"""{title}"""
-
-{needs}from alembic import op
-
-revision = {revision!r}
-down_revision = {down_revision!r}  # set this to your latest revision
-branch_labels = None
-depends_on = None
-
-
-def upgrade() -> None:
-    with op.get_context().autocommit_block():
-        op.create_index(
-            {name!r},
-            {table.name!r},
-            {indexed},
-            schema={table.schema!r},
-            postgresql_using={spec.method.name!r},
-            postgresql_with={{{options}}},
-            postgresql_concurrently=True,
-        )
-
-
-def downgrade() -> None:
-    with op.get_context().autocommit_block():
-        op.drop_index(
-            {name!r},
-            table_name={table.name!r},
-            schema={table.schema!r},
-            postgresql_concurrently=True,
-        )
-'''
-
-
-# --- what is there ------------------------------------------------------------------------------
-
-
-# --- building -----------------------------------------------------------------------------------

@@ -100,6 +100,8 @@ class SearchParameterSpec:
     range: IntRange
     link: str
     """Its name in the query string of a page."""
+    example: str = ""
+    """Values to measure, such as “20, 40, 80”."""
     bounded_by: str = ""
     """The build option that it cannot usefully exceed."""
     monotonic: bool = False
@@ -341,6 +343,7 @@ IVFFLAT = IndexMethod(
         "longer; all of them is an exact search.",
         range=PROBES,
         link="probes",
+        example="1, 3, 10, 30",
         bounded_by="lists",
         monotonic=True,
         recommended=lambda options: recommended_probes(options.get("lists", LISTS.default)),
@@ -399,6 +402,7 @@ HNSW = IndexMethod(
         "of the true neighbours and take longer; a search returns no more rows than this.",
         range=EF_SEARCH,
         link="ef",
+        example="20, 40, 80, 160",
         bounds_result=True,
     ),
     costs=HNSW_COSTS,

@@ -121,7 +121,7 @@ def test_a_run_measures_what_was_asked_and_recommends(database: Database) -> Non
 
 def test_the_recall_is_that_of_numpy(database: Database) -> None:
     library = Library(database, VECTORS)
-    found = run(library, wanted(LISTS, probes=(1,), target=None))
+    found = run(library, wanted(LISTS, values={"probes": (1,)}, target=None))
     (lists,) = found.facts
     (measurement,) = found.measurements_of(lists.name)
     batch = database.query(load_queries, library.collection, found.id)
@@ -202,8 +202,7 @@ def test_under_a_filter_each_way_to_scan_on_is_measured(database: Database) -> N
         GRAPH,
         filters=(Filter.parse("shelf=3"),),
         iterative_scans=tuple(IterativeScan),
-        probes=(2,),
-        ef_search=(20,),
+        values={"probes": (2,), "ef_search": (20,)},
         target=Target(0.5),
     )
     found = run(library, spec)
@@ -231,7 +230,7 @@ def test_under_a_filter_each_way_to_scan_on_is_measured(database: Database) -> N
 
 def test_vectors_that_are_all_equal_are_ties_and_no_misses(database: Database) -> None:
     library = Library(database, np.ones((60, DIMENSIONS), dtype=np.float32))
-    found = run(library, wanted(GRAPH, k=5, ef_search=(20,)))
+    found = run(library, wanted(GRAPH, k=5, values={"ef_search": (20,)}))
     measurement = found.measurements_of(found.facts[0].name)[0]
     assert measurement.recall.mean.value == 1.0
     assert found.data is not None
@@ -244,7 +243,9 @@ def test_given_vectors_are_kept_and_asked(database: Database) -> None:
     source = QuerySource(QueryKind.FILE, 10, name="my.npy")
     with pytest.raises(InvalidInput, match="come with it"):
         start(library, wanted(GRAPH, queries=source))
-    found = run(library, wanted(GRAPH, queries=source, ef_search=(40,)), file_queries=batch)
+    found = run(
+        library, wanted(GRAPH, queries=source, values={"ef_search": (40,)}), file_queries=batch
+    )
     kept = database.query(load_queries, library.collection, found.id)
     assert kept is not None
     assert np.array_equal(kept.vectors, batch.vectors[:10])

@@ -270,8 +270,7 @@ def test_the_settings_of_an_experiment_make_the_same_again(
         target=Target(0.9, 50.0, Priority.SIZE),
         rounds=2,
         clients=(1, 4, 8),
-        probes=(1, 4),
-        ef_search=(10, 20),
+        values={"probes": (1, 4), "ef_search": (10, 20)},
         iterative_scans=(IterativeScan.RELAXED,),
         oversampling=4,
     )
@@ -337,7 +336,7 @@ def of_file(library: Library, films: Collection, name: str, content: bytes) -> u
         (CandidateSpec(IVFFLAT.spec(lists=4), VECTOR),),
         QuerySource(QueryKind.FILE, 5, name=name),
         rounds=1,
-        probes=(1,),
+        values={"probes": (1,)},
     )
     source = FileSource.from_bytes(name, content)
     return lab_of(library, films).start(spec, source=source)
@@ -394,7 +393,10 @@ def test_what_was_broken_off_says_so_and_goes_on(
     visit: Visit, library: Library, films: Collection
 ) -> None:
     spec = ExperimentSpec(
-        (CandidateSpec(IVFFLAT.spec(lists=4), VECTOR),), QuerySource(count=5), rounds=1, probes=(1,)
+        (CandidateSpec(IVFFLAT.spec(lists=4), VECTOR),),
+        QuerySource(count=5),
+        rounds=1,
+        values={"probes": (1,)},
     )
     library.services.database.query(make_experiment, films, spec)  # and its process ended
     app = visit("index_lab")

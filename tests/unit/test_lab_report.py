@@ -56,7 +56,9 @@ def test_the_json_may_have_each_query() -> None:
 
 
 def test_the_spec_comes_back_from_json() -> None:
-    spec = experiment(target=Target(0.9, 12.5), probes=(1, 5), clients=(1, 4), oversampling=3).spec
+    spec = experiment(
+        target=Target(0.9, 12.5), values={"probes": (1, 5)}, clients=(1, 4), oversampling=3
+    ).spec
     assert ExperimentSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 

@@ -19,7 +19,6 @@ from lib.vectors.ddl import (
     create_statement,
     index_name,
     make_index,
-    migration_text,
 )
 from lib.vectors.distance import Distance, Storage
 from lib.vectors.index_methods import (
@@ -31,6 +30,7 @@ from lib.vectors.index_methods import (
     recommended_method,
     recommended_probes,
 )
+from lib.vectors.migration import migration_text
 from lib.vectors.table import VectorTable
 
 DOCS = VectorTable(name="docs", schema="vecscope", dimensions=3)
@@ -247,6 +247,7 @@ def test_migration_text() -> None:
     ]
     assert {k.arg: ast.literal_eval(k.value) for k in found["upgrade"].keywords} == {
         "schema": "vecscope",
+        "unique": False,
         "postgresql_using": "hnsw",
         "postgresql_with": {"m": 16, "ef_construction": 64},
         "postgresql_ops": {"embedding": "vector_cosine_ops"},

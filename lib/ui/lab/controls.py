@@ -3,7 +3,7 @@ parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -24,7 +24,7 @@ from lib.ui.shared.links import LinkParams
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import by_value, read_text, write_text
 from lib.ui.shared.widgets import choice, number_field, number_slider, switch
-from lib.vectors.index_methods import HNSW, IVFFLAT, IndexMethod, IterativeScan
+from lib.vectors.index_methods import IndexMethod, IterativeScan, index_methods
 from lib.vectors.tuning import OVERSAMPLING
 
 PREFIX = "lab."
@@ -90,9 +90,8 @@ class AdvancedSettings:
 
     iterative_scans: tuple[IterativeScan, ...]
     seed: int
-    probes: tuple[int, ...] | None
-    """None: the lab chooses the values to measure."""
-    ef_search: tuple[int, ...] | None
+    values: Mapping[str, tuple[int, ...]]
+    """Search parameter → the values to measure; the lab chooses those of one that is missing."""
     oversampling: int
     name: str | None
     """Of the experiment; None: the lab names it."""
@@ -129,8 +128,7 @@ class Draft:
             target=self.target,
             rounds=self.rounds,
             clients=self.clients,
-            probes=self.advanced.probes,
-            ef_search=self.advanced.ef_search,
+            values=self.advanced.values,
             iterative_scans=self.advanced.iterative_scans,
             oversampling=self.advanced.oversampling,
         )
@@ -355,11 +353,14 @@ def _advanced(kind: QueryKind, *, is_filtered: bool) -> AdvancedSettings:
             "too few rows."
         )
     seed = _seed() if kind is QueryKind.SAMPLE else 0
-    probes = _values(IVFFLAT, "1, 3, 10, 30")
-    ef_search = _values(HNSW, "20, 40, 80, 160")
+    values = {
+        method.search_parameter.name: named
+        for method in index_methods()
+        if (named := _values(method)) is not None
+    }
     oversampling = _oversampling()
     name = _experiment_name()
-    return AdvancedSettings(iterative_scans, seed, probes, ef_search, oversampling, name)
+    return AdvancedSettings(iterative_scans, seed, values, oversampling, name)
 
 
 def _iterative_scans() -> tuple[IterativeScan, ...]:
@@ -388,7 +389,7 @@ def _seed() -> int:
     )
 
 
-def _values(method: IndexMethod, example: str) -> tuple[int, ...] | None:
+def _values(method: IndexMethod) -> tuple[int, ...] | None:
     """The values of the method's search parameter to measure; None where there are none. Raises
     InvalidInput."""
     parameter = method.search_parameter
@@ -397,7 +398,7 @@ def _values(method: IndexMethod, example: str) -> tuple[int, ...] | None:
     typed = st.text_input(
         f"{method.label}: {parameter.label}",
         key=key,
-        placeholder=f"The lab chooses; or such as {example}",
+        placeholder=f"The lab chooses; or such as {parameter.example}",
         help="The values to measure, with commas. Left empty, the lab takes about eight, from the "
         "quickest to the most exact.",
     )
@@ -447,8 +448,10 @@ def experiment_params(spec: ExperimentSpec) -> LinkParams:
         **_filter_params(spec),
         **_protocol_params(spec),
         **_target_params(spec.target),
-        "probes": ", ".join(map(str, spec.probes or ())),
-        "ef": ", ".join(map(str, spec.ef_search or ())),
+        **{
+            method.search_parameter.link: ", ".join(map(str, spec.values_of(method) or ()))
+            for method in index_methods()
+        },
         "oversampling": _unless_default(spec.oversampling, OVERSAMPLING.default),
     }
     return {f"{PREFIX}{name}": value for name, value in params.items() if value}
