@@ -47,8 +47,9 @@ VECTORS = clustered(700)
 def wanted(*texts: str, **others: Any) -> ExperimentSpec:
     """Quick: few queries, one round, one client, few values."""
     candidates = tuple(parse_candidate(text, 0, Storage.VECTOR) for text in texts)
-    few = {"probes": (1, 12), "ef_search": (11, 80), "rounds": 1, "queries": QuerySource(count=24)}
-    return ExperimentSpec(candidates, **{**few, **others})
+    values = {"probes": (1, 12), "ef_search": (11, 80), **others.pop("values", {})}
+    few = {"rounds": 1, "queries": QuerySource(count=24)}
+    return ExperimentSpec(candidates, values=values, **{**few, **others})
 
 
 def start(library: Library, spec: ExperimentSpec, **others: Any) -> Job:
@@ -305,8 +306,8 @@ def test_more_rows_than_hnsw_returns_are_refused(database: Database) -> None:
         ({"protocol": Protocol.ANN_BENCHMARKS, "k": 20}, "k = 10, not 20"),
         ({"rounds": 0}, "rounds is 0"),
         ({"clients": (2,)}, "1 among them"),
-        ({"ef_search": (2000,)}, "ef_search is 2,000"),
-        ({"probes": ()}, "0 values of probes"),
+        ({"values": {"ef_search": (2000,)}}, "ef_search is 2,000"),
+        ({"values": {"probes": ()}}, "0 values of probes"),
         ({"iterative_scans": (IterativeScan.STRICT,)}, "there is no filter"),
     ],
 )
