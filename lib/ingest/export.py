@@ -23,8 +23,8 @@ from lib.ingest.own_export import COLUMNS, EMBEDDING
 from lib.store.browse import EVERYTHING, DocumentFilter, conditions
 from lib.store.collections import Collection
 from lib.store.database import Database
-from lib.store.documents import received_embedding, sent_embedding
 from lib.store.jobs import Job, JobContext, JobKind, Jobs
+from lib.vectors.binary import binary_expression, decode_vector
 from lib.vectors.distance import Storage
 
 P = ParamSpec("P")
@@ -293,7 +293,7 @@ class _Parquet:
     def embedding(self, collection: Collection) -> Any:
         if not self._with_embeddings:
             return None
-        return sent_embedding(collection.documents.c.embedding, collection.storage)
+        return binary_expression(collection.documents.c.embedding, collection.storage)
 
     def write(self, rows: Sequence[Any]) -> None:
         self._rows.extend(rows)
@@ -328,7 +328,7 @@ def _vector_array(sent: Sequence[bytes | None], storage: Storage, kind: Any) -> 
     import pyarrow as pa
 
     none = np.zeros(kind.list_size, dtype=np.float32)
-    values = [none if one is None else received_embedding(one, storage) for one in sent]
+    values = [none if one is None else decode_vector(one, storage) for one in sent]
     flat = pa.array(np.concatenate(values), pa.float32())
     missing = pa.array([one is None for one in sent], pa.bool_())
     return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=missing)

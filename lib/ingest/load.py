@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import numpy as np
 from psycopg import AsyncConnection
 from sqlalchemy import (
     Boolean,
@@ -44,6 +43,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from lib.embedding.service import EmbeddingBatch, Usage, embedding_text
 from lib.ingest.incoming import IncomingDocument
 from lib.store.collections import Collection, mark_changed
+from lib.vectors.binary import encode_vectors
 from lib.vectors.distance import FloatArray, Storage
 from lib.vectors.sql import quoted_name
 
@@ -132,16 +132,8 @@ _int4_field = struct.Struct(">ii").pack  # length, value
 
 
 def _vector_fields(vectors: FloatArray, storage: Storage) -> list[bytes]:
-    """Each row of ``vectors``, float32 (n, d), as vector_recv or halfvec_recv of pgvector take it:
-    two 16-bit numbers (the dimensions, and 0), then the values."""
-    kind = ">f4" if storage is Storage.VECTOR else ">f2"
-    with np.errstate(over="ignore"):  # the server refuses an infinite number, saying so
-        values = vectors.astype(kind)
-    count, dimensions = values.shape
-    size = dimensions * values.itemsize
-    head = struct.pack(">ihh", 4 + size, dimensions, 0)
-    sent = values.tobytes()
-    return [head + sent[row * size : (row + 1) * size] for row in range(count)]
+    """Each row of ``vectors``, float32 (n, d), with its length before it."""
+    return [_int4(len(value)) + value for value in encode_vectors(vectors, storage)]
 
 
 async def _copy(db: AsyncSession, name: str, columns: str, rows: bytes) -> None:

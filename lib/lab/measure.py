@@ -47,8 +47,8 @@ from lib.search.filters import Filter, conditions
 from lib.store.candidates import Candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
-from lib.store.documents import received_embedding, sent_embedding
 from lib.store.records import CandidateRecord
+from lib.vectors.binary import binary_expression, decode_vector, encode_vectors
 from lib.vectors.distance import FloatArray, Storage, check_embedding
 from lib.vectors.index_methods import IndexMethod, IterativeScan
 from lib.vectors.plans import Certificate, Plan, parse_plan
@@ -208,17 +208,10 @@ def _load(
         sql=str(compiled),
         vector_name=_VECTOR,
         parameters={name: value for name, value in compiled.params.items() if name != _VECTOR},
-        vectors=[_sent(vector, table.storage) for vector in vectors],
+        vectors=encode_vectors(np.stack(vectors), table.storage),
         is_halfvec=table.storage is Storage.HALFVEC,
         index=None if index is None else _index_address(table, index),
     )
-
-
-def _sent(vector: FloatArray, storage: Storage) -> bytes:
-    """As pgvector's binary form has it: two 16-bit numbers, the dimensions and 0, then the values,
-    the most significant byte first."""
-    values = vector.astype(">f4" if storage is Storage.VECTOR else ">f2")
-    return len(vector).to_bytes(2, "big") + b"\0\0" + values.tobytes()
 
 
 def _index_address(table: VectorTable, index: str) -> str:
@@ -401,11 +394,11 @@ class IndexBenchmark:
         key, embedding = table.column(table.id), table.column(table.embedding)
         async with self.database.session() as db:
             rows = await db.execute(
-                select(key, sent_embedding(embedding, table.storage)).where(
+                select(key, binary_expression(embedding, table.storage)).where(
                     key.in_({id_ for _, id_ in wanted}), embedding.is_not(None)
                 )
             )
-            vectors = {row[0]: received_embedding(row[1], table.storage) for row in rows}
+            vectors = {row[0]: decode_vector(row[1], table.storage) for row in rows}
         by_query: dict[int, list[Hashable]] = {}
         for query, id_ in wanted:
             if id_ in vectors:

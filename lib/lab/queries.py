@@ -29,8 +29,8 @@ from lib.limits import IntRange
 from lib.settings import Settings
 from lib.store.collections import Collection
 from lib.store.database import Database
-from lib.store.documents import received_embedding, sent_embedding
 from lib.store.records import QueryRecord, QuerySetRecord
+from lib.vectors.binary import binary_expression, decode_vector
 from lib.vectors.distance import FloatArray, Storage, check_embedding
 
 QUERY_COUNT = IntRange(1, 10_000, 500)
@@ -141,13 +141,12 @@ async def _sample_page(
     names = [table.column(name) for name in (table.title, table.external_id) if name is not None]
     label = func.coalesce(*(cast(name, Text) for name in names), cast(id_, Text))
     rows = await db.execute(
-        select(id_, label.label("label"), sent_embedding(embedding, table.storage))
+        select(id_, label.label("label"), binary_expression(embedding, table.storage))
         .join_from(picked, table.rows, id_ == picked.c.id)
         .order_by(picked.c.place, picked.c.id)
     )
     return [
-        (row[0], row[1][:_LABEL_CHARACTERS], received_embedding(row[2], table.storage))
-        for row in rows
+        (row[0], row[1][:_LABEL_CHARACTERS], decode_vector(row[2], table.storage)) for row in rows
     ]
 
 

@@ -18,7 +18,7 @@ from lib.errors import InvalidInput, InvalidVector, NotFound
 from lib.settings import Settings
 from lib.store.collections import Collection
 from lib.store.database import Database
-from lib.store.documents import received_embedding, sent_embedding
+from lib.vectors.binary import binary_expression, decode_vector
 from lib.vectors.distance import FloatArray, check_embedding
 from lib.vectors.statements import sendable
 
@@ -201,7 +201,7 @@ async def _stored_vectors(
         return {}
     table = collection.table
     row_id = table.column(table.id)
-    embedding = sent_embedding(table.column(table.embedding), collection.storage)
+    embedding = binary_expression(table.column(table.embedding), collection.storage)
     rows = await db.execute(select(row_id, embedding).where(row_id.in_(ids)))
     found = {row[0]: row[1] for row in rows}
     gone = [wanted for wanted in ids if wanted not in found]
@@ -222,7 +222,7 @@ async def _stored_vectors(
                 hint="Embed it: python -m lib backfill.",
                 field="like",
             )
-    return {name: received_embedding(sent, collection.storage) for name, sent in found.items()}
+    return {name: decode_vector(sent, collection.storage) for name, sent in found.items()}
 
 
 # --- a text of any length -----------------------------------------------------------------------

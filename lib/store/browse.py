@@ -38,7 +38,7 @@ from lib.actors import LOCAL, Actor, writes
 from lib.errors import Busy, NotFound
 from lib.limits import IntRange
 from lib.store.collections import Collection, mark_changed
-from lib.store.documents import received_embedding, sent_embedding
+from lib.vectors.binary import binary_expression, decode_vector
 from lib.vectors.distance import Distance, FloatArray
 from lib.vectors.search import Hit, search_similar_documents
 from lib.vectors.sql import quoted_name
@@ -404,12 +404,12 @@ async def get_document(
 
 def stored_statement(collection: Collection) -> Select[Any]:
     """All documents with all that is kept of them, by external id and part; ``embedding`` is
-    :func:`~lib.store.documents.sent_embedding`."""
+    :func:`~lib.vectors.binary.binary_expression`."""
     c = collection.documents.c
     texts = ("id", "external_id", "part", "title", "content", "category", "metadata")
     return select(
         *(c[name] for name in texts),
-        sent_embedding(c.embedding, collection.storage).label("embedding"),
+        binary_expression(c.embedding, collection.storage).label("embedding"),
         c.embedding_error.label("embedding_error"),  # the column may have another name
         c.created_at,
         c.updated_at,
@@ -419,7 +419,7 @@ def stored_statement(collection: Collection) -> Select[Any]:
 def _stored_document(collection: Collection, row: Any) -> StoredDocument:
     values = dict(row._mapping)
     sent = values.pop("embedding")
-    embedding = None if sent is None else received_embedding(sent, collection.storage)
+    embedding = None if sent is None else decode_vector(sent, collection.storage)
     return StoredDocument(**values, embedding=embedding)
 
 

@@ -6,12 +6,8 @@ The tables are made at run time, one a collection, so that people can query them
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Computed,
     DateTime,
     Index,
@@ -29,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 
 from lib.store.records import SCHEMA, TABLE_PREFIX
-from lib.vectors.distance import Distance, FloatArray, Storage
+from lib.vectors.distance import Distance, Storage
 from lib.vectors.table import VectorTable
 
 EMBEDDING = "embedding"
@@ -121,19 +117,3 @@ def managed_vector_table(
         dimensions=dimensions,
         text_config=text_config,
     )
-
-
-def sent_embedding(embedding: ColumnElement[Any], storage: Storage) -> ColumnElement[bytes | None]:
-    """The embedding as the server sends it in binary: exact, and no text to parse."""
-    send = func.vector_send if storage is Storage.VECTOR else func.halfvec_send
-    return send(embedding, type_=LargeBinary())
-
-
-def received_embedding(sent: bytes, storage: Storage) -> FloatArray:
-    """What :func:`sent_embedding` gave, as a float32 array (d,).
-
-    pgvector's vector_send and halfvec_send: two 16-bit numbers (the dimensions, and 0), then the
-    values, the most significant byte first.
-    """
-    values = np.frombuffer(sent, ">f4" if storage is Storage.VECTOR else ">f2", offset=4)
-    return values.astype(np.float32)

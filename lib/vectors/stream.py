@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-import numpy as np
 import psycopg
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    LargeBinary,
     Select,
     cast,
     func,
@@ -20,8 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lib.errors import DimensionMismatch
-from lib.vectors.distance import FloatArray, Storage
+from lib.vectors.binary import binary_expression, decode_vectors
+from lib.vectors.distance import FloatArray
 from lib.vectors.sql import printed, quoted_name
 from lib.vectors.table import VectorTable
 
@@ -75,18 +73,18 @@ async def stream_vectors(
         if pages is None:
             while rows := await cursor.fetchmany(block_rows):
                 ids = [row[0] for row in rows]
-                yield ids, _received([row[1] for row in rows], len(ids), table.storage)
+                yield ids, decode_vectors([row[1] for row in rows], len(ids), table.storage)
             return
         ids, sent = list[Any](), list[bytes]()
         while parts := await cursor.fetchmany(_PARTS):
             if ids and len(ids) + sum(len(part[0]) for part in parts) > block_rows:
-                yield ids, _received(sent, len(ids), table.storage)
+                yield ids, decode_vectors(sent, len(ids), table.storage)
                 ids, sent = [], []
             for some, vectors in parts:
                 ids += some
                 sent.append(vectors)
         if ids:
-            yield ids, _received(sent, len(ids), table.storage)
+            yield ids, decode_vectors(sent, len(ids), table.storage)
 
 
 async def _pages_of_part(
@@ -106,9 +104,9 @@ async def _pages_of_part(
 
 
 def _rows(table: VectorTable, where: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    return select(table.column(table.id), _sent(table)).where(
-        table.column(table.embedding).is_not(None), *where
-    )
+    return select(
+        table.column(table.id), binary_expression(table.column(table.embedding), table.storage)
+    ).where(table.column(table.embedding).is_not(None), *where)
 
 
 def _parts(table: VectorTable, pages: int) -> Select[Any]:
@@ -119,7 +117,10 @@ def _parts(table: VectorTable, pages: int) -> Select[Any]:
     part = (
         select(
             func.array_agg(table.column(table.id)).label("ids"),
-            func.string_agg(_sent(table), literal_column("''")).label("vectors"),
+            func.string_agg(
+                binary_expression(table.column(table.embedding), table.storage),
+                literal_column("''"),
+            ).label("vectors"),
         )
         .where(
             table.column(table.embedding).is_not(None),
@@ -129,25 +130,3 @@ def _parts(table: VectorTable, pages: int) -> Select[Any]:
         .lateral("part")
     )
     return select(part.c.ids, part.c.vectors).select_from(page).where(part.c.ids.is_not(None))
-
-
-def _sent(table: VectorTable) -> ColumnElement[bytes]:
-    send = func.vector_send if table.storage is Storage.VECTOR else func.halfvec_send
-    return send(table.column(table.embedding), type_=LargeBinary())
-
-
-def _received(sent: Sequence[bytes], count: int, storage: Storage) -> FloatArray:
-    """So many vectors, one after the other, as pgvector's vector_send and halfvec_send write them:
-    two 16-bit numbers (the dimensions, and 0), then the values, the most significant byte first.
-
-    Raises DimensionMismatch where they differ in length.
-    """
-    joined = b"".join(sent)
-    value = ">f4" if storage is Storage.VECTOR else ">f2"
-    row = np.dtype([("head", ">u4"), ("values", value, int.from_bytes(joined[:2]))])
-    # Heads that are equal, each where the one before says that it is: so are all lengths.
-    if len(joined) == count * row.itemsize:
-        rows = np.frombuffer(joined, row)
-        if (rows["head"] == rows["head"][0]).all():
-            return rows["values"].astype(np.float32)
-    raise DimensionMismatch("The column holds vectors of different dimensions.")
