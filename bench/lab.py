@@ -41,13 +41,13 @@ from lib.lab.measurement import SearchParameter
 from lib.lab.queries import given_batch, sample_queries
 from lib.lab.truth import find_truth
 from lib.settings import Settings
-from lib.store.candidates import Candidate, CandidateSpec, CandidateStorage, get_candidate
+from lib.store.candidates import Candidate, CandidateSpec, get_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.jobs import Jobs
 from lib.store.open import open_database
 from lib.store.url import connect_arguments
-from lib.vectors.distance import FloatArray
+from lib.vectors.distance import ElementType, FloatArray
 from lib.vectors.index_methods import HNSW
 from lib.vectors.search import search_similar_documents
 from lib.vectors.stream import stream_vectors
@@ -221,7 +221,7 @@ def latency(database: Database, collection: Collection, count: int) -> dict[str,
 
 
 def build(database: Database, collection: Collection) -> Candidate:
-    spec = CandidateSpec(HNSW.spec(), CandidateStorage.VECTOR)
+    spec = CandidateSpec(HNSW.spec(), ElementType.VECTOR)
 
     async def work() -> Candidate:
         jobs = Jobs(database)

@@ -23,11 +23,12 @@ from lib.lab.candidates import start_candidate_builds
 from lib.lab.collection_stats import collect_stats
 from lib.lab.estimates import estimate
 from lib.settings import Settings
-from lib.store.candidates import CandidateStorage, list_candidates, parse_candidate
+from lib.store.candidates import list_candidates, parse_candidate
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.jobs import Job, Jobs
 from lib.store.open import open_database
+from lib.vectors.distance import ElementType
 
 INDEXES = (
     "ivfflat:lists=20",
@@ -54,7 +55,7 @@ def measure(database: Database, collection: Collection) -> dict[str, Any]:
     specs = [
         parse_candidate(f"{index}@{storage.value}", 0, storage)
         for index in INDEXES
-        for storage in CandidateStorage
+        for storage in ElementType
     ]
     stats = replace(database.run(collect_stats(database, collection, specs)), built=())
 
@@ -67,13 +68,13 @@ def measure(database: Database, collection: Collection) -> dict[str, Any]:
     assert ended.error is None, ended.error
     found = []
     for built in reversed(database.query(list_candidates, collection)):
-        expected = estimate(stats, built.made_as)
+        expected = estimate(stats, built.spec)
         assert built.build_seconds
         assert built.index_bytes
         assert built.table_bytes
         found.append(
             {
-                "candidate": str(built.made_as),
+                "candidate": str(built.spec),
                 "build_seconds": round(built.build_seconds, 2),
                 "seconds_ratio": round(expected.build_seconds / built.build_seconds, 2),
                 "index_bytes": built.index_bytes,

@@ -19,7 +19,6 @@ from lib.services import Services
 from lib.store.candidates import (
     Candidate,
     CandidateSpec,
-    CandidateStorage,
     disk_bytes,
     drop_candidate,
     get_candidate,
@@ -27,6 +26,7 @@ from lib.store.candidates import (
     parse_candidate,
 )
 from lib.store.collections import Collection, summarise
+from lib.vectors.distance import ElementType
 from lib.vectors.tuning import BuildSettings
 
 
@@ -48,7 +48,7 @@ _INDEXES = click.option(
 )
 _STORAGE = click.option(
     "--storage",
-    type=click.Choice([storage.value for storage in CandidateStorage]),
+    type=click.Choice([storage.value for storage in ElementType]),
     help="What the index holds; by default what the collection stores. halfvec takes half the "
     "space; bit a thirtieth, and the full vectors rank again what it finds.",
 )
@@ -232,7 +232,7 @@ def _specs(
     services: Services, collection: Collection, indexes: tuple[str, ...], storage: str | None
 ) -> list[CandidateSpec]:
     rows = services.database.query(summarise, collection).embedded
-    stored_as = CandidateStorage(storage) if storage else CandidateStorage.of(collection.storage)
+    stored_as = ElementType(storage) if storage else ElementType.of(collection.storage)
     if not indexes:
         return list(default_candidates(rows, collection.dimensions, stored_as))
     return [parse_candidate(index, rows, stored_as) for index in indexes]
@@ -258,7 +258,7 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
         "id": candidate.id,
         "name": candidate.name,
         "kind": candidate.method.name,
-        "options": candidate.spec.options,
+        "options": candidate.index.options,
         "storage": candidate.storage,
         "distance": candidate.table.distance,
         "state": candidate.state,

@@ -11,10 +11,11 @@ from lib.cli.index_options import IndexMethodChoice, build_options
 from lib.cli.output import collection_option, json_option, note, one_line, print_json, print_table
 from lib.cli.session import find_searchable, follow, open_session
 from lib.formats import format_bytes
-from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table
+from lib.store.candidates import CandidateSpec, indexed_table
 from lib.store.collections import summarise
 from lib.store.production import drop_production_index, start_index_build
 from lib.vectors.catalog import IndexDescription
+from lib.vectors.distance import ElementType
 from lib.vectors.index_methods import IndexMethod, index_methods
 from lib.vectors.tuning import BuildSettings
 
@@ -38,7 +39,7 @@ def index() -> None:
 )
 @click.option(
     "--storage",
-    type=click.Choice([CandidateStorage.HALFVEC.value, CandidateStorage.BIT.value]),
+    type=click.Choice([ElementType.HALFVEC.value, ElementType.BIT.value]),
     help="Hold less than the column does: halfvec takes half the room, bit far less, and the full "
     "vectors rank what it finds.",
 )
@@ -75,7 +76,7 @@ def create(
         else:
             rows = services.database.query(summarise, collection).embedded
             spec = kind.recommended(rows)
-        candidate = CandidateSpec(spec, CandidateStorage(storage or collection.storage.value))
+        candidate = CandidateSpec(spec, ElementType(storage or collection.storage.value))
         job = services.database.run(
             start_index_build(
                 services.jobs,

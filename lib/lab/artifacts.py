@@ -13,10 +13,10 @@ from lib.lab.experiment import Experiment
 from lib.lab.measurement import SearchParameter
 from lib.lab.recommend import Recommendation
 from lib.search.filters import Filter, conditions
-from lib.store.candidates import CandidateSpec, CandidateStorage, indexed_table, parse_candidate
+from lib.store.candidates import CandidateSpec, indexed_table, parse_candidate
 from lib.store.collections import Collection
 from lib.vectors.ddl import create_statement, index_name, operator_class
-from lib.vectors.distance import IndexedAs, Storage, vector_text
+from lib.vectors.distance import ElementType, IndexedAs, Storage, vector_text
 from lib.vectors.index_methods import IterativeScan
 from lib.vectors.migration import migration_text
 from lib.vectors.sql import printed
@@ -157,7 +157,7 @@ def _notes(
                 f"The experiment took {experiment.spec.oversampling:,} rows by their bits for each "
                 f"one wanted; a search here takes {OVERSAMPLING.default}."
             )
-    if spec.storage is CandidateStorage.VECTOR and collection.storage is Storage.HALFVEC:
+    if spec.storage is ElementType.VECTOR and collection.storage is Storage.HALFVEC:
         notes.append("The column holds halfvec already: the index holds the same numbers.")
     if spec.index.method.rows_option:
         notes.append(

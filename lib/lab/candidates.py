@@ -29,7 +29,6 @@ from lib.store.candidates import (
     Candidate,
     CandidateSpec,
     CandidateState,
-    CandidateStorage,
     candidate_table,
     find_ready,
     get_candidate,
@@ -44,7 +43,7 @@ from lib.vectors.build import (
     build_index,
 )
 from lib.vectors.ddl import index_name
-from lib.vectors.distance import Storage
+from lib.vectors.distance import ElementType, Storage
 from lib.vectors.index_methods import index_methods
 from lib.vectors.sql import printed, quoted_name
 from lib.vectors.table import VectorTable
@@ -161,25 +160,25 @@ async def check_candidates(
 
 
 def default_candidates(
-    rows: int, dimensions: int, storage: Storage | CandidateStorage
+    rows: int, dimensions: int, storage: Storage | ElementType
 ) -> tuple[CandidateSpec, ...]:
     """Those to begin with: one of each index method, by the guideline for so many rows.
 
     What is too wide to be indexed as it is stored is stored as halfvec, and as bits where it is too
     wide for that.
     """
-    chosen = CandidateStorage(storage.value)
-    if chosen is CandidateStorage.VECTOR and dimensions > Storage.VECTOR.max_index_dimensions:
-        chosen = CandidateStorage.HALFVEC
-    if chosen is CandidateStorage.HALFVEC and dimensions > Storage.HALFVEC.max_index_dimensions:
-        chosen = CandidateStorage.BIT
+    chosen = ElementType(storage.value)
+    if chosen is ElementType.VECTOR and dimensions > Storage.VECTOR.max_index_dimensions:
+        chosen = ElementType.HALFVEC
+    if chosen is ElementType.HALFVEC and dimensions > Storage.HALFVEC.max_index_dimensions:
+        chosen = ElementType.BIT
     return tuple(CandidateSpec(method.recommended(rows), chosen) for method in index_methods())
 
 
 def candidate_name(collection: Collection, spec: CandidateSpec) -> str:
     """Such as “HNSW m 16, ef_construction 64”; what its index holds, where that differs from the
     collection."""
-    own = spec.storage is CandidateStorage.of(collection.storage)
+    own = spec.storage is ElementType.of(collection.storage)
     return spec.index.label + ("" if own else f", {spec.storage.label}")
 
 
@@ -488,6 +487,6 @@ async def candidate_of_state(
             )
         )
         for candidate in await list_candidates(db, collection):
-            if candidate.ready and candidate.id in of_state and candidate.made_as == spec:
+            if candidate.ready and candidate.id in of_state and candidate.spec == spec:
                 return candidate
     return None

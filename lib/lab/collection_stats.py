@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from sqlalchemy import Integer, Text, cast, distinct, func, literal_column, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from lib.store.candidates import (
-    CandidateSpec,
-    CandidateState,
-    CandidateStorage,
-)
+from lib.store.candidates import CandidateSpec, CandidateState
 from lib.store.collections import Collection
 from lib.store.database import Database
 from lib.store.embedded import machine_ram_bytes
 from lib.store.records import CandidateRecord, CollectionRecord
-from lib.vectors.distance import Distance, Storage
+from lib.vectors.distance import Distance, ElementType, Storage
 from lib.vectors.index_methods import parse_spec
 from lib.vectors.statements import available_statement
 
@@ -173,7 +169,7 @@ async def _earlier(db: AsyncSession) -> tuple[EarlierBuild, ...]:
     )
     return tuple(
         EarlierBuild(
-            CandidateSpec(parse_spec(each.kind, each.options), CandidateStorage(each.storage)),
+            CandidateSpec(parse_spec(each.kind, each.options), ElementType(each.storage)),
             each.rows,
             dimensions,
             each.parallel_workers or 0,

@@ -15,14 +15,10 @@ from statistics import median
 
 from lib.errors import IndexRefused
 from lib.lab.collection_stats import CollectionStats, EarlierBuild
-from lib.store.candidates import (
-    CandidateSpec,
-    CandidateStorage,
-    candidate_table,
-)
+from lib.store.candidates import CandidateSpec, candidate_table
 from lib.store.collections import Collection
 from lib.vectors.ddl import check_buildable
-from lib.vectors.distance import Distance, Storage
+from lib.vectors.distance import Distance, ElementType
 from lib.vectors.index_costs import ITEM, PAGE, PAGE_ROOM, SIMULATED_ROWS, IndexShape, aligned
 from lib.vectors.tuning import BuildSettings
 
@@ -38,14 +34,6 @@ _TOAST_CHUNK = 1996  # TOAST_MAX_CHUNK_SIZE
 _TOAST_POINTER = 18
 _TOAST_KEY = 22.5  # of the TOAST table's own index: 20 bytes in leaves that are 90 % full
 _SMALL_FILES = 5 * PAGE  # free space maps and the like
-
-
-def element_bytes(storage: CandidateStorage, dimensions: int) -> int:
-    """One embedding as its index holds it (pgvector README: 4·d + 8 and 2·d + 8; a bit string
-    d/8 + 8)."""
-    if storage is CandidateStorage.BIT:
-        return math.ceil(dimensions / 8) + 8
-    return Storage(storage.value).bytes_per_row(dimensions)
 
 
 def table_bytes(rows: int, row_bytes: float, stored_bytes: int) -> int:
@@ -177,8 +165,7 @@ def index_shape(stats: CollectionStats, spec: CandidateSpec) -> IndexShape:
     return IndexShape(
         rows=stats.rows,
         dimensions=stats.dimensions,
-        element=spec.storage.value,
-        element_bytes=element_bytes(spec.storage, stats.dimensions),
+        element_type=spec.storage,
         options=spec.index.options,
         table_pages=_pages(stats.rows, _row_size(stats.sample.row_bytes, stored)) // PAGE,
     )
@@ -266,7 +253,7 @@ def check_spec(
             f"{user} needs {megabytes:,} MB and {have}: it fits to {share:.0%}, and every row "
             f"after that takes several times as long. Set it to {megabytes:,} MB for the build."
         )
-    if spec.storage is CandidateStorage.BIT:
+    if spec.storage is ElementType.BIT:
         warnings += _about_bits(stats)
     if stats.rows < 10 * spec.index.rows_needed and spec.index.method.rows_option:
         warnings.append(

@@ -56,9 +56,9 @@ class CandidateFacts:
         return cls(
             id=candidate.id,
             name=candidate.name,
-            text=str(candidate.made_as),
+            text=str(candidate.spec),
             method=candidate.method,
-            options=dict(candidate.spec.options),
+            options=dict(candidate.index.options),
             storage=candidate.storage.value,
             index_name=candidate.index_name,
             rows=candidate.rows or 0,

@@ -31,13 +31,9 @@ from lib.lab.spec import ExperimentSpec
 from lib.lab.sweep import is_named, parameters_of
 from lib.limits import IntRange
 from lib.search.filters import Filter, conditions
-from lib.store.candidates import (
-    Candidate,
-    CandidateSpec,
-    CandidateStorage,
-)
+from lib.store.candidates import Candidate, CandidateSpec
 from lib.store.collections import Collection
-from lib.vectors.distance import Storage
+from lib.vectors.distance import ElementType, Storage
 from lib.vectors.index_methods import IterativeScan
 from lib.vectors.tuning import BuildSettings
 
@@ -131,7 +127,7 @@ def _planned(
 ) -> PlannedCandidate:
     found = estimate(stats, spec, build_settings)
     for each in there:
-        if each.ready and not each.stale and each.made_as == spec:
+        if each.ready and not each.stale and each.spec == spec:
             return PlannedCandidate(spec, found, built=each)
     try:
         return PlannedCandidate(spec, found, warnings=check_spec(stats, collection, spec))
@@ -232,7 +228,7 @@ def query_ms(
     cost_us = vectors * (_compared_us(shape.element_bytes) + costs.visit_us)
     if setting.iterative_scan is not IterativeScan.OFF:
         cost_us *= _GOING_ON
-    if candidate.storage is CandidateStorage.BIT:
+    if candidate.storage is ElementType.BIT:
         cost_us += min(spec.oversampling * spec.asked, stats.rows) * _RERANKED_US
     return _ASKING_MS + cost_us / 1000
 

@@ -37,7 +37,7 @@ async def run_sweep(
         [
             (
                 benchmarks[candidate.name],
-                parameters_of(run.spec, candidate.spec, rows=candidate.rows or 0),
+                parameters_of(run.spec, candidate.index, rows=candidate.rows or 0),
             )
             for candidate in candidates
         ]

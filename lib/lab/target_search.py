@@ -79,7 +79,7 @@ class _TargetSearch:
         """The smallest value whose recall reaches the target, among those that the user named where
         there are such; None where none does."""
         run, level = self._run, self._target.recall
-        limits = limits_of(candidate.spec, run.spec.asked)
+        limits = limits_of(candidate.index, run.spec.asked)
         recalls = self._recalls.setdefault((candidate.name, scan), {})
         for measurement in self._recorder.measurements:
             setting = measurement.setting

@@ -16,8 +16,9 @@ from lib.progress import OnProgress
 from lib.projection.neighbours import NeighbourGraph
 from lib.projection.protocol import PhaseShare
 from lib.projection.settings import EXACT_ROWS
-from lib.store.candidates import Candidate, CandidateStorage, list_candidates
+from lib.store.candidates import Candidate, list_candidates
 from lib.store.collections import Collection
+from lib.vectors.distance import ElementType
 from lib.vectors.index_methods import HNSW
 from lib.vectors.tuning import Scan, SearchSettings, apply_settings
 
@@ -31,7 +32,7 @@ async def graph_candidate(db: AsyncSession, collection: Collection, rows: int) -
     """
     for candidate in await list_candidates(db, collection):
         fresh = candidate.ready and not candidate.stale and candidate.rows == rows
-        in_full = candidate.storage == CandidateStorage.of(collection.storage)
+        in_full = candidate.storage == ElementType.of(collection.storage)
         if fresh and in_full and candidate.method == HNSW:
             return candidate
     raise InvalidInput(

@@ -182,7 +182,7 @@ async def _find_index(
     if access_path is not None and request.candidate_id is not None:
         candidate = await get_candidate(db, collection, request.candidate_id)
         assert candidate.index_name is not None  # a ready one has it
-        name, method, options = candidate.index_name, candidate.method, candidate.spec.options
+        name, method, options = candidate.index_name, candidate.method, candidate.index.options
         stale = candidate.stale
     else:
         index = await find_index(db, collection)

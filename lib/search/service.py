@@ -388,7 +388,7 @@ def answering_index(
             return IndexDescription(
                 name=each.index_name,
                 method=each.method,
-                options=each.spec.options,
+                options=each.index.options,
                 operator_class=operator_class(table, each.method),
                 size_bytes=each.index_bytes or 0,
                 valid=each.ready,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import assert_never
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,42 +20,9 @@ from lib.errors import Busy, InvalidInput, NotFound
 from lib.store.collections import Collection
 from lib.store.names import NameLookup
 from lib.store.records import SCHEMA, CandidateRecord, CollectionRecord
-from lib.vectors.distance import IndexedAs, Storage
+from lib.vectors.distance import ElementType, Storage
 from lib.vectors.index_methods import IndexMethod, IndexSpec, parse_spec, parse_spec_text
 from lib.vectors.table import VectorTable
-
-
-class CandidateStorage(StrEnum):
-    """What a candidate's index holds. BIT: one bit a dimension, with the full vectors beside it in
-    the table, as the collection stores them, to rank again by."""
-
-    VECTOR = "vector"
-    HALFVEC = "halfvec"
-    BIT = "bit"
-
-    @property
-    def label(self) -> str:
-        return "bit, re-ranked" if self is CandidateStorage.BIT else self.value
-
-    @classmethod
-    def of(cls, storage: Storage) -> CandidateStorage:
-        return cls(storage.value)
-
-    def indexed_as(self, column: Storage) -> IndexedAs:
-        """As what an index has to hold a column of that storage, to hold this."""
-        match self:
-            case CandidateStorage.BIT:
-                return IndexedAs.BINARY
-            case CandidateStorage.HALFVEC if column is Storage.VECTOR:
-                return IndexedAs.HALFVEC
-            case CandidateStorage.VECTOR | CandidateStorage.HALFVEC:
-                return IndexedAs.COLUMN
-            case _:
-                assert_never(self)
-
-    def of_column(self, collection_storage: Storage) -> Storage:
-        """How the candidate's table stores its vectors."""
-        return collection_storage if self is CandidateStorage.BIT else Storage(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +31,7 @@ class CandidateSpec:
     ``hnsw:m=16,ef_construction=64@halfvec``, read by :func:`parse_candidate`."""
 
     index: IndexSpec
-    storage: CandidateStorage
+    storage: ElementType
 
     def __str__(self) -> str:
         return f"{self.index}@{self.storage.value}"
@@ -85,7 +51,7 @@ def indexed_table(table: VectorTable, spec: CandidateSpec) -> VectorTable:
     )
 
 
-def parse_candidate(text: str, rows: int, storage: Storage | CandidateStorage) -> CandidateSpec:
+def parse_candidate(text: str, rows: int, storage: Storage | ElementType) -> CandidateSpec:
     """``hnsw:m=16,ef_construction=64@halfvec``. What is not said in it is the usual: the lists of
     so many rows, and this storage.
 
@@ -94,11 +60,11 @@ def parse_candidate(text: str, rows: int, storage: Storage | CandidateStorage) -
     index, _, held = text.partition("@")
     held = held.strip().lower() or storage.value
     try:
-        chosen = CandidateStorage(held)
+        chosen = ElementType(held)
     except ValueError:
         raise InvalidInput(
             f"“{held}” is no storage of a candidate.",
-            hint=f"Take one of {', '.join(CandidateStorage)}, such as in hnsw@halfvec.",
+            hint=f"Take one of {', '.join(ElementType)}, such as in hnsw@halfvec.",
             field="index",
         ) from None
     return CandidateSpec(parse_spec_text(index, rows), chosen)
@@ -126,8 +92,8 @@ class Candidate:
     collection_id: uuid.UUID
     job_id: uuid.UUID | None
     name: str
-    spec: IndexSpec
-    storage: CandidateStorage
+    index: IndexSpec
+    storage: ElementType
     table: VectorTable
     index_name: str | None
     state: CandidateState
@@ -145,11 +111,11 @@ class Candidate:
 
     @property
     def method(self) -> IndexMethod:
-        return self.spec.method
+        return self.index.method
 
     @property
-    def made_as(self) -> CandidateSpec:
-        return CandidateSpec(self.spec, self.storage)
+    def spec(self) -> CandidateSpec:
+        return CandidateSpec(self.index, self.storage)
 
     @property
     def exact_table(self) -> VectorTable:
@@ -168,9 +134,7 @@ class Candidate:
         return self.index_bytes + self.table_bytes
 
 
-def candidate_table(
-    collection: Collection, table_name: str, storage: CandidateStorage
-) -> VectorTable:
+def candidate_table(collection: Collection, table_name: str, storage: ElementType) -> VectorTable:
     """How to search the vectors of a candidate; its columns have our names."""
     table = collection.table
     return VectorTable(
@@ -202,13 +166,13 @@ async def list_candidates(db: AsyncSession, collection: Collection) -> list[Cand
 
 
 def _candidate(record: CandidateRecord, collection: Collection, mark: int) -> Candidate:
-    storage = CandidateStorage(record.storage)
+    storage = ElementType(record.storage)
     return Candidate(
         id=record.id,
         collection_id=record.collection_id,
         job_id=record.job_id,
         name=record.name,
-        spec=parse_spec(record.kind, record.options),
+        index=parse_spec(record.kind, record.options),
         storage=storage,
         table=candidate_table(collection, record.table_name, storage),
         index_name=record.index_name,
@@ -248,7 +212,7 @@ async def find_ready(
 ) -> Candidate | None:
     """The newest that is just that, can be searched and is not stale: no need to build it again."""
     for each in await list_candidates(db, collection):
-        if each.ready and not each.stale and each.made_as == spec:
+        if each.ready and not each.stale and each.spec == spec:
             return each
     return None
 

@@ -42,7 +42,7 @@ def check_indexable(table: VectorTable) -> None:
             else f"Take a model with fewer dimensions; halfvec can be indexed up to {half:,}, "
             f"bits up to {MAX_BIT_DIMENSIONS:,}."
         )
-        held = table.indexed_as.label or f"a {table.element_type}"
+        held = table.indexed_as.label or f"a {table.element_type.value}"
         raise IndexRefused(
             f"{held.capitalize()} with {dimensions:,} dimensions cannot be indexed: "
             f"pgvector's limit is {most:,}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -63,8 +64,8 @@ class Storage(StrEnum):
 
     @property
     def max_index_dimensions(self) -> int:
-        """The most dimensions an IVFFlat or HNSW index takes (pgvector README, "Reference")."""
-        return 2000 if self is Storage.VECTOR else 4000
+        """The most dimensions that an index on the column itself takes."""
+        return ElementType.of(self).max_index_dimensions
 
     @property
     def max_dimensions(self) -> int:
@@ -72,8 +73,8 @@ class Storage(StrEnum):
         return 16000
 
     def bytes_per_row(self, dimensions: int) -> int:
-        """Bytes that one stored embedding takes (pgvector README: 4·d + 8 and 2·d + 8)."""
-        return (4 if self is Storage.VECTOR else 2) * dimensions + 8
+        """Bytes that one stored embedding takes."""
+        return ElementType.of(self).bytes_per_value(dimensions)
 
     def column_type(self, dimensions: int | None) -> TypeEngine[Any]:
         found: TypeEngine[Any] = (_Vector if self is Storage.VECTOR else _HalfVector)(dimensions)
@@ -83,6 +84,69 @@ class Storage(StrEnum):
     def for_dimensions(cls, dimensions: int) -> Storage:
         """The storage that keeps full precision where that can still be indexed."""
         return cls.VECTOR if dimensions <= cls.VECTOR.max_index_dimensions else cls.HALFVEC
+
+
+class ElementType(StrEnum):
+    """The type of the values that an index stores and compares.
+
+    BIT is one bit a dimension: a search re-ranks what its index brings by the full vectors, which
+    the table has.
+    """
+
+    VECTOR = "vector"
+    HALFVEC = "halfvec"
+    BIT = "bit"
+
+    @property
+    def label(self) -> str:
+        return "bit, re-ranked" if self is ElementType.BIT else self.value
+
+    @classmethod
+    def of(cls, storage: Storage) -> ElementType:
+        """Of an index on the column itself."""
+        return cls(storage.value)
+
+    @property
+    def max_index_dimensions(self) -> int:
+        """The most dimensions that an index takes (pgvector README, "Reference")."""
+        match self:
+            case ElementType.VECTOR:
+                return 2000
+            case ElementType.HALFVEC:
+                return 4000
+            case ElementType.BIT:
+                return MAX_BIT_DIMENSIONS
+            case _:
+                assert_never(self)
+
+    def bytes_per_value(self, dimensions: int) -> int:
+        """Of a value in an index (pgvector README: 4·d + 8, 2·d + 8, a bit string d/8 + 8)."""
+        match self:
+            case ElementType.VECTOR:
+                return 4 * dimensions + 8
+            case ElementType.HALFVEC:
+                return 2 * dimensions + 8
+            case ElementType.BIT:
+                return math.ceil(dimensions / 8) + 8
+            case _:
+                assert_never(self)
+
+    def indexed_as(self, column: Storage) -> IndexedAs:
+        """As what an index has to be on a column of that storage, to store this."""
+        match self:
+            case ElementType.BIT:
+                return IndexedAs.BINARY
+            case ElementType.HALFVEC if column is Storage.VECTOR:
+                return IndexedAs.HALFVEC
+            case ElementType.VECTOR | ElementType.HALFVEC:
+                return IndexedAs.COLUMN
+            case _:
+                assert_never(self)
+
+    def of_column(self, collection_storage: Storage) -> Storage:
+        """How a table stores its vectors whose index on the column itself stores this; of bits, as
+        the collection does."""
+        return collection_storage if self is ElementType.BIT else Storage(self.value)
 
 
 class IndexedAs(StrEnum):
@@ -106,27 +170,15 @@ class IndexedAs(StrEnum):
             case _:
                 assert_never(self)
 
-    def element_type(self, storage: Storage) -> str:
-        """The type of the values in the index of a column that is stored so."""
+    def element_type(self, storage: Storage) -> ElementType:
+        """What the index of a column that is stored so stores."""
         match self:
             case IndexedAs.COLUMN:
-                return storage.value
+                return ElementType.of(storage)
             case IndexedAs.HALFVEC:
-                return Storage.HALFVEC.value
+                return ElementType.HALFVEC
             case IndexedAs.BINARY:
-                return "bit"
-            case _:
-                assert_never(self)
-
-    def max_dimensions(self, storage: Storage) -> int:
-        """The most dimensions that an index takes (pgvector README, "Reference")."""
-        match self:
-            case IndexedAs.COLUMN:
-                return storage.max_index_dimensions
-            case IndexedAs.HALFVEC:
-                return Storage.HALFVEC.max_index_dimensions
-            case IndexedAs.BINARY:
-                return MAX_BIT_DIMENSIONS
+                return ElementType.BIT
             case _:
                 assert_never(self)
 

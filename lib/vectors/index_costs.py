@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from lib.vectors.distance import ElementType
+
 PAGE = 8192
 ITEM = 4  # ItemIdData
 PAGE_ROOM = PAGE - 24  # less the page's header
@@ -30,14 +32,16 @@ class IndexShape:
 
     rows: int
     dimensions: int
-    element: str
-    """The type of the values that it compares: vector, halfvec or bit."""
-    element_bytes: int
-    """Of one value in the index."""
+    element_type: ElementType
     options: Mapping[str, int]
     """The build options."""
     table_pages: int | None = None
     """Of the table itself; None where they are not known."""
+
+    @property
+    def element_bytes(self) -> int:
+        """Of one value in the index."""
+        return self.element_type.bytes_per_value(self.dimensions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +147,23 @@ def ivfflat_memory_bytes(rows: int, held: int, lists: int, pages: int | None = N
 # --- seconds ------------------------------------------------------------------------------------
 
 # Measured on two busy cores, pgvector 0.8.5.
-_HNSW_ROW_US = {"vector": (30.0, 0.03), "halfvec": (30.0, 0.03), "bit": (20.0, 0.013)}
-_HNSW_STEP_US = {"vector": (0.20, 1.0e-4), "halfvec": (0.23, 1.15e-4), "bit": (0.13, 1.0e-5)}
+_HNSW_ROW_US = {
+    ElementType.VECTOR: (30.0, 0.03),
+    ElementType.HALFVEC: (30.0, 0.03),
+    ElementType.BIT: (20.0, 0.013),
+}
+_HNSW_STEP_US = {
+    ElementType.VECTOR: (0.20, 1.0e-4),
+    ElementType.HALFVEC: (0.23, 1.15e-4),
+    ElementType.BIT: (0.13, 1.0e-5),
+}
 _HNSW_STEP_ROWS = 20_000  # that the steps were measured with: a graph grows by its logarithm
 _HNSW_OUT_OF_MEMORY = 6.0  # times slower: each row after that goes through pages
-_DISTANCE_NS = {"vector": (15.0, 0.06), "halfvec": (15.0, 0.08), "bit": (15.0, 0.002)}
+_DISTANCE_NS = {
+    ElementType.VECTOR: (15.0, 0.06),
+    ElementType.HALFVEC: (15.0, 0.08),
+    ElementType.BIT: (15.0, 0.002),
+}
 _KMEANS_NS, _KMEANS_PASSES = 120.0, 4.0  # for each sample and list, and distances computed for them
 _SORTED_NS_PER_BYTE = 7.0
 _HNSW_VISIT_US = 0.8  # for each vector of a search: a graph is walked from page to page
@@ -162,15 +178,15 @@ def _hnsw_seconds(index: IndexShape) -> float:
     more than there are."""
     steps = min(index.options["m"] * index.options["ef_construction"], 1.5 * index.rows)
     depth = math.log(max(index.rows, 2)) / math.log(_HNSW_STEP_ROWS)
-    step = _line(_HNSW_STEP_US[index.element], index.dimensions) * depth
-    row = _line(_HNSW_ROW_US[index.element], index.dimensions)
+    step = _line(_HNSW_STEP_US[index.element_type], index.dimensions) * depth
+    row = _line(_HNSW_ROW_US[index.element_type], index.dimensions)
     return index.rows * (row + steps * step) / 1e6
 
 
 def _ivfflat_seconds(index: IndexShape) -> tuple[float, float]:
     """(k-means, by one process; comparing each row with each centre, sorting and writing)."""
     lists = index.options["lists"]
-    distance_ns = _line(_DISTANCE_NS[index.element], index.dimensions)
+    distance_ns = _line(_DISTANCE_NS[index.element_type], index.dimensions)
     samples = min(index.rows, max(10_000, 50 * lists))
     kmeans_ns = samples * lists * (_KMEANS_NS + _KMEANS_PASSES * distance_ns)
     rest_ns = index.rows * (lists * distance_ns + index.element_bytes * _SORTED_NS_PER_BYTE)

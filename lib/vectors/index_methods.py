@@ -15,7 +15,7 @@ from typing import assert_never
 
 from lib.errors import IndexRefused, InvalidInput, LimitExceeded
 from lib.limits import IntRange
-from lib.vectors.distance import BIT_SUFFIX, Distance
+from lib.vectors.distance import BIT_SUFFIX, Distance, ElementType
 from lib.vectors.index_costs import HNSW_COSTS, IVFFLAT_COSTS, IndexCosts
 
 # pgvector README, "HNSW", "IVFFlat" and "Reference"; the source's HNSW_*/IVFFLAT_* constants.
@@ -171,9 +171,9 @@ class IndexMethod:
     def iterative_scan_setting(self) -> str:
         return f"{self.name}.iterative_scan"
 
-    def operator_class(self, distance: Distance, element_type: str) -> str:
+    def operator_class(self, distance: Distance, element_type: ElementType) -> str:
         """The operator class that an index must have to serve the distance, such as
-        ``vector_cosine_ops``. element_type: vector, halfvec or bit.
+        ``vector_cosine_ops``.
 
         Raises IndexRefused where the method has none.
         """
@@ -184,7 +184,8 @@ class IndexMethod:
                 hint=f"It indexes {known}.",
                 field="distance",
             )
-        return f"{element_type}_{BIT_SUFFIX if element_type == 'bit' else distance.suffix}"
+        suffix = BIT_SUFFIX if element_type is ElementType.BIT else distance.suffix
+        return f"{element_type.value}_{suffix}"
 
     def option(self, name: str) -> BuildOption:
         return next(option for option in self.build_options if option.name == name)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.types import NullType, TypeEngine
 
 from lib.errors import InvalidInput
-from lib.vectors.distance import Distance, IndexedAs, Storage
+from lib.vectors.distance import Distance, ElementType, IndexedAs, Storage
 
 # It is written into statements as a constant, so that the planner can use an expression index.
 _CONFIG_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
@@ -97,14 +97,14 @@ class VectorTable:
         return self.storage.column_type(self.dimensions)
 
     @property
-    def element_type(self) -> str:
-        """The type of the values in its index: vector, halfvec or bit."""
+    def element_type(self) -> ElementType:
+        """What its index stores."""
         return self.indexed_as.element_type(self.storage)
 
     @property
     def max_index_dimensions(self) -> int:
         """The most dimensions that an index on the embedding takes."""
-        return self.indexed_as.max_dimensions(self.storage)
+        return self.element_type.max_index_dimensions
 
     @property
     def indexed_storage(self) -> Storage:

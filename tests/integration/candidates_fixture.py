@@ -10,17 +10,11 @@ import numpy as np
 from sqlalchemy import insert, text
 
 from lib.lab.candidates import start_candidate_builds
-from lib.store.candidates import (
-    Candidate,
-    CandidateSpec,
-    CandidateStorage,
-    get_candidate,
-    list_candidates,
-)
+from lib.store.candidates import Candidate, CandidateSpec, get_candidate, list_candidates
 from lib.store.collections import Collection, create_collection, mark_changed
 from lib.store.database import Database
 from lib.store.jobs import Job, Jobs
-from lib.vectors.distance import Distance, FloatArray, Storage
+from lib.vectors.distance import Distance, ElementType, FloatArray, Storage
 from lib.vectors.index_methods import IndexSpec
 
 DIMENSIONS = 16
@@ -82,14 +76,14 @@ class Library:
 
         self.database.run(work())
 
-    def start(self, spec: IndexSpec, storage: CandidateStorage | None = None) -> Job:
-        held = storage or CandidateStorage.of(self.collection.storage)
+    def start(self, spec: IndexSpec, storage: ElementType | None = None) -> Job:
+        held = storage or ElementType.of(self.collection.storage)
         specs = [CandidateSpec(spec, held)]
         return self.database.run(
             start_candidate_builds(self.jobs, self.database, self.collection, specs)
         )
 
-    def build(self, spec: IndexSpec, storage: CandidateStorage | None = None) -> Candidate:
+    def build(self, spec: IndexSpec, storage: ElementType | None = None) -> Candidate:
         job = self.start(spec, storage)
         ended = self.database.run(self.jobs.wait(job.id))
         assert ended.status.value == "done", ended.error

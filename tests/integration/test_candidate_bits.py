@@ -16,16 +16,16 @@ from lib.search.filters import conditions, parse_filter
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.settings import Settings
-from lib.store.candidates import Candidate, CandidateStorage, parse_candidate
+from lib.store.candidates import Candidate, parse_candidate
 from lib.store.database import Database
-from lib.vectors.distance import Distance, FloatArray, Storage
+from lib.vectors.distance import Distance, ElementType, FloatArray, Storage
 from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import SearchResult
 from lib.vectors.statements import candidate_statement
 from lib.vectors.tuning import Scan, SearchSettings, apply_settings
 
-BIT = CandidateStorage.BIT
+BIT = ElementType.BIT
 ALL_LISTS = SearchSettings(probes=4, scan=Scan.INDEX)
 
 

@@ -21,19 +21,13 @@ from lib.lab.build_progress import BuildStep
 from lib.lab.candidates import build_candidate, check_candidate, start_candidate_builds
 from lib.lab.collection_stats import collect_stats
 from lib.lab.estimates import MIB, check_spec, estimate
-from lib.store.candidates import (
-    CandidateStorage,
-    disk_bytes,
-    drop_candidate,
-    find_ready,
-    parse_candidate,
-)
+from lib.store.candidates import disk_bytes, drop_candidate, find_ready, parse_candidate
 from lib.store.database import Database
 from lib.store.jobs import JobStatus
 from lib.store.url import connect_arguments
 from lib.vectors.build import BuildProgress, build_index
 from lib.vectors.catalog import list_indexes
-from lib.vectors.distance import Distance
+from lib.vectors.distance import Distance, ElementType
 from lib.vectors.index_costs import hnsw_memory_bytes, ivfflat_memory_bytes
 from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import BuildSettings
@@ -58,7 +52,7 @@ def test_sizes_are_as_expected(database: Database, rows: int, dimensions: int) -
     specs = [
         spec_of(library, f"{index}@{storage.value}")
         for index in ("ivfflat:lists=4", "hnsw:m=6,ef_construction=12")
-        for storage in CandidateStorage
+        for storage in ElementType
     ]
     stats = database.run(collect_stats(database, library.collection, specs))
     assert (stats.rows, stats.dimensions, stats.built) == (rows, dimensions, ())
@@ -67,7 +61,7 @@ def test_sizes_are_as_expected(database: Database, rows: int, dimensions: int) -
     assert ended.status is JobStatus.DONE, ended.error
     either_way = (4 / 2 + 1) * 8192  # each list's last page is full or nearly empty, by chance
     for candidate in library.candidates():
-        expected = estimate(stats, candidate.made_as)
+        expected = estimate(stats, candidate.spec)
         near = pytest.approx(expected.index_bytes, rel=0.1, abs=either_way)
         assert candidate.index_bytes == near, candidate.name
         assert candidate.table_bytes == pytest.approx(expected.table_bytes, rel=0.1), candidate.name
@@ -235,9 +229,7 @@ def test_a_cancel_while_copying_leaves_nothing(migrated_url: URL, database: Data
 
 def test_one_that_is_there_need_not_be_built_again(database: Database) -> None:
     library = Library(database, clustered(60))
-    first, second = (
-        library.build(HNSW.spec(), storage) for storage in (None, CandidateStorage.BIT)
-    )
+    first, second = (library.build(HNSW.spec(), storage) for storage in (None, ElementType.BIT))
 
     def ready(text: str) -> uuid.UUID | None:
         found = database.query(find_ready, library.collection, spec_of(library, text))

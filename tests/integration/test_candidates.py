@@ -30,7 +30,6 @@ from lib.store import migrations
 from lib.store.candidates import (
     Candidate,
     CandidateState,
-    CandidateStorage,
     drop_candidate,
     get_candidate,
     newest_ready,
@@ -39,7 +38,7 @@ from lib.store.collections import drop_collection
 from lib.store.database import Database
 from lib.store.jobs import JobStatus
 from lib.store.url import connect_arguments
-from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.distance import Distance, ElementType, FloatArray
 from lib.vectors.hybrid import Fusion, HybridQuery
 from lib.vectors.index_methods import HNSW, IVFFLAT, parse_spec_text
 from lib.vectors.search import (
@@ -91,7 +90,7 @@ def test_the_same_index_twice_gets_its_own_table_and_name(database: Database) ->
 
 def test_a_candidate_of_halves(database: Database) -> None:
     library = Library(database, clustered(100), distance=Distance.L2)
-    half = library.build(HNSW.spec(), CandidateStorage.HALFVEC)
+    half = library.build(HNSW.spec(), ElementType.HALFVEC)
     assert half.name == "HNSW m 16, ef_construction 64, halfvec"
     (kind,) = library.ask(
         f"SELECT pg_typeof(embedding)::text FROM {half.table.qualified_name} LIMIT 1"
@@ -124,14 +123,14 @@ def test_what_is_refused_is_refused_before_copying(database: Database) -> None:
         wide.start(HNSW.spec())
     assert "halfvec" in refused.value.hint
     with pytest.raises(IndexRefused, match="no row with an embedding"):
-        wide.start(HNSW.spec(), CandidateStorage.HALFVEC)
+        wide.start(HNSW.spec(), ElementType.HALFVEC)
     assert library.ask("SELECT count(*) FROM vecscope.jobs") == [(0,)]
     assert library.ask("SELECT count(*) FROM vecscope.candidates") == [(0,)]
 
 
 def test_a_wide_collection_has_its_way_out_in_halves(database: Database) -> None:
     library = Library(database, np.eye(3, 2001, dtype=np.float32), dimensions=2001)
-    assert library.build(HNSW.spec(), CandidateStorage.HALFVEC).rows == 3
+    assert library.build(HNSW.spec(), ElementType.HALFVEC).rows == 3
 
 
 def test_a_failed_build_says_why_and_leaves_no_table(database: Database) -> None:
@@ -139,7 +138,7 @@ def test_a_failed_build_says_why_and_leaves_no_table(database: Database) -> None
     vectors = clustered(30)
     vectors[7, 0] = 1e6
     library = Library(database, vectors)
-    job = library.start(HNSW.spec(), CandidateStorage.HALFVEC)
+    job = library.start(HNSW.spec(), ElementType.HALFVEC)
     ended = database.run(library.jobs.wait(job.id))
     assert ended.status is JobStatus.FAILED
     (failed,) = library.candidates()
@@ -237,7 +236,7 @@ def test_filters_and_thresholds_go_through_it(database: Database) -> None:
 def test_a_hybrid_goes_through_it(database: Database) -> None:
     """The vector leg is the candidate's, the text leg the collection's; halves cost some digits."""
     library = Library(database, clustered(300))
-    half = library.build(IVFFLAT.spec(lists=4), CandidateStorage.HALFVEC)
+    half = library.build(IVFFLAT.spec(lists=4), ElementType.HALFVEC)
     query = library.vectors[3]
     found = search(library, half, query, probes=4, text="7", pool=5, limit=6)
     assert sorted(ids(found)) == sorted({*nearest(library, query, 5), 7})
@@ -423,7 +422,7 @@ def test_they_go_with_their_collection(database: Database) -> None:
 def test_down_and_up_with_a_candidate(migrated_url: URL, database: Database) -> None:
     library = Library(database, clustered(30))
     kept = library.build(HNSW.spec())
-    library.build(HNSW.spec(), CandidateStorage.BIT)
+    library.build(HNSW.spec(), ElementType.BIT)
     database.close()
     migrations.downgrade(migrated_url, "008")  # which knows no bits
     with psycopg.connect(**connect_arguments(migrated_url)) as connection:

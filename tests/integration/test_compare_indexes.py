@@ -23,10 +23,9 @@ from lib.search.miss_analysis import MissAnalysis, analyse_misses, misses_json
 from lib.search.request import Mode, SearchRequest
 from lib.search.service import SearchService
 from lib.settings import Settings
-from lib.store.candidates import CandidateStorage
 from lib.store.database import Database
 from lib.vectors.build import build_index
-from lib.vectors.distance import Distance, FloatArray
+from lib.vectors.distance import Distance, ElementType, FloatArray
 from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import Scan, SearchSettings
 
@@ -214,7 +213,7 @@ def test_the_xray_of_the_collections_own_index_under_a_filter(library: Library) 
 
 def test_the_xray_says_when_nothing_would_find_it(library: Library) -> None:
     """Added after the copy was made; and a copy of halves is judged by the true distances."""
-    library.build(IVFFLAT.spec(lists=LISTS), CandidateStorage.HALFVEC)
+    library.build(IVFFLAT.spec(lists=LISTS), ElementType.HALFVEC)
     query = library.vectors[11]
     library.add([query], first=ROWS)
     column = ColumnSettings("IVFFlat", replace(BASE, candidate_id=library.candidates()[0].id))

@@ -26,10 +26,10 @@ from lib.lab.measure import (
 )
 from lib.lab.measurement import EXACT_NAME, Measurement, Protocol, SearchParameter
 from lib.progress import Step
-from lib.store.candidates import Candidate, CandidateStorage
+from lib.store.candidates import Candidate
 from lib.store.database import Database
 from lib.store.url import connect_arguments
-from lib.vectors.distance import Distance, FloatArray, Storage, vector_text
+from lib.vectors.distance import Distance, ElementType, FloatArray, Storage, vector_text
 from lib.vectors.index_methods import HNSW, IVFFLAT, IndexSpec, IterativeScan
 
 
@@ -106,17 +106,17 @@ def tied(shared: Database, request: pytest.FixtureRequest) -> Lab:
 @pytest.mark.parametrize(
     ("storage", "spec", "setting"),
     [
-        *((storage, *INDEXES[0]) for storage in CandidateStorage),
-        (CandidateStorage.VECTOR, *INDEXES[1]),
+        *((storage, *INDEXES[0]) for storage in ElementType),
+        (ElementType.VECTOR, *INDEXES[1]),
     ],
 )
 def test_recall_is_that_of_numpy_to_the_last_digit(
-    tied: Lab, storage: CandidateStorage, spec: IndexSpec, setting: SearchParameter
+    tied: Lab, storage: ElementType, spec: IndexSpec, setting: SearchParameter
 ) -> None:
     lab, distance = tied, tied.collection.distance
     candidate = lab.library.build(spec, storage)
     recall_pass = lab.with_bench(candidate, lambda bench: bench.measure_recall(setting))
-    form = BITS if storage is CandidateStorage.BIT else PLAIN
+    form = BITS if storage is ElementType.BIT else PLAIN
     sql = form.format(operator=OPERATORS[distance], where="")
     settings = {"enable_seqscan": "off", "enable_sort": "off"}
     settings[f"{spec.method.name}.{setting.name}"] = str(setting.value)

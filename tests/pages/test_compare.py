@@ -16,10 +16,11 @@ from lib.search.bm25 import start_lexical_build
 from lib.search.compare import Preset
 from lib.search.filters import Filter, FilterOp
 from lib.search.request import Mode, SearchRequest
-from lib.store.candidates import CandidateSpec, CandidateStorage
+from lib.store.candidates import CandidateSpec
 from lib.store.collections import Collection
 from lib.store.production import start_index_build
 from lib.ui.shared.links import compare_params
+from lib.vectors.distance import ElementType
 from lib.vectors.hybrid import Fusion
 from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.statements import TextMethod, TextQuery
@@ -34,7 +35,7 @@ QUESTION = "the murder of a criminal father"
 
 def build_candidates(library: Library, collection: Collection) -> None:
     services = library.services
-    held = CandidateStorage.of(collection.storage)
+    held = ElementType.of(collection.storage)
     specs = [CandidateSpec(IVFFLAT.spec(lists=LISTS), held), CandidateSpec(HNSW.spec(), held)]
     services.database.run(
         start_candidate_builds(services.jobs, services.database, collection, specs)

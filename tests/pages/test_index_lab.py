@@ -20,18 +20,19 @@ from lib.lab.measurement import Protocol
 from lib.lab.repository import get_experiment, list_experiments, make_experiment
 from lib.lab.spec import ExperimentSpec, Priority, QueryKind, QuerySource, Target
 from lib.search.filters import parse_filter
-from lib.store.candidates import CandidateSpec, CandidateStorage, list_candidates
+from lib.store.candidates import CandidateSpec, list_candidates
 from lib.store.collections import Collection
 from lib.store.jobs import JobKind
 from lib.ui.lab.candidates_table import Row, edited
 from lib.ui.lab.controls import experiment_params
 from lib.ui.lab.model import CollectionLab
+from lib.vectors.distance import ElementType
 from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 from tests.pages.conftest import FILMS, Library, endless, words
 
 Visit = Callable[..., AppTest]
 
-VECTOR, HALFVEC = CandidateStorage.VECTOR, CandidateStorage.HALFVEC
+VECTOR, HALFVEC = ElementType.VECTOR, ElementType.HALFVEC
 # As little as can be measured.
 QUICK = {
     "lab.index": "ivfflat:lists=4@vector",
@@ -245,7 +246,7 @@ def test_edits_of_the_table() -> None:
 
 
 def test_a_row_is_read_as_it_was_written() -> None:
-    for row in (IVF, GRAPH, Row(HNSW, CandidateStorage.BIT, {"m": 2, "ef_construction": 4})):
+    for row in (IVF, GRAPH, Row(HNSW, ElementType.BIT, {"m": 2, "ef_construction": 4})):
         assert Row.from_text(row.text) == row
         assert str(row.spec(100)) == row.text
     for text in ("", "hnsw", "hnsw:m=x@vector", "hnsw:lists=3@vector", "hnsw:m=4@text"):

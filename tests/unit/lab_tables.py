@@ -19,7 +19,8 @@ from lib.lab.measurement import (
     SearchParameter,
 )
 from lib.lab.spec import ExperimentSpec
-from lib.store.candidates import CandidateSpec, CandidateStorage
+from lib.store.candidates import CandidateSpec
+from lib.vectors.distance import ElementType
 from lib.vectors.index_methods import HNSW, IVFFLAT, IndexMethod
 
 IVF = "IVFFlat lists 100"
@@ -137,8 +138,8 @@ def experiment(
         name=name,
         spec=ExperimentSpec(
             (
-                CandidateSpec(IVFFLAT.spec(lists=100), CandidateStorage.VECTOR),
-                CandidateSpec(HNSW.spec(), CandidateStorage.VECTOR),
+                CandidateSpec(IVFFLAT.spec(lists=100), ElementType.VECTOR),
+                CandidateSpec(HNSW.spec(), ElementType.VECTOR),
             ),
             **spec,
         ),

@@ -14,17 +14,16 @@ from lib.lab.estimates import (
     MIB,
     chosen_settings,
     disk_warning,
-    element_bytes,
     estimate,
     table_bytes,
 )
-from lib.store.candidates import CandidateSpec, CandidateStorage, parse_candidate
-from lib.vectors.distance import Distance, Storage
+from lib.store.candidates import CandidateSpec, parse_candidate
+from lib.vectors.distance import Distance, ElementType, Storage
 from lib.vectors.index_costs import hnsw_memory_bytes, ivfflat_index_bytes, ivfflat_memory_bytes
 from lib.vectors.index_methods import HNSW, IVFFLAT
 from lib.vectors.tuning import BuildSettings
 
-VECTOR, HALFVEC, BIT = CandidateStorage
+VECTOR, HALFVEC, BIT = ElementType
 PAGE = 8192
 
 FACTS = CollectionStats(
@@ -80,7 +79,7 @@ def test_what_is_no_spec_is_refused() -> None:
     ],
 )
 def test_the_two_to_begin_with(
-    dimensions: int, storage: Storage | CandidateStorage, held: CandidateStorage
+    dimensions: int, storage: Storage | ElementType, held: ElementType
 ) -> None:
     assert default_candidates(50_000, dimensions, storage) == (
         CandidateSpec(IVFFLAT.spec(lists=50), held),
@@ -92,7 +91,7 @@ def test_the_two_to_begin_with(
 
 
 def test_one_embedding_in_an_index() -> None:
-    assert [element_bytes(storage, 1000) for storage in CandidateStorage] == [4008, 2008, 133]
+    assert [storage.bytes_per_value(1000) for storage in ElementType] == [4008, 2008, 133]
 
 
 def test_a_table_of_short_rows() -> None:

@@ -12,13 +12,13 @@ from lib.lab.estimates import estimate
 from lib.lab.measurement import SearchParameter
 from lib.lab.plan import Plan, PlannedCandidate, exact_ms, experiment_seconds, query_ms
 from lib.lab.spec import ExperimentSpec, QuerySource
-from lib.store.candidates import CandidateSpec, CandidateStorage
-from lib.vectors.distance import Distance, Storage
+from lib.store.candidates import CandidateSpec
+from lib.vectors.distance import Distance, ElementType, Storage
 from lib.vectors.index_methods import HNSW, IVFFLAT, IterativeScan
 
 FACTS = CollectionStats(100_000, 100_000, 256, Storage.VECTOR, Distance.COSINE, 2**26, 0)
-IVF = CandidateSpec(IVFFLAT.spec(lists=100), CandidateStorage.VECTOR)
-GRAPH = CandidateSpec(HNSW.spec(), CandidateStorage.VECTOR)
+IVF = CandidateSpec(IVFFLAT.spec(lists=100), ElementType.VECTOR)
+GRAPH = CandidateSpec(HNSW.spec(), ElementType.VECTOR)
 SPEC = ExperimentSpec((IVF, GRAPH), QuerySource(count=500))
 
 
@@ -53,7 +53,7 @@ def test_a_query_that_looks_at_more_takes_longer() -> None:
     assert cost(GRAPH, short) < cost(GRAPH, broad)
     goes_on = SearchParameter(HNSW, 20, IterativeScan.RELAXED)
     assert cost(GRAPH, short) < cost(GRAPH, goes_on)
-    bits = CandidateSpec(HNSW.spec(), CandidateStorage.BIT)
+    bits = CandidateSpec(HNSW.spec(), ElementType.BIT)
     assert cost(bits, broad) != cost(GRAPH, broad)
 
 

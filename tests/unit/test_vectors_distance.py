@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lib.errors import DimensionMismatch, InvalidInput, InvalidVector
-from lib.vectors.distance import Distance, Storage, check_embedding, parse_distance
+from lib.vectors.distance import Distance, ElementType, Storage, check_embedding, parse_distance
 from lib.vectors.index_methods import HNSW, IVFFLAT
 
 
@@ -25,9 +25,9 @@ def test_operators_and_their_classes(
 ) -> None:
     assert distance.operator == operator
     for method in (IVFFLAT, HNSW):
-        assert method.operator_class(distance, "vector") == vector_class
-        assert method.operator_class(distance, "halfvec") == halfvec_class
-        assert method.operator_class(distance, "bit") == "bit_hamming_ops"
+        assert method.operator_class(distance, ElementType.VECTOR) == vector_class
+        assert method.operator_class(distance, ElementType.HALFVEC) == halfvec_class
+        assert method.operator_class(distance, ElementType.BIT) == "bit_hamming_ops"
 
 
 def test_similarity_by_hand() -> None:

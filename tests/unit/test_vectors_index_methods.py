@@ -26,12 +26,12 @@ from lib.lab.sweep import default_values, limits_of, parameters_of
 from lib.limits import IntRange
 from lib.search.export import request_from_json, request_to_json
 from lib.search.request import SearchRequest
-from lib.store.candidates import CandidateStorage, parse_candidate
+from lib.store.candidates import parse_candidate
 from lib.ui.lab.candidates_table import Row, edited
 from lib.ui.shared.links import search_params
 from lib.vectors.catalog import access_methods_parameter
 from lib.vectors.ddl import create_statement, index_name
-from lib.vectors.distance import Distance, Storage
+from lib.vectors.distance import Distance, ElementType, Storage
 from lib.vectors.index_costs import IndexCosts
 from lib.vectors.index_methods import (
     HNSW,
@@ -188,12 +188,12 @@ def test_the_lab_measures_it(diskann: IndexMethod) -> None:
 
 def test_the_table_of_candidates_has_its_option(diskann: IndexMethod) -> None:
     row = Row.from_text("diskann:num_neighbors=20@vector")
-    assert row == Row(diskann, CandidateStorage.VECTOR, {"num_neighbors": 20})
+    assert row == Row(diskann, ElementType.VECTOR, {"num_neighbors": 20})
     assert row.label == "DiskANN num_neighbors 20"
     changes = {"edited_rows": {0: {"Index": "DiskANN"}}, "added_rows": [], "deleted_rows": []}
-    graph = Row(HNSW, CandidateStorage.VECTOR, {"m": 16, "ef_construction": 64})
-    assert edited([graph], changes, CandidateStorage.VECTOR, 1000) == [
-        Row(diskann, CandidateStorage.VECTOR, {"num_neighbors": 50})
+    graph = Row(HNSW, ElementType.VECTOR, {"m": 16, "ef_construction": 64})
+    assert edited([graph], changes, ElementType.VECTOR, 1000) == [
+        Row(diskann, ElementType.VECTOR, {"num_neighbors": 50})
     ]
 
 

@@ -154,8 +154,8 @@ def _usable(
             False,
             f"The query orders by {sign} ({label}), the index {wrong.name} is made for "
             f"another distance ({wrong.operator_class}).",
-            f"Build an index with {table.element_type}_{suffix}, or search by the distance that "
-            "the index has.",
+            f"Build an index with {table.element_type.value}_{suffix}, or search by the distance "
+            "that the index has.",
         )
         yield from _not_asked(CheckName.COLUMN)
         return

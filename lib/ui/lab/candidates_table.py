@@ -13,9 +13,10 @@ from lib.errors import VecscopeError
 from lib.formats import format_bytes, format_duration
 from lib.lab.plan import Plan, PlannedCandidate
 from lib.lab.spec import MAX_CANDIDATES
-from lib.store.candidates import CandidateSpec, CandidateStorage
+from lib.store.candidates import CandidateSpec
 from lib.ui.shared.markdown import escape
 from lib.ui.shared.url_state import read_texts, write_texts
+from lib.vectors.distance import ElementType
 from lib.vectors.index_methods import HNSW, IndexMethod, M, index_methods
 
 KEY = "lab.index"
@@ -26,7 +27,7 @@ _EDITOR_NUMBER = "lab:editor:turn"
 # Names of the columns, also in an editor's edits; each build option has one of its own name.
 _METHOD, _STORAGE = "Index", "Stored as"
 _MEMORY, _DISK, _SECONDS, _STATE = "Memory", "On disk", "Build", "State"
-_STORAGES = {storage.label: storage for storage in CandidateStorage}
+_STORAGES = {storage.label: storage for storage in ElementType}
 # What a row that is added begins with: the first of these links that is not there yet.
 _LINKS = (M.default, 24, 32, 48, 8, 64)
 
@@ -37,7 +38,7 @@ class Row:
     not go with another one."""
 
     method: IndexMethod
-    storage: CandidateStorage
+    storage: ElementType
     options: Mapping[str, int]
     """Build options by name; those that are not set are missing."""
 
@@ -52,7 +53,7 @@ class Row:
         name, _, rest = index.partition(":")
         options = dict(part.split("=", 1) for part in rest.split(",") if "=" in part)
         methods = {method.name: method for method in index_methods()}
-        if name not in methods or storage not in {*CandidateStorage}:
+        if name not in methods or storage not in {*ElementType}:
             return None
         if not all(value.isdecimal() and len(value) < 9 for value in options.values()):
             return None
@@ -61,7 +62,7 @@ class Row:
         if set(options) - {*names}:
             return None
         numbers = {name: int(options[name]) for name in names if name in options}
-        return cls(method, CandidateStorage(storage), numbers)
+        return cls(method, ElementType(storage), numbers)
 
     @property
     def text(self) -> str:
@@ -133,7 +134,7 @@ def _row_of(entry: CandidateSpec | Refused) -> Row:
 def edited(
     rows: Sequence[Row],
     changes: Mapping[str, Any],
-    default_storage: CandidateStorage,
+    default_storage: ElementType,
     documents: int,
 ) -> list[Row]:
     """The rows after the edits of the editor. default_storage: of a row that is added."""
@@ -168,14 +169,14 @@ def _with_cells(row: Row, cells: Mapping[str, Any], documents: int) -> Row:
     return Row(method, storage, options)
 
 
-def _new_row(rows: Sequence[Row], storage: CandidateStorage) -> Row:
+def _new_row(rows: Sequence[Row], storage: ElementType) -> Row:
     present = {(row.options.get("m"), row.storage) for row in rows if row.method == HNSW}
     m = next((m for m in _LINKS if (m, storage) not in present), M.high)
     return Row(HNSW, storage, HNSW.recommended(0, m=m).options)
 
 
 def _take_edits(
-    rows: Sequence[Row], key: str, default_storage: CandidateStorage, documents: int
+    rows: Sequence[Row], key: str, default_storage: ElementType, documents: int
 ) -> None:
     """Before the page is drawn again. An editor whose rows are the new ones has no edits left."""
     _set_rows(edited(rows, st.session_state[key], default_storage, documents))

@@ -61,7 +61,7 @@ def _index_form(view: MapView, candidates: Sequence[Candidate]) -> None:
 
 def _search_settings(candidate: Candidate) -> SearchSettings:
     parameter = candidate.method.search_parameter
-    limits = parameter.limits(candidate.spec.options)
+    limits = parameter.limits(candidate.index.options)
     # An index that returns no more rows than the value has to return the document besides its
     # neighbours.
     start = K.default + 1 if parameter.bounds_result else limits.low

@@ -427,7 +427,7 @@ def _index_settings(
     if candidate is None and name == Scan.EXACT.value:
         return None, SearchSettings(scan=Scan.EXACT)
     if candidate is not None:
-        method, options, scan = candidate.method, candidate.spec.options, Scan.INDEX
+        method, options, scan = candidate.method, candidate.index.options, Scan.INDEX
     else:
         assert index is not None  # else neither of the others was offered
         method, options, scan = index.method, index.options, Scan(name)
