@@ -1,4 +1,4 @@
-"""TODO: docstring."""
+"""Builds and drops an index, and tells how far a build is."""
 
 from __future__ import annotations
 
