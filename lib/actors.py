@@ -10,16 +10,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from functools import wraps
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
-
-import structlog
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_log = structlog.get_logger(__name__)
 _writers: dict[str, str] = {}
 
 
@@ -58,12 +54,6 @@ def writes(
         if actor is None or actor.kind is not actor.KEYWORD_ONLY or actor.default is not LOCAL:
             raise TypeError(f"{name} writes, and takes no keyword actor: Actor = LOCAL")
         _writers[name] = action
-
-        @wraps(function)
-        async def write(*args: P.args, **kwargs: P.kwargs) -> T:
-            _log.debug("write", action=action, actor=str(kwargs.get("actor", LOCAL)))
-            return await function(*args, **kwargs)
-
-        return write
+        return function
 
     return register

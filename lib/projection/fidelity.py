@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -102,8 +102,13 @@ def _distance_keys(
     for start in range(0, len(rows), 8192):
         part = rows[start : start + 8192].astype(np.float64)
         products = -(asked @ part.T)
-        if distance is Distance.L2:
-            products += (part**2).sum(axis=1) / 2
+        match distance:
+            case Distance.COSINE | Distance.INNER_PRODUCT:
+                pass
+            case Distance.L2:
+                products += (part**2).sum(axis=1) / 2
+            case _:
+                assert_never(distance)
         keys[:, start : start + 8192] = products
     keys[np.arange(len(queries)), queries] = np.inf
     return keys

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -144,10 +144,15 @@ class _Comparable:
     def keys(self, some: slice, other: _Comparable, others: slice) -> FloatArray:
         """(some, others) float32 numbers that order as the distances do."""
         keys = -self.prepared[some] @ other.prepared[others].T
-        if self.distance is Distance.L2:
-            keys += (other.lengths[others] ** 2 / 2).astype(np.float32)
-            keys += (self.lengths[some, None] ** 2 / 2).astype(np.float32)
-        return keys
+        match self.distance:
+            case Distance.COSINE | Distance.INNER_PRODUCT:
+                return keys
+            case Distance.L2:
+                keys += (other.lengths[others] ** 2 / 2).astype(np.float32)
+                keys += (self.lengths[some, None] ** 2 / 2).astype(np.float32)
+                return keys
+            case _:
+                assert_never(self.distance)
 
 
 class _Nearest:
@@ -238,15 +243,18 @@ def _distances(
         part = slice(first, first + 32)
         q = queries.rows[asked][part].astype(np.float64)
         x = rows.rows[near[part]].astype(np.float64)
-        if rows.distance is Distance.L2:
-            found[part] = np.sqrt(((x - q[:, None]) ** 2).sum(axis=2))
-        else:
-            found[part] = np.einsum("qcd,qd->qc", x, q)
+        match rows.distance:
+            case Distance.L2:
+                found[part] = np.sqrt(((x - q[:, None]) ** 2).sum(axis=2))
+            case Distance.COSINE | Distance.INNER_PRODUCT:
+                found[part] = -np.einsum("qcd,qd->qc", x, q)
+            case _:
+                assert_never(rows.distance)
     if rows.distance is Distance.COSINE:
         found /= rows.lengths[near] * queries.lengths[asked, None]
         # A product may come out above 1 by rounding; nothing is nearer than 0.
-        return np.asarray(1.0 - np.minimum(found, 1.0))
-    return found if rows.distance is Distance.L2 else -found
+        return np.asarray(np.maximum(1.0 + found, 0.0))
+    return found
 
 
 def unit(rows: FloatArray) -> FloatArray:

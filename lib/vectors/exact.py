@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -243,11 +243,14 @@ class ExactSearch:
         for part in _parts(len(chosen), block.rows.shape[1]):
             q = self._queries[chosen[part]].astype(np.float64)
             x = block.rows[places[part]].astype(np.float64)
-            if self._distance is Distance.L2:
-                x -= q
-                found[part] = np.sqrt(np.vecdot(x, x))
-            else:
-                found[part] = -np.vecdot(q, x)
+            match self._distance:
+                case Distance.L2:
+                    x -= q
+                    found[part] = np.sqrt(np.vecdot(x, x))
+                case Distance.COSINE | Distance.INNER_PRODUCT:
+                    found[part] = -np.vecdot(q, x)
+                case _:
+                    assert_never(self._distance)
         if self._distance is Distance.COSINE:
             found = 1.0 + found / (self._norms[chosen] * block.norms[places])
         return found
@@ -269,27 +272,36 @@ class ExactSearch:
         u = float(np.finfo(kind).eps) / 2
         width = block.rows.shape[1] + 8
         queries, rows = -self._queries[chosen].astype(kind), block.rows.astype(kind, copy=False)
-        if self._distance is Distance.COSINE:
-            queries /= lengths[:, None].astype(kind)
-            if len(queries) < rows.shape[1]:  # the products are fewer than the rows' values
+        product_error = width * u * lengths * block.longest
+        match self._distance:
+            case Distance.COSINE:
+                queries /= lengths[:, None].astype(kind)
+                if len(queries) < rows.shape[1]:  # the products are fewer than the rows' values
+                    keys = queries @ rows.T
+                    keys /= block.norms.astype(kind)
+                else:
+                    keys = queries @ (rows / block.norms[:, None].astype(kind)).T
+                return keys, np.full(len(chosen), width * u)
+            case Distance.INNER_PRODUCT:
+                return queries @ rows.T, product_error
+            case Distance.L2:
                 keys = queries @ rows.T
-                keys /= block.norms.astype(kind)
-            else:
-                keys = queries @ (rows / block.norms[:, None].astype(kind)).T
-            return keys, np.full(len(chosen), width * u)
-        keys = queries @ rows.T
-        error = width * u * lengths * block.longest
-        if self._distance is Distance.L2:
-            keys += (block.norms**2 / 2).astype(kind)
-            error = error + 4 * u * (block.longest**2 + lengths * block.longest)
-        return keys, error
+                keys += (block.norms**2 / 2).astype(kind)
+                return keys, product_error + 4 * u * (block.longest**2 + lengths * block.longest)
+            case _:
+                assert_never(self._distance)
 
     def _key_of(self, chosen: npt.NDArray[np.int64], distances: DoubleArray) -> DoubleArray:
-        if self._distance is Distance.COSINE:
-            return distances - 1
-        if self._distance is Distance.L2:
-            return (distances**2 - self._norms[chosen] ** 2) / 2
-        return distances
+        """The key, as :meth:`_keys` has it, of a row at each of these distances."""
+        match self._distance:
+            case Distance.COSINE:
+                return distances - 1
+            case Distance.L2:
+                return (distances**2 - self._norms[chosen] ** 2) / 2
+            case Distance.INNER_PRODUCT:
+                return distances
+            case _:
+                assert_never(self._distance)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_more_queries_and_rows_than_are_compared_at_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(exact, "_MOST_QUERIES", 7)
     monkeypatch.setattr(exact, "_MOST_ROWS", 50)
     monkeypatch.setattr(exact, "_MOST_CONTENDERS", 40)
-    monkeypatch.setattr(exact, "_MAX_VALUES", 20)
+    monkeypatch.setattr(exact, "_MOST_VALUES", 20)
     rng = np.random.default_rng(2)
     rows, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (333, 30))
     exclude = [None if n % 3 else n * 11 for n in range(30)]

@@ -11,6 +11,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import streamlit as st
 
@@ -96,11 +97,17 @@ class WidgetScope:
 
 PAGE_SCOPE = WidgetScope()
 
-_DISTANCE_HELP = {
-    Distance.COSINE: "0 is the same direction, 1 a right angle, 2 the opposite.",
-    Distance.L2: "0 is the same point; how much is far depends on the model.",
-    Distance.INNER_PRODUCT: "It is negative for what is near: the more so, the nearer.",
-}
+
+def _distance_help(distance: Distance) -> str:
+    match distance:
+        case Distance.COSINE:
+            return "0 is the same direction, 1 a right angle, 2 the opposite."
+        case Distance.L2:
+            return "0 is the same point; how much is far depends on the model."
+        case Distance.INNER_PRODUCT:
+            return "It is negative for what is near: the more so, the nearer."
+        case _:
+            assert_never(distance)
 
 
 def _options_help(labels: Iterable[Label]) -> str:
@@ -279,7 +286,7 @@ def _max_distance(scope: WidgetScope, distance: Distance) -> float | None:
     if not is_limited:
         return None
     label, key = str(MAX_DISTANCE_LABEL), scope.key("d")
-    help_text = f"Only documents with a {distance.label} below this. {_DISTANCE_HELP[distance]}"
+    help_text = f"Only documents with a {distance.label} below this. {_distance_help(distance)}"
     if distance is Distance.COSINE:
         return number_slider(
             label, NEAREST, FARTHEST, DEFAULT_DISTANCE, 0.01, key=key, help_text=help_text
