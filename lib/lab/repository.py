@@ -32,6 +32,7 @@ from lib.lab.queries import QueryBatch
 from lib.lab.spec import ExperimentSpec
 from lib.store.collections import Collection
 from lib.store.jobs import JobStatus
+from lib.store.names import NameLookup, free_name
 from lib.store.records import CollectionRecord, ExperimentRecord, JobRecord, MeasurementRecord
 from lib.vectors.index_methods import IterativeScan, get_method
 
@@ -76,10 +77,7 @@ async def make_experiment(
     else:
         kinds = " and ".join(dict.fromkeys(each.index.method.label for each in spec.candidates))
         made = f"{kinds}, {datetime.now(UTC):%d %b %Y %H:%M}"
-        name, number = made, 1
-        while name in taken:
-            number += 1
-            name = f"{made} ({number})"
+        name = free_name(made, taken.__contains__, lambda number: f"{made} ({number})")
     record = ExperimentRecord(collection_id=collection.id, name=name, spec=spec.to_json())
     db.add(record)
     await db.flush()
@@ -131,28 +129,27 @@ async def list_experiments(db: AsyncSession, collection: Collection) -> list[Exp
     ]
 
 
+_LOOKUP = NameLookup("experiment", field="experiment", advice="Run one first.")
+
+
 async def get_experiment(
     db: AsyncSession, collection: Collection, wanted: uuid.UUID | str | None = None
 ) -> Experiment:
     """By id, or by name (capitals do not matter); None is the newest. Raises NotFound, naming what
     there is."""
-    rows = (await db.execute(_of(collection))).all()
-    for row in rows:
-        record = row.ExperimentRecord
-        if (
-            wanted is None
-            or wanted in (record.id, str(record.id))
-            or (isinstance(wanted, str) and record.name.casefold() == wanted.casefold())
-        ):
-            return await _experiment(db, row)
-    names = ", ".join(f"“{row.ExperimentRecord.name}”" for row in rows[:10])
-    raise NotFound(
-        f"“{collection.name}” has no such experiment (any more)."
-        if wanted is None or isinstance(wanted, uuid.UUID)
-        else f"“{collection.name}” has no experiment called “{wanted}”.",
-        hint=f"There is: {names}." if names else "Run one first.",
-        field="experiment",
-    )
+    row_of = {row.ExperimentRecord: row for row in await db.execute(_of(collection))}
+    records = list(row_of)
+    if wanted is not None:
+        record = _LOOKUP.find(records, wanted, collection.name)
+    elif records:
+        record = records[0]
+    else:
+        raise NotFound(
+            f"“{collection.name}” has no such experiment (any more).",
+            hint=_LOOKUP.advice,
+            field=_LOOKUP.field,
+        )
+    return await _experiment(db, row_of[record])
 
 
 @writes("experiments.rename")

@@ -21,6 +21,7 @@ from lib.search.example import Example
 from lib.search.export import example_from_json, example_to_json, request_from_json, request_to_json
 from lib.search.request import SearchRequest
 from lib.store.collections import Collection, check_name, slugify
+from lib.store.names import free_slug, names_hint
 from lib.store.records import SavedSearchRecord
 from lib.vectors.statements import sendable
 
@@ -89,22 +90,13 @@ async def save_search(
             field="name",
         )
     if record is None:
-        slug = _free_slug(slugify(name), {each.slug for each in there})
+        slug = free_slug(slugify(name), {each.slug for each in there}, _SLUG_LENGTH)
         record = SavedSearchRecord(collection_id=collection.id, slug=slug)
         db.add(record)
     record.name, record.request = name, document
     await db.flush()
     await db.refresh(record)
     return _saved(record)
-
-
-def _free_slug(slug: str, taken: set[str]) -> str:
-    found, number = slug, 1
-    while found in taken:
-        number += 1
-        tail = f"_{number}"
-        found = slug[: _SLUG_LENGTH - len(tail)] + tail
-    return found
 
 
 async def list_saved(db: AsyncSession, collection: Collection) -> list[SavedSearch]:
@@ -118,10 +110,9 @@ async def get_saved(db: AsyncSession, collection: Collection, slug: str) -> Save
     for each in saved:
         if each.slug == slug:
             return each
-    names = ", ".join(f"“{each.name}”" for each in saved[:10])
     raise NotFound(
         f"“{collection.name}” has no saved search “{slug}” (any more).",
-        hint=f"There is: {names}." if names else "",
+        hint=names_hint([f"“{each.name}”" for each in saved], ""),
         field="saved",
     )
 
