@@ -168,6 +168,11 @@ class IndexMethod:
     """Build options → what would make a search quicker at the same recall."""
 
     @property
+    def scans_iteratively(self) -> bool:
+        """Whether a scan can go on when a filter left too few rows."""
+        return any(scan is not IterativeScan.OFF for scan in self.iterative_scans)
+
+    @property
     def iterative_scan_setting(self) -> str:
         return f"{self.name}.iterative_scan"
 

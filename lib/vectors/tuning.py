@@ -162,7 +162,7 @@ class SearchSettings:
             if value is not None:
                 chosen[method.search_parameter.setting] = str(value)
         for method in index_methods():
-            if self.iterative_scan is not None and method.iterative_scans:
+            if self.iterative_scan is not None and method.scans_iteratively:
                 scan = method.nearest_scan(self.iterative_scan)
                 chosen[method.iterative_scan_setting] = scan.value
             if self.max_scan_tuples is not None and method.max_scan_tuples_setting:

@@ -164,6 +164,16 @@ def test_a_search_sets_its_parameter(diskann: IndexMethod) -> None:
         SearchParameter(diskann, 30, IterativeScan.RELAXED)
 
 
+def test_a_method_without_an_iterative_scan_is_sent_no_setting_for_one(
+    diskann: IndexMethod,
+) -> None:
+    once = replace(diskann, name="once", iterative_scans=(IterativeScan.OFF,))
+    with registered(once):
+        settings = SearchSettings(iterative_scan=IterativeScan.RELAXED).server_settings()
+    assert "once.iterative_scan" not in settings
+    assert settings["hnsw.iterative_scan"] == "relaxed_order"
+
+
 def test_the_lab_measures_it(diskann: IndexMethod) -> None:
     defaults = default_candidates(1000, 100, Storage.VECTOR)
     assert [candidate.index.method for candidate in defaults] == [IVFFLAT, HNSW, diskann]
