@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from lib import serial
 from lib.lab.measurement import EXACT_NAME, Measurement, SearchParameter
 from lib.lab.spec import ExperimentSpec
 from lib.store.candidates import Candidate
@@ -119,11 +120,11 @@ class DataFacts:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "notes": list(self.notes)}
+        return serial.to_json(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> DataFacts:
-        return cls(**{**stored, "notes": tuple(stored["notes"])})
+        return serial.from_json(cls, stored, what="measured collection")
 
 
 # --- what came of it ----------------------------------------------------------------------------

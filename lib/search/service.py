@@ -271,7 +271,7 @@ class SearchService:
     ) -> _Route:
         """Raises as :func:`choose_access_path`.
 
-        An index on halves or bits answers only a query that orders by these, which would not be
+        An index on halfvec or bits answers only a query that orders by these, which would not be
         exact if the planner compared every row. So it is asked first: where it would not take the
         index, the query is by the full vectors.
         """
@@ -290,7 +290,7 @@ class SearchService:
         settings = await self._settings_for(db, request, own)
         try:
             nearest = candidate_rows_statement(own, embedding, rows_by_vector(request))
-        except InvalidVector:  # halves cannot hold it
+        except InvalidVector:  # halfvec cannot hold it
             return _Route(collection.table, None, settings)
         await apply_settings(db, settings.server_settings())
         used = (await explain(db, nearest)).vector_index is not None
@@ -336,7 +336,7 @@ class _Route:
 
 
 def may_go_by_expression(request: SearchRequest) -> bool:
-    """Whether an index on halves or bits may answer: neither an exact scan nor the raw sum asks an
+    """Whether an index on halfvec or bits may answer: neither an exact scan nor the raw sum asks an
     index."""
     raw = request.mode is Mode.HYBRID and request.fusion is Fusion.RAW
     return request.settings.scan is not Scan.EXACT and not raw

@@ -73,21 +73,21 @@ def aligned(size: float) -> int:
 # --- sizes --------------------------------------------------------------------------------------
 
 
-def hnsw_index_bytes(rows: int, held: int, m: int) -> int:
-    """held: of one embedding in the index.
+def hnsw_index_bytes(rows: int, embedding_bytes: int, m: int) -> int:
+    """embedding_bytes: of one embedding in the index.
 
     Each row has an element (72 bytes and the vector) and its links ((level + 2) · m of 6 bytes), on
     one page where they fit; its level is drawn, one in m reaches the next (hnswbuild.c,
     CreateGraphPages). Equal rows share an element, which is not reckoned with.
     """
     simulated = min(rows, SIMULATED_ROWS)
-    pages = _hnsw_pages(simulated, held, m)
+    pages = _hnsw_pages(simulated, embedding_bytes, m)
     return PAGE + math.ceil(pages * rows / simulated) * PAGE
 
 
 @lru_cache(maxsize=256)
-def _hnsw_pages(rows: int, held: int, m: int) -> int:
-    element = aligned(_HNSW_ELEMENT + held)
+def _hnsw_pages(rows: int, embedding_bytes: int, m: int) -> int:
+    element = aligned(_HNSW_ELEMENT + embedding_bytes)
     pages, free = 1, _INDEX_ROOM
     for level in _levels(rows, m):
         links = aligned(_HNSW_NEIGHBORS + (level + 2) * m * _LINK)
@@ -109,25 +109,29 @@ def _levels(rows: int, m: int) -> tuple[int, ...]:
     return tuple(int(level) for level in np.minimum(drawn, most))
 
 
-def hnsw_memory_bytes(rows: int, held: int, m: int) -> int:
+def hnsw_memory_bytes(rows: int, embedding_bytes: int, m: int) -> int:
     """The graph in maintenance_work_mem: an element of 128 bytes, its vector, and in each layer an
     array of links of 16 bytes, 2·m of them in the lowest and m above (hnsw.h, HnswElementData,
     HnswNeighborArray and HnswCandidate)."""
     above = 1 / (m - 1)  # layers above the lowest, on average: 1/m + 1/m² + …
     lowest = 8 + 8 + 2 * m * 16
-    return round(rows * (128 + aligned(held) + lowest + above * (8 + 8 + m * 16)))
+    return round(rows * (128 + aligned(embedding_bytes) + lowest + above * (8 + 8 + m * 16)))
 
 
-def ivfflat_index_bytes(rows: int, held: int, lists: int) -> int:
+def ivfflat_index_bytes(rows: int, embedding_bytes: int, lists: int) -> int:
     """Each list has its centre on the list pages and its rows on pages of its own, the last of
     them half full on average (ivfbuild.c, CreateListPages and InsertTuples)."""
-    centres = -(-lists // (_INDEX_ROOM // (aligned(_HEAD_OF_LIST + held) + ITEM)))
-    short = held - 3 if held - 3 <= 127 else held  # a short varlena has a header of one byte
+    centres = -(-lists // (_INDEX_ROOM // (aligned(_HEAD_OF_LIST + embedding_bytes) + ITEM)))
+    short = (
+        embedding_bytes - 3 if embedding_bytes - 3 <= 127 else embedding_bytes
+    )  # a short varlena has a header of one byte
     per_page = _INDEX_ROOM // (aligned(8 + short) + ITEM)
     return round((1 + centres + max(lists, rows / per_page + lists / 2)) * PAGE)
 
 
-def ivfflat_memory_bytes(rows: int, held: int, lists: int, pages: int | None = None) -> int:
+def ivfflat_memory_bytes(
+    rows: int, embedding_bytes: int, lists: int, pages: int | None = None
+) -> int:
     """What k-means takes at once; pgvector refuses to begin where maintenance_work_mem is less
     (ivfkmeans.c, ElkanKmeans). 50 samples a list, at least 10,000, have room, and no more than the
     table's pages could hold rows (ivfbuild.c, ComputeCenters).
@@ -139,9 +143,9 @@ def ivfflat_memory_bytes(rows: int, held: int, lists: int, pages: int | None = N
         room = min(room, max(1, pages * _MOST_ON_A_PAGE))
     samples = min(rows, room)
     if samples <= lists:
-        return (room + lists) * aligned(held)  # the samples are the centres
+        return (room + lists) * aligned(embedding_bytes)  # the samples are the centres
     bounds = 4 * (samples * lists + 2 * samples + lists * lists + 3 * lists)
-    return (room + 2 * lists) * aligned(held) + bounds
+    return (room + 2 * lists) * aligned(embedding_bytes) + bounds
 
 
 # --- seconds ------------------------------------------------------------------------------------
