@@ -45,9 +45,10 @@ VECTORS = clustered(700)
 
 
 def wanted(*texts: str, **others: Any) -> ExperimentSpec:
-    """Quick: few queries, one round, one client, few values."""
+    """Quick: few queries, one round, one client, few values; values=None: those of the lab."""
     candidates = tuple(parse_candidate(text, 0, Storage.VECTOR) for text in texts)
-    values = {"probes": (1, 12), "ef_search": (11, 80), **others.pop("values", {})}
+    named = others.pop("values", {})
+    values = {} if named is None else {"probes": (1, 12), "ef_search": (11, 80), **named}
     few = {"rounds": 1, "queries": QuerySource(count=24)}
     return ExperimentSpec(candidates, values=values, **{**few, **others})
 
@@ -152,7 +153,7 @@ def test_the_recall_is_that_of_numpy(database: Database) -> None:
 
 def test_the_target_is_the_smallest_setting_that_reaches_it(database: Database) -> None:
     library = Library(database, VECTORS)
-    spec = wanted(LISTS, GRAPH, probes=None, ef_search=None, target=Target(0.9))
+    spec = wanted(LISTS, GRAPH, values=None, target=Target(0.9))
     found = run(library, spec)
     (lists, graph) = found.facts
     batch = database.query(load_queries, library.collection, found.id)
@@ -294,7 +295,7 @@ def test_more_rows_than_hnsw_returns_are_refused(database: Database) -> None:
     library = Library(database, np.tile(VECTORS, (2, 1)))
     with pytest.raises(InvalidInput, match="at most 1,000 rows"):
         database.run(
-            check_experiment(database, library.collection, wanted(GRAPH, k=1000, ef_search=None))
+            check_experiment(database, library.collection, wanted(GRAPH, k=1000, values=None))
         )
 
 
