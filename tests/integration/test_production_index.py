@@ -283,7 +283,7 @@ def test_the_reasons_are_those_of_its_own_index(database: Database, held: str) -
 
     answered_by, why, sentence = reasons(meaning())
     assert (answered_by, why) == (index.name, [])
-    assert f"by {INDEXED_AS[held].label} were found" in sentence
+    assert f"by their {held}" in sentence
     assert reasons(meaning(settings=EXACT))[1] == [CheckName.EXACT_SCAN]
     few = reasons(meaning(10_000, settings=SearchSettings()))
     assert (few[0], few[1]) == (None, [CheckName.TABLE_SIZE])

@@ -24,6 +24,7 @@ from lib.store.candidates import get_candidate
 from lib.store.collections import Collection
 from lib.store.production import searched_table
 from lib.vectors.catalog import list_indexes
+from lib.vectors.distance import IndexedAs
 from lib.vectors.plans import Plan, explain
 from lib.vectors.search import SearchResult
 from lib.vectors.table import VectorTable
@@ -130,9 +131,9 @@ async def diagnose(
     if used is not None:
         sentence = f"The vector index {used.name} ({used.method.label}) answered."
         if table.is_indexed_by_expression:
+            values = "bits" if table.indexed_as is IndexedAs.BINARY else "halves"
             sentence += (
-                f" The nearest by {table.indexed_as.label} were found, and re-ranked by the full "
-                "vectors."
+                f" The nearest by their {values} were found, and re-ranked by the full vectors."
             )
     else:
         sentence = _without_index(await explain(db, core.select), checks)
