@@ -1,7 +1,7 @@
 """nDCG@10 of each way to search, on the two judged collections of ../shared/data.
 
 Everything goes through the command line, as a user would have it: documents in by ``ingest``, the
-word index by ``words build``, each way's answers by ``search --queries … --run-out …``. The figures
+BM25 index by ``bm25 build``, each way's answers by ``search --queries … --run-out …``. The figures
 are ir-measures'. It runs on a bundled server of its own, in a temporary folder.
 
 Run: python -m docs.search_quality [--data FOLDER] [--write]. Prints a table in Markdown; --write

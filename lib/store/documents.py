@@ -88,7 +88,7 @@ def documents_table(
 
 
 def companion_tables(slug: str) -> tuple[str, str]:
-    """The tables of a collection's word index, where it has one (lib.search.bm25)."""
+    """The tables of a collection's BM25 index, where it has one (lib.search.bm25)."""
     return f"lexemes_{slug}", f"postings_{slug}"
 
 

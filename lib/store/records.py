@@ -216,7 +216,7 @@ class JudgmentRecord(Record):
 
 
 class LexicalIndexRecord(Record):
-    """The totals of a collection's word index; its words are in tables of their own (bm25.py)."""
+    """The totals of a collection's BM25 index; its words are in tables of their own (bm25.py)."""
 
     __tablename__ = "lexical_indexes"
 
