@@ -92,7 +92,7 @@ def judgments(folder: JudgedFolder) -> list[ir_measures.Qrel]:
 def measure(url: URL, home: Path, name: str, folder: JudgedFolder) -> dict[str, dict[Any, float]]:
     """Way → measure → mean over the judged queries."""
     vecscope(url, "ingest", folder.folder, "--collection", name)
-    vecscope(url, "words", "build", "--collection", name)
+    vecscope(url, "bm25", "build", "--collection", name)
     qrels, found = judgments(folder), {}
     for way in ways():
         run = home / "answers.run"
